@@ -1,0 +1,113 @@
+"""How long to wait, and when patience with one file ends.
+
+Waits are drawn with full jitter, uniform between nothing and a ceiling that doubles: tenacity's own jitter clips at the cap, where
+every client then waits the same. A service's Retry-After is a floor. Long waits live in the journal, not in a sleeping call stack.
+
+Patience ("one alone"): an attempt counts against a file only when another instance was stored since its last one, so an outage uses
+none up; and the counted ones must spread over `patience_seconds`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from ingestd.core.model import Deferral, Instance, Quarantine, Reason, Retry, Wait
+
+LONGEST_WAIT_SECONDS = 900.0
+CREATING_BASE_SECONDS = 60.0  # FailureReason 45071 clears in minutes, if at all
+REFUSED_ALONE_LIMIT = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRules:
+    """The `retry` keys, in seconds where they are times."""
+
+    instance_attempts: int
+    base_seconds: float
+    cap_seconds: float
+    retry_after_cap_seconds: float
+    creating_hours: float
+    patience_seconds: float
+
+
+def full_jitter(*, base: float, cap: float, attempt: int, rand: float) -> float:
+    """Seconds to wait after the `attempt`-th failure in a row (from 1); `rand` in [0, 1)."""
+    ceiling = min(cap, base * 2.0 ** min(attempt, 32))
+    return rand * ceiling
+
+
+def defer(
+    instance: Instance, retry: Retry, *, alone: bool, now: float, last_receipt: int, rand: float, rules: RetryRules
+) -> Deferral | Quarantine:
+    """When `instance` comes back, or the verdict when its patience is used up.
+
+    `alone`: it was the only one in its request. `last_receipt` is the number of the newest receipt (Journal.last_receipt).
+    """
+    past = instance.history
+    again = past is not None and past.wait is retry.wait
+    attempts = past.attempts + 1 if past is not None and again else 1
+    since = past.since if past is not None and again else now
+    counts = past is not None and again and past.mark < last_receipt and (alone or retry.wait is Wait.SERVER_TROUBLE)
+    counted = (past.counted if past is not None and again else 0) + counts
+    if verdict := _out_of_patience(retry, attempts=attempts, counted=counted, waited=now - since, rules=rules):
+        return verdict
+    base = CREATING_BASE_SECONDS if retry.wait is Wait.CREATING else rules.base_seconds
+    after = base + full_jitter(base=base, cap=LONGEST_WAIT_SECONDS, attempt=attempts, rand=rand)
+    return Deferral(
+        path=instance.path,
+        stamp=instance.stamp,
+        wait=retry.wait,
+        due_at=now + min(after, LONGEST_WAIT_SECONDS),
+        first_seen=instance.first_seen,
+        since=since,
+        attempts=attempts,
+        counted=counted,
+        mark=last_receipt,
+    )
+
+
+def _out_of_patience(
+    retry: Retry, *, attempts: int, counted: int, waited: float, rules: RetryRules
+) -> Quarantine | None:
+    match retry.wait:
+        case Wait.SERVER_TROUBLE | Wait.REQUEST_TROUBLE:
+            if counted < rules.instance_attempts or waited < rules.patience_seconds:
+                return None
+            rejected = retry.wait is Wait.SERVER_TROUBLE
+            return Quarantine(
+                reason=Reason.REJECTED if rejected else Reason.POISON,
+                text=f"the service failed on this file {attempts} times while it stored others",
+                what_to_do="look at the service's log for this time, then send it again",
+                http_status=retry.http_status,
+                failure_reason=retry.failure_reason,
+                comment=retry.comment,
+                by_service=True,
+            )
+        case Wait.REFUSED_ALONE:
+            if attempts < REFUSED_ALONE_LIMIT:
+                return None
+            return Quarantine(
+                reason=Reason.POISON,
+                text=f"the service refused this file alone {attempts} times and said nothing about it",
+                what_to_do="read the service's words in `comment`; if the file is good, report it to the service's support",
+                http_status=retry.http_status,
+                comment=retry.comment,
+                by_service=True,
+            )
+        case Wait.CREATING:
+            if waited < rules.creating_hours * 3600:
+                return None
+            return Quarantine(
+                reason=Reason.CREATING,
+                text="the service has been creating this instance since an earlier attempt and does not end",
+                what_to_do="delete the instance in the service, then send the file again",
+                http_status=retry.http_status,
+                failure_reason=retry.failure_reason,
+                comment=retry.comment,
+                by_service=True,
+            )
+        case Wait.UNVERIFIED | Wait.INCOMPLETE | Wait.UNMOVABLE:
+            return None
+        case _:
+            assert_never(retry.wait)

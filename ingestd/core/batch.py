@@ -1,0 +1,144 @@
+"""Which instances travel together: the shelves of what is ready, and the batches taken from them.
+
+One shelf a study (or one for all, `batch.by = any`). A shelf is ripe when it fills a batch, when a slot is idle and nothing
+more of its study is on its way, or when its oldest instance has lingered long enough. Two files of one SOPInstanceUID are
+never in a batch or in flight together: a UID that was taken is busy until `release`, and its twin waits on the shelf. Every
+fourth batch belongs to files that an event brought, newest first, so that a fresh study does not wait behind a backlog.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from ingestd.core.model import Batch, Instance
+
+HINTED_TURN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRules:
+    """The `batch` keys, and the service's own limit on a request in bytes."""
+
+    by_study: bool
+    max_instances: int
+    max_bytes: int
+    linger_seconds: float
+    max_request_bytes: int
+
+    def fits(self, count: int, size: int) -> bool:
+        """Whether a batch of `count` instances and `size` bytes may travel; one alone always may."""
+        limit = min(self.max_bytes, self.max_request_bytes)
+        return count <= 1 or (count <= self.max_instances and size <= limit)
+
+
+@dataclass(slots=True)
+class _Shelf:
+    instances: deque[Instance] = field(default_factory=deque)
+    since: float = 0.0  # when its oldest instance came
+    hinted_at: float = -1.0  # when its newest hinted instance came
+    size: int = 0
+
+
+class Shelves:
+    """Settled instances by study, oldest study first."""
+
+    def __init__(self, rules: BatchRules) -> None:
+        self._rules = rules
+        self._shelves: dict[str, _Shelf] = {}
+        self._busy: set[str] = set()
+        self._taken = 0
+        self._count = 0
+        self.content_bytes = 0  # bytes of small files that are held in memory
+
+    def __len__(self) -> int:
+        return self._count
+
+    def ripe_at(self) -> float | None:
+        """When the oldest shelf will have lingered long enough."""
+        oldest = min((shelf.since for shelf in self._shelves.values()), default=None)
+        return oldest + self._rules.linger_seconds if oldest is not None else None
+
+    def put(self, instance: Instance, *, now: float) -> None:
+        """A settled instance, or one that comes back because its request said nothing about it."""
+        key = instance.ids.study_uid if self._rules.by_study else ""
+        shelf = self._shelves.setdefault(key, _Shelf(since=now))
+        shelf.instances.append(instance)
+        shelf.size += instance.size
+        if instance.hinted:
+            shelf.hinted_at = now
+        self._count += 1
+        self.content_bytes += len(instance.content or b"")
+
+    def release(self, instance: Instance) -> None:
+        """`instance` is no longer in a batch or in flight."""
+        self._busy.discard(instance.sop_instance_uid)
+
+    def take(self, *, now: float, idle: bool, arriving: Collection[str]) -> Batch | None:
+        """The next batch, or None while nothing is ripe.
+
+        `idle`: a slot has nothing to do. `arriving`: studies of which more is on its way.
+        """
+        for key in self._order():
+            shelf = self._shelves[key]
+            if self._ripe(shelf, key, now=now, idle=idle, arriving=arriving) and (batch := self._cut(key, shelf, now)):
+                self._taken += 1
+                return batch
+        return None
+
+    def _order(self) -> list[str]:
+        if self._taken % HINTED_TURN == HINTED_TURN - 1:
+            newest = max(self._shelves, key=lambda k: self._shelves[k].hinted_at, default=None)
+            if newest is not None and self._shelves[newest].hinted_at >= 0:
+                return [newest, *(k for k in self._shelves if k != newest)]
+        return list(self._shelves)
+
+    def _ripe(self, shelf: _Shelf, key: str, *, now: float, idle: bool, arriving: Collection[str]) -> bool:
+        rules = self._rules
+        if len(shelf.instances) >= rules.max_instances or shelf.size >= min(rules.max_bytes, rules.max_request_bytes):
+            return True
+        if idle and key not in arriving:
+            return True
+        return now - shelf.since >= rules.linger_seconds
+
+    def _cut(self, key: str, shelf: _Shelf, now: float) -> Batch | None:
+        chosen: list[Instance] = []
+        left: deque[Instance] = deque()
+        size = 0
+        while shelf.instances:
+            instance = shelf.instances.popleft()
+            if instance.sop_instance_uid in self._busy:
+                left.append(instance)
+                continue
+            if not self._rules.fits(len(chosen) + 1, size + instance.size):
+                left.append(instance)
+                break
+            chosen.append(instance)
+            size += instance.size
+            self._busy.add(instance.sop_instance_uid)
+        left.extend(shelf.instances)
+        shelf.instances = left
+        shelf.size -= size
+        shelf.since = now
+        self._count -= len(chosen)
+        self.content_bytes -= sum(len(i.content or b"") for i in chosen)
+        if not left:
+            del self._shelves[key]
+        return Batch(instances=tuple(chosen)) if chosen else None
+
+
+def halves(instances: tuple[Instance, ...], *, whole: int) -> tuple[Batch, ...]:
+    """The batches that isolate a culprit among `instances`, what is left of a refused batch of `whole` instances.
+
+    Fewer than were sent travel together once more, for those that were named may have been the trouble; else in halves.
+    """
+    if not instances:
+        return ()
+    if len(instances) < whole or len(instances) == 1:
+        return (Batch(instances=instances, isolating=True),)
+    middle = len(instances) // 2
+    return (
+        Batch(instances=instances[:middle], isolating=True),
+        Batch(instances=instances[middle:], isolating=True),
+    )

@@ -1,0 +1,249 @@
+"""What an answer means for each instance of its batch: the one place where a response becomes an outcome (I2, I3).
+
+A readable Store Instances Response is read instance by instance whatever the status, for services answer a mixed batch with 200,
+202, 400, 409 or 500. What it leaves unnamed, and every instance where nothing readable came, is judged by the status; and since a
+status alone can't say whose fault a refusal is, the *control* decides: an empty Store transaction that runs through routing,
+identity, role and parser. It fails: the service, the role or the URL is wrong, so hold. It passes: the request was refused for what
+was in it, so isolate the culprit by halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from ingestd.core.failure_reasons import FailureClass, classify
+from ingestd.core.model import (
+    AlreadyStored,
+    Answer,
+    Batch,
+    Disposition,
+    Failed,
+    Held,
+    Hold,
+    HoldCause,
+    Instance,
+    Isolate,
+    Loss,
+    Quarantine,
+    Reason,
+    Receipt,
+    Referenced,
+    Resettle,
+    Retry,
+    SendAgain,
+    Stored,
+    StoredWithWarning,
+    Verify,
+    Wait,
+)
+
+_HOLD_STATUSES = {
+    401: HoldCause.IDENTITY,
+    403: HoldCause.ROLE,
+    404: HoldCause.ROUTE,
+    406: HoldCause.ROUTE,
+    408: HoldCause.BUSY,
+    424: HoldCause.DEPENDENCY,
+    429: HoldCause.BUSY,
+    503: HoldCause.BUSY,
+    504: HoldCause.BUSY,
+}
+_SERVER_ERRORS = frozenset({500, 502})
+
+
+def hold_for(answer: Answer) -> Hold | None:
+    """The hold that an answer to any request asks for, or None where it is no reason to hold."""
+    if answer.loss is Loss.NOT_SENT:
+        return Hold(cause=HoldCause.UNREACHABLE)
+    if answer.status is None:
+        return None
+    if 300 <= answer.status < 400:
+        return Hold(cause=HoldCause.ROUTE)
+    if cause := _HOLD_STATUSES.get(answer.status):
+        return Hold(cause=cause, retry_after=answer.retry_after)
+    return None
+
+
+def control_passed(control: Answer) -> bool:
+    """Azure answers the control with 204, Orthanc with 200."""
+    return control.status is not None and 200 <= control.status < 300
+
+
+def wants_control(batch: Batch, answer: Answer) -> bool:
+    """Whether `dispose` needs the control's answer to judge this one."""
+    if hold_for(answer) is not None or answer.loss is Loss.FILE_CHANGED or answer.status == 413:
+        return False
+    if answer.loss is not None or answer.status in _SERVER_ERRORS:
+        return len(batch.instances) > 1 and _troubled_before(batch) and bool(_unnamed(batch, answer))
+    return bool(_unnamed(batch, answer))
+
+
+def dispose(
+    batch: Batch,
+    answer: Answer,
+    *,
+    control: Answer | None = None,
+    receipts: Mapping[tuple[str, str, str], Receipt] | None = None,
+) -> tuple[Disposition, ...]:
+    """One disposition for each instance, in the batch's order.
+
+    `control` is the control's answer where `wants_control` asked for it. `receipts` are the newest ones for the batch's instances.
+    """
+    named = _named(batch, answer)
+    whole_request = _whole_request(batch, answer, control)
+    out: list[Disposition] = []
+    for i, instance in enumerate(batch.instances):
+        item = named.get(instance.sop_instance_uid)
+        if i in answer.changed:
+            out.append(Resettle())
+        elif isinstance(item, Referenced):
+            out.append(_stored(item, _receipt(instance, receipts), _digest(instance, answer, i)))
+        elif isinstance(item, Failed) and item.failure_reason is not None:
+            out.append(_failed(item, item.failure_reason, answer.status))
+        else:
+            out.append(whole_request)
+    return tuple(out)
+
+
+def _named(batch: Batch, answer: Answer) -> dict[str, Referenced | Failed]:
+    """The response's item for each SOPInstanceUID. Stored wins: a UID in both sequences was sent twice and stored once."""
+    if answer.response is None:
+        return {}
+    failed = answer.response.failed
+    items: dict[str, Referenced | Failed] = {f.sop_instance_uid: f for f in failed if f.sop_instance_uid is not None}
+    if len(batch.instances) == 1 and len(failed) == 1 and failed[0].sop_instance_uid is None:
+        items[batch.instances[0].sop_instance_uid] = failed[
+            0
+        ]  # it could not be parsed, and there is only one it can be
+    items.update({r.sop_instance_uid: r for r in answer.response.referenced})
+    return items
+
+
+def _unnamed(batch: Batch, answer: Answer) -> list[Instance]:
+    named = _named(batch, answer)
+    left = []
+    for i, instance in enumerate(batch.instances):
+        item = named.get(instance.sop_instance_uid)
+        said = isinstance(item, Referenced) or (isinstance(item, Failed) and item.failure_reason is not None)
+        if not said and i not in answer.changed:
+            left.append(instance)
+    return left
+
+
+def _receipt(instance: Instance, receipts: Mapping[tuple[str, str, str], Receipt] | None) -> Receipt | None:
+    return receipts.get(instance.ids.key) if receipts else None
+
+
+def _digest(instance: Instance, answer: Answer, index: int) -> str | None:
+    return answer.digests[index] if answer.digests else instance.sha256
+
+
+def _stored(item: Referenced, receipt: Receipt | None, sha256: str | None) -> Disposition:
+    """Stored, unless a receipt shows the same UIDs with other bytes: Orthanc says stored and keeps the old ones.
+
+    A service that names an instance before it has read it to the end (no digest then) has proved nothing.
+    """
+    if sha256 is None:
+        return Retry(wait=Wait.REQUEST_TROUBLE)
+    if receipt is not None and receipt.sha256 != sha256:
+        return Verify()
+    if item.warning_reason is not None:
+        return StoredWithWarning(warning_reason=item.warning_reason, retrieve_url=item.retrieve_url)
+    return Stored(retrieve_url=item.retrieve_url)
+
+
+def _failed(item: Failed, failure_reason: int, status: int | None) -> Disposition:
+    match classify(failure_reason):
+        case FailureClass.HOLDS_IT:
+            return Verify()
+        case FailureClass.CREATING:
+            return Retry(wait=Wait.CREATING, http_status=status, failure_reason=failure_reason, comment=item.comment)
+        case FailureClass.SERVER_TROUBLE:
+            return Retry(
+                wait=Wait.SERVER_TROUBLE, http_status=status, failure_reason=failure_reason, comment=item.comment
+            )
+        case FailureClass.REJECTED:
+            return Quarantine(
+                reason=Reason.REJECTED,
+                text=f"the service rejected this instance (FailureReason {failure_reason})",
+                what_to_do="read the service's words in `comment`, correct the file at its source and drop it again",
+                http_status=status,
+                failure_reason=failure_reason,
+                comment=item.comment,
+                by_service=True,
+            )
+        case unknown:
+            assert_never(unknown)
+
+
+def _whole_request(batch: Batch, answer: Answer, control: Answer | None) -> Disposition:
+    """What becomes of each instance that the answer does not name."""
+    alone = len(batch.instances) == 1
+    if hold := hold_for(answer):
+        return hold
+    if answer.loss is Loss.FILE_CHANGED:
+        return SendAgain()
+    if answer.status == 413:
+        return _too_large(answer) if alone else Isolate()
+    if answer.loss is not None or answer.status in _SERVER_ERRORS:
+        service_is_well = control is not None and control_passed(control)
+        if service_is_well and not alone:
+            return Isolate()
+        return Retry(wait=Wait.REQUEST_TROUBLE, http_status=answer.status, comment=answer.comment)
+    if control is None or not control_passed(control):
+        return (hold_for(control) if control is not None else None) or Hold(cause=HoldCause.CONTROL)
+    if alone:
+        return Retry(wait=Wait.REFUSED_ALONE, http_status=answer.status, comment=answer.comment)
+    return Isolate()
+
+
+def _too_large(answer: Answer) -> Quarantine:
+    return Quarantine(
+        reason=Reason.TOO_LARGE,
+        text="the service takes no request as large as this file alone",
+        what_to_do="raise the service's or the proxy's request limit, then send it again",
+        http_status=answer.status,
+        comment=answer.comment,
+        by_service=True,
+    )
+
+
+def _troubled_before(batch: Batch) -> bool:
+    return any(i.history is not None and i.history.wait is Wait.REQUEST_TROUBLE for i in batch.instances)
+
+
+def dispose_held(
+    held: Held, *, sha256: str | None, receipt: Receipt | None, own: Mapping[str, tuple[str, ...]] | None
+) -> Disposition:
+    """What a metadata read means for an instance that the service says it holds (Verify).
+
+    `own` are the file's elements in the normal form of `Held.elements`; needed only where no receipt speaks.
+    """
+    answer = Answer(status=held.status, loss=held.loss, retry_after=held.retry_after)
+    if held.status in (
+        403,
+        404,
+        406,
+    ):  # it is not there, or reading is not allowed: nothing is proved, others may go on
+        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
+    if hold := hold_for(answer):
+        return hold
+    if held.status != 200 or held.elements is None:
+        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
+    if receipt is not None:
+        return AlreadyStored() if receipt.sha256 == sha256 else _conflict(())
+    if own is None:
+        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
+    different = tuple(tag for tag in sorted(own.keys() & held.elements.keys()) if own[tag] != held.elements[tag])
+    return _conflict(different) if different else AlreadyStored()
+
+
+def _conflict(tags: tuple[str, ...]) -> Quarantine:
+    where = f" in {', '.join(f'({t[:4]},{t[4:]})' for t in tags[:8])}" if tags else ""
+    return Quarantine(
+        reason=Reason.CONFLICT,
+        text=f"the service holds another file under the same UIDs{where}",
+        what_to_do="decide which one is right; delete the instance in the service to send this one",
+        http_status=200,
+    )

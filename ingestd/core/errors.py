@@ -1,0 +1,56 @@
+"""What can go wrong, as one small tree. Adapters map foreign exceptions into it once, at the boundary, with `from`.
+
+    IngestdError
+    ├── ConfigurationError    the operator's settings can't work; exit 78 before any file is touched
+    ├── StateHeldError        another ingestd holds the state folder; exit 75
+    ├── FileError             about one file; nothing has been judged about it
+    │   ├── FileBusyError     somebody still has it open, or it can't be read just now: look again later
+    │   ├── FileGoneError     it vanished between two steps: nothing is left to do
+    │   ├── FileChangedError  it is no longer what was judged: settle it again
+    │   └── FileRefusedError  a link, a device, a directory: never ours to send
+    ├── FilingError           a move into done/ or failed/ did not happen; the source is untouched
+    └── JournalError          the journal can't be written; nothing may go on that relies on it
+
+A text carries what, where and a hint. It never carries a path, a patient or a secret (I7): whoever catches it knows which file it
+was about.
+"""
+
+
+class IngestdError(Exception):
+    """The root; `str()` of it is one line that a person can act on."""
+
+
+class ConfigurationError(IngestdError):
+    """A setting is missing, unknown or can't work. The text names key and value."""
+
+
+class StateHeldError(IngestdError):
+    """Another process holds the lock on the state folder."""
+
+
+class FileError(IngestdError):
+    """About one file; its outcome is open."""
+
+
+class FileBusyError(FileError):
+    """EBUSY, ETXTBSY, EACCES, ESTALE, EIO: the file can't be judged now."""
+
+
+class FileGoneError(FileError):
+    """ENOENT at any step."""
+
+
+class FileChangedError(FileError):
+    """Device, inode, size or times differ from what was judged, or the bytes ended early or late."""
+
+
+class FileRefusedError(FileError):
+    """Not a regular file that may be opened: symlink, socket, FIFO, device, directory."""
+
+
+class FilingError(IngestdError):
+    """A durable move failed; source and target are as they were."""
+
+
+class JournalError(IngestdError):
+    """The journal could not be opened, read or committed."""

@@ -1,0 +1,46 @@
+"""Every log event, once: its name, its level and what it means. Nothing else may be logged (STYLE: vocabulary once)."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Level(enum.IntEnum):
+    """Numbers as the standard library's logging has them."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Event(enum.Enum):
+    """`value` is (level, meaning); `name` in lower case is the `event` key of the log line."""
+
+    STARTED = (Level.INFO, "the daemon has its folders, its lock and its settings")
+    STOPPING = (Level.INFO, "a signal came: intake has stopped, what is in flight is finished")
+    STOPPED = (Level.INFO, "the last line of a process: what it leaves behind")
+    BATCH = (Level.INFO, "the canonical line of one Store transaction")
+    VERIFIED = (Level.INFO, "the service was asked whether it holds an instance")
+    QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
+    HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
+    PROBED = (Level.INFO, "the control was sent to see whether the service is back")
+    RESUMED = (Level.INFO, "sending goes on")
+    WAITING = (Level.INFO, "a file is not whole yet, or can't be read: it is looked at again later")
+    UNMOVABLE = (Level.ERROR, "a file's outcome is known and it can't be moved: mend the folder")
+    INBOX_TROUBLE = (Level.ERROR, "the inbox can't be read")
+    INBOX_BACK = (Level.INFO, "the inbox can be read again")
+    IGNORED = (Level.WARNING, "names that no intake pattern includes")
+    JOURNAL_TROUBLE = (Level.ERROR, "the journal can't be written: nothing is filed until it can")
+    JOURNAL_SET_ASIDE = (Level.ERROR, "the journal was damaged: it was set aside and begun anew")
+    JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files are sent again")
+    THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")
+    WATCH_OFF = (Level.WARNING, "no file events here: the scan alone finds files")
+
+    @property
+    def level(self) -> Level:
+        return self.value[0]
+
+    @property
+    def meaning(self) -> str:
+        return self.value[1]

@@ -1,0 +1,204 @@
+"""The seams: what the daemon asks of the world. Each has one real adapter and one in-tree fake that pass the same contract suite.
+
+Everything here may be called from the owner thread only, but for what says otherwise. Errors are those of core.errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ingestd.core.events import Event
+from ingestd.core.model import (
+    Answer,
+    Changes,
+    Deferral,
+    Held,
+    Identifiers,
+    Inspection,
+    Instance,
+    Look,
+    Outcome,
+    Reason,
+    Receipt,
+    Sighting,
+    Verdict,
+    Wait,
+)
+
+LogValue = str | int | float | bool | None
+Rand = Callable[[], float]  # uniform in [0, 1)
+
+
+class Clock(Protocol):
+    """Time is an argument; this is where it comes from. Any thread."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow; for waits inside one process."""
+
+    def now(self) -> float:
+        """Seconds since the epoch as the clock stood at start plus what has passed since: no jump of the clock reaches it."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch as the clock stands now; for what people read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanStatus:
+    """What the scanner has seen. `last_scan_at` on Clock.now(), None before the first full scan."""
+
+    full_scans: int = 0
+    offered: int = 0  # sightings that wait to be taken
+    last_scan_at: float | None = None
+    last_scan_seconds: float = 0.0
+    overflows: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    problem: str | None = None  # why the inbox can't be read just now; one line without a path
+
+
+class Supervised(Protocol):
+    """A thread that the daemon keeps alive. `start` on a dead one starts it anew."""
+
+    @property
+    def name(self) -> str: ...
+    def start(self) -> None: ...
+    def alive(self) -> bool: ...
+    def stop(self) -> None:
+        """Ask it to end; returns at once."""
+
+    def join(self, timeout: float) -> None: ...
+
+
+class Scanner(Supervised, Protocol):
+    """Offers every name in the inbox again and again (I6), hinted ones first."""
+
+    def take_hinted(self, limit: int) -> Sequence[Sighting]:
+        """Names that file events brought, newest first, without blocking."""
+
+    def take(self, limit: int) -> Sequence[Sighting]:
+        """Names the scan brought, without blocking; what is not taken makes the scan pause where it is."""
+
+    def status(self) -> ScanStatus: ...
+
+
+class Inbox(Protocol):
+    """The drop folder, by directory handle. Any thread."""
+
+    def examine(self, path: str) -> tuple[Look, Inspection]:
+        """Open, fstat, walk to the end, try the lease.
+
+        Raises FileBusyError, FileGoneError, FileRefusedError, FileChangedError.
+        """
+
+    def look(self, path: str) -> Look:
+        """Open and fstat, try the lease. Raises as examine does."""
+
+    def elements(self, instance: Instance) -> dict[str, tuple[str, ...]]:
+        """The data set's elements without bulk data, in the normal form of Held.elements. Raises as examine does."""
+
+
+class Reading(Protocol):
+    """One pass over an instance's bytes, from the first to the last."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Pieces of at most 256 KiB; exactly `instance.size` bytes in all, else FileChangedError."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Hex digest of the bytes from 128 on once the pass has ended, None before."""
+
+
+class Bodies(Protocol):
+    """Where the client gets the bytes it sends. Any thread."""
+
+    def read(self, instance: Instance) -> Reading:
+        """A fresh pass; opens the file when it is iterated, and checks before and after that it is the one that was judged."""
+
+
+class Origin(Protocol):
+    """The origin server (PS3.18). Any thread; never raises for what a service or a network can do."""
+
+    def store(self, instances: Sequence[Instance]) -> Answer:
+        """One Store transaction (PS3.18 10.5)."""
+
+    def control(self) -> Answer:
+        """An empty Store transaction: stores nothing, runs through routing, identity, role and parser."""
+
+    def metadata(self, ids: Identifiers) -> Held:
+        """Retrieve Metadata of one instance (PS3.18 10.4.1.1.2)."""
+
+    def abort(self) -> None:
+        """End every request under way; they answer as lost."""
+
+    def close(self) -> None: ...
+
+
+class Journal(Protocol):
+    """A memory, never the truth (I5). Raises JournalError."""
+
+    @property
+    def last_receipt(self) -> int:
+        """The number of the newest receipt, 0 when there is none; grows with each."""
+
+    def deferral(self, path: str) -> Deferral | None: ...
+
+    def due(self, now: float, limit: int) -> Sequence[Deferral]:
+        """Deferrals whose time has come, oldest due first."""
+
+    def waiting(self) -> Mapping[Wait, int]:
+        """How many files are deferred, by kind."""
+
+    def receipt(self, ids: Identifiers) -> Receipt | None:
+        """The newest receipt for these three UIDs."""
+
+    def commit(self, changes: Changes) -> None:
+        """All of it or nothing, durable when this returns."""
+
+    def close(self) -> None: ...
+
+
+class Filer(Protocol):
+    """The only one that moves files. Both return the path they gave it, relative to done/ or failed/.
+
+    Raise FileGoneError, FileChangedError (it is no longer the file that was judged), FilingError (nothing was moved).
+    """
+
+    def to_done(self, instance: Instance, *, at: float) -> str: ...
+    def to_failed(self, verdict: Verdict) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The gauges, taken once a second."""
+
+    pending: Mapping[str, int]  # stage -> files: waiting, ready, in_flight, unmovable
+    oldest_pending_seconds: float
+    breaker: int  # 0 closed, 1 probing, 2 open
+    scan: ScanStatus
+
+
+class Recorder(Protocol):
+    """What operators see: one log line or one metric at a time. Never raises, whatever becomes of standard output."""
+
+    def log(self, event: Event, **fields: LogValue) -> None:
+        """The field `path` is written as a digest unless the operator wants names (I7)."""
+
+    def filed(self, outcome: Outcome, reason: Reason | None, seconds: float) -> None:
+        """One file has ended; `seconds` from first sight."""
+
+    def request(self, status: str, seconds: float, sent_bytes: int) -> None:
+        """One Store transaction; status is the HTTP code, connect_error, timeout or lost."""
+
+    def restarted(self, thread: str) -> None: ...
+    def gauges(self, snapshot: Snapshot) -> None: ...
+
+
+class Notifier(Protocol):
+    """The service manager (sd_notify), or nobody. Never raises."""
+
+    def ready(self, status: str) -> None: ...
+    def status(self, status: str) -> None: ...
+    def alive(self) -> None: ...
+    def stopping(self, seconds: float) -> None:
+        """Stopping, and it may take `seconds` more."""

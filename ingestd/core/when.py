@@ -1,0 +1,15 @@
+"""Points in time as people read them: UTC, always."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC, to the millisecond: `2026-01-02T03:04:05.678Z`."""
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def utc_day(seconds: float) -> str:
+    """The UTC day of seconds since the epoch: `2026-01-02`."""
+    return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()

@@ -1,0 +1,130 @@
+"""The window: every file the daemon holds in memory just now, and where each stands.
+
+It is bounded, and it holds only what can move now: what must wait leaves it for the journal. A quarter of it is kept for files that
+an event brought, so that a backlog can't shut fresh ones out. Steps go through core.lifecycle; nothing else changes a state.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ingestd.core.lifecycle import LEFT_WINDOW, State, Step, after
+from ingestd.core.model import Deferral, Inspection, Instance, Sighting, Stamp
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Entry:
+    """One file in the window. `seen_since` is when its present stamp was first seen."""
+
+    path: str
+    hinted: bool
+    first_seen: float
+    history: Deferral | None = None
+    state: State = State.SIGHTED
+    stamp: Stamp | None = None
+    looks: int = 0
+    seen_since: float = 0.0
+    inspection: Inspection | None = None
+    instance: Instance | None = None
+
+
+class Window:
+    """Bounded by `capacity` entries; a refusal leaves no trace."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: dict[str, Entry] = {}
+        self._to_examine: deque[Entry] = deque()
+        self._quiet: list[tuple[float, int, Entry]] = []
+        self._tie = itertools.count()
+        self._states: Counter[State] = Counter()
+        self._plain = 0
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._entries
+
+    def __getitem__(self, path: str) -> Entry:
+        return self._entries[path]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def room(self, *, hinted: bool) -> int:
+        """How many more of this kind it takes: the last quarter is for hinted files."""
+        free = self._capacity - len(self._entries)
+        return free if hinted else min(free, self._capacity - self._capacity // 4 - self._plain)
+
+    def count(self, *states: State) -> int:
+        return sum(self._states[s] for s in states)
+
+    def admit(self, sighting: Sighting, *, now: float, history: Deferral | None = None) -> Entry:
+        """A file that may move now. The caller has asked `room`, and that it is not here already."""
+        entry = Entry(
+            path=sighting.path,
+            hinted=sighting.hinted,
+            first_seen=history.first_seen if history else now,
+            history=history,
+        )
+        if history is not None:
+            entry.stamp, entry.looks, entry.seen_since = history.stamp, 1, history.since
+        self._entries[entry.path] = entry
+        self._states[entry.state] += 1
+        self._plain += not entry.hinted
+        self._queue(entry)
+        return entry
+
+    def step(self, entry: Entry, step: Step) -> None:
+        """Move `entry` along the table; one that has left the window is forgotten."""
+        state = after(entry.state, step)
+        self._states[entry.state] -= 1
+        entry.state = state
+        if state in LEFT_WINDOW:
+            del self._entries[entry.path]
+            self._plain -= not entry.hinted
+            return
+        self._states[state] += 1
+        if state is State.SIGHTED:
+            entry.inspection = entry.instance = None
+            self._queue(entry)
+
+    def look_at(self, entry: Entry, when: float) -> None:
+        """A quiet file's second look is due at `when`."""
+        heapq.heappush(self._quiet, (when, next(self._tie), entry))
+
+    def next_to_examine(self) -> Entry | None:
+        """A file that nothing is known about, hinted ones first."""
+        return self._to_examine.popleft() if self._to_examine else None
+
+    def next_to_look(self, now: float) -> Entry | None:
+        """A quiet file whose second look is due."""
+        if self._quiet and self._quiet[0][0] <= now:
+            return heapq.heappop(self._quiet)[2]
+        return None
+
+    def next_look_at(self) -> float | None:
+        return self._quiet[0][0] if self._quiet else None
+
+    def arriving(self) -> set[str]:
+        """Studies that have a file in the window which is not settled yet."""
+        return {
+            e.inspection.ids.study_uid
+            for _, _, e in self._quiet
+            if e.inspection is not None and e.inspection.ids is not None
+        }
+
+    def oldest(self) -> float | None:
+        """When the file that has been here longest was first seen."""
+        return min((e.first_seen for e in self._entries.values()), default=None)
+
+    def _queue(self, entry: Entry) -> None:
+        if entry.hinted:
+            self._to_examine.appendleft(entry)
+        else:
+            self._to_examine.append(entry)

@@ -1,0 +1,216 @@
+"""The end of the way: what the journal must remember, then the move.
+
+Stages hand their findings in during a tick; `commit` writes all of them in one transaction at its end; only what was committed is
+moved, by a later tick. A crash between the two leaves a receipt and a file in the inbox, which is sent again, answered "already
+there" and filed by that receipt. While the journal can't be written nothing is moved, and nothing is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, JournalError
+from ingestd.core.events import Event
+from ingestd.core.lifecycle import Step
+from ingestd.core.model import (
+    Changes,
+    Deferral,
+    Instance,
+    Outcome,
+    Quarantine,
+    Receipt,
+    Stamp,
+    Verdict,
+    Wait,
+)
+from ingestd.core.ports import Clock, Filer, Journal, Recorder
+from ingestd.core.window import Entry, Window
+
+UNMOVABLE_BASE_SECONDS = 15.0
+JOURNAL_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """A file whose outcome is known: into done/ as `instance`, or into failed/ with `verdict`."""
+
+    entry: Entry
+    outcome: Outcome
+    instance: Instance | None = None
+    verdict: Verdict | None = None
+
+
+class Endings:
+    """Collects what a tick found out, commits it, then files away."""
+
+    def __init__(self, *, clock: Clock, window: Window, journal: Journal, filer: Filer, recorder: Recorder) -> None:
+        self._clock = clock
+        self._window = window
+        self._journal = journal
+        self._filer = filer
+        self._recorder = recorder
+        self._receipts: list[Receipt] = []
+        self._deferrals: dict[str, Deferral] = {}
+        self._forgotten: set[str] = set()
+        self._found: list[_Ending] = []
+        self._committed: deque[_Ending] = deque()
+        self._retry_at = 0.0
+        self.problem: str | None = None  # why the journal can't be written just now
+        self.filed = 0  # files moved since the start
+        self.quarantined = 0  # of these, into failed/
+
+    def __len__(self) -> int:
+        """Files whose outcome is known and that are not filed yet."""
+        return len(self._found) + len(self._committed)
+
+    def stored(self, entry: Entry, instance: Instance, outcome: Outcome, receipt: Receipt | None) -> None:
+        """The service named it, or was shown to hold it. No receipt: there is one already."""
+        self._window.step(entry, Step.ENDED)
+        if receipt is not None:
+            self._receipts.append(receipt)
+        self._forget(entry)
+        self._found.append(_Ending(entry=entry, outcome=outcome, instance=instance))
+
+    def quarantine(
+        self, entry: Entry, quarantine: Quarantine, *, stamp: Stamp, instance: Instance | None, attempts: int
+    ) -> None:
+        """A verdict about this file."""
+        ids = instance.ids if instance is not None else entry.inspection.ids if entry.inspection is not None else None
+        verdict = Verdict(
+            path=entry.path,
+            stamp=stamp,
+            quarantine=quarantine,
+            attempts=attempts,
+            first_seen=entry.first_seen,
+            failed_at=self._clock.wall(),
+            ids=ids,
+            sha256=instance.sha256 if instance is not None else None,
+        )
+        self._window.step(entry, Step.ENDED)
+        self._forget(entry)
+        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, verdict=verdict))
+
+    def defer(self, entry: Entry, deferral: Deferral) -> None:
+        """It must wait: it leaves the window, and the journal remembers it."""
+        self._window.step(entry, Step.SET_ASIDE)
+        self._forgotten.discard(entry.path)
+        self._deferrals[entry.path] = deferral
+
+    def vanished(self, entry: Entry) -> None:
+        """Somebody else took it."""
+        self._window.step(entry, Step.VANISHED)
+        self._forget(entry)
+
+    def forget(self, entry: Entry) -> None:
+        """What was remembered about it is about another state of the file."""
+        self._forget(entry)
+        entry.history = None
+
+    def commit(self) -> None:
+        """Write what the tick found. A journal that can't be written keeps all of it for the next try."""
+        changes = Changes(
+            receipts=tuple(self._receipts),
+            deferrals=tuple(self._deferrals.values()),
+            forgotten=tuple(self._forgotten),
+        )
+        if changes and self._clock.monotonic() >= self._retry_at:
+            try:
+                self._journal.commit(changes)
+            except JournalError as error:
+                self._retry_at = self._clock.monotonic() + JOURNAL_RETRY_SECONDS
+                if self.problem is None:
+                    self._recorder.log(Event.JOURNAL_TROUBLE, problem=str(error))
+                self.problem = str(error)
+                return
+            self.problem = None
+            self._receipts.clear()
+            self._deferrals.clear()
+            self._forgotten.clear()
+            changes = Changes()
+        if not changes:
+            self._committed.extend(self._found)
+            self._found.clear()
+
+    def file_away(self, limit: int) -> int:
+        """Move up to `limit` files whose receipts are on disk; how many were handled."""
+        handled = 0
+        while self._committed and handled < limit:
+            self._file(self._committed.popleft())
+            handled += 1
+        return handled
+
+    def _file(self, ending: _Ending) -> None:
+        entry = ending.entry
+        try:
+            if ending.verdict is not None:
+                self._filer.to_failed(ending.verdict)
+            elif ending.instance is not None:
+                self._filer.to_done(ending.instance, at=self._clock.wall())
+        except FileGoneError:
+            self._window.step(entry, Step.VANISHED)
+        except FileChangedError:
+            self._window.step(entry, Step.CHANGED)
+        except FilingError as error:
+            self._unmovable(ending, str(error))
+        else:
+            self._window.step(entry, Step.MOVED)
+            self.filed += 1
+            verdict = ending.verdict.quarantine if ending.verdict is not None else None
+            seconds = self._clock.now() - entry.first_seen
+            self._recorder.filed(ending.outcome, verdict.reason if verdict else None, seconds)
+            if verdict is not None:
+                self.quarantined += 1
+                self._recorder.log(
+                    Event.QUARANTINED,
+                    path=entry.path,
+                    reason=verdict.reason.value,
+                    status=verdict.http_status,
+                    failure_reason=verdict.failure_reason,
+                )
+
+    def _unmovable(self, ending: _Ending, problem: str) -> None:
+        """It stays in the inbox and is tried again, ever more rarely; a stored one is not sent again for that."""
+        entry = ending.entry
+        known = ending.instance or ending.verdict
+        if known is None:  # an ending has one or the other
+            return
+        now = self._clock.now()
+        before = entry.history if entry.history is not None and entry.history.wait is Wait.UNMOVABLE else None
+        attempts = before.attempts + 1 if before is not None else 1
+        deferral = Deferral(
+            path=entry.path,
+            stamp=known.stamp,
+            wait=Wait.UNMOVABLE,
+            due_at=now + min(UNMOVABLE_BASE_SECONDS * 2.0 ** min(attempts - 1, 6), 900.0),
+            first_seen=entry.first_seen,
+            since=before.since if before is not None else now,
+            attempts=attempts,
+        )
+        if before is None:
+            self._recorder.log(Event.UNMOVABLE, path=entry.path, problem=problem)
+        self.defer(entry, deferral)
+
+    def _forget(self, entry: Entry) -> None:
+        self._deferrals.pop(entry.path, None)
+        if entry.history is not None:
+            self._forgotten.add(entry.path)
+
+
+def receipt_for(
+    instance: Instance, outcome: Outcome, *, at: float, status: int | None, reason: int | None, url: str | None
+) -> Receipt:
+    """The receipt that proves `instance` stored."""
+    return Receipt(
+        stored_at=at,
+        study_uid=instance.ids.study_uid,
+        series_uid=instance.ids.series_uid,
+        sop_instance_uid=instance.ids.sop_instance_uid,
+        size=instance.size,
+        sha256=instance.sha256 or "",
+        path=instance.path,
+        outcome=outcome,
+        http_status=status,
+        reason=reason,
+        retrieve_url=url,
+    )

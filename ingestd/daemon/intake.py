@@ -1,0 +1,203 @@
+"""The way in: from a name to a settled instance on its shelf.
+
+The window refuses what it has no room for, and the scanner pauses; examining pauses while the shelves hold enough for every
+slot, so memory is bounded whatever the backlog. What must wait leaves the window for the journal and comes back when due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ingestd.core.batch import Shelves
+from ingestd.core.errors import FileBusyError, FileChangedError, FileGoneError, FileRefusedError
+from ingestd.core.events import Event
+from ingestd.core.lifecycle import State, Step
+from ingestd.core.model import Deferral, Inspection, Instance, Look, Quarantine, Reason, Sighting, Stamp, Wait
+from ingestd.core.ports import Clock, Inbox, Journal, Recorder, Scanner
+from ingestd.core.settle import Judged, LookAgain, SetAside, Settled, SettleRules, settle
+from ingestd.core.window import Entry, Window
+from ingestd.daemon.endings import Endings
+
+SLICE = 256  # files a tick
+SLICE_SECONDS = 0.05
+CONTENT_LIMIT = 64 << 20  # bytes of small files held ahead of the slots
+DUE_EVERY_SECONDS = 0.5
+BUSY_RETRY_SECONDS = 2.0
+
+NO_STAMP = Stamp(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0)  # it could not even be opened
+
+WHAT_TO_DO = {
+    Reason.TRUNCATED: "send or copy the file again from its source",
+    Reason.NOT_DICOM: "only DICOM Part 10 files can be stored: move it elsewhere, or export it as DICOM",
+    Reason.NO_PIXEL_DATA: "the image has no pixels: export it again from its source",
+    Reason.DICOMDIR: "a DICOMDIR is only an index: drop the files it lists",
+    Reason.NO_UID: "the file lacks a valid UID: export it again from its source",
+    Reason.BOUNDS: "the file exceeds a safety bound: check it with a DICOM tool, and report it if it is good",
+    Reason.HARD_LINK: "copy the file into the folder instead of linking it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeRules:
+    """When a file is settled, and how many instances may be ready ahead of the slots."""
+
+    settle: SettleRules
+    ready_ahead: int
+
+
+class Intake:
+    """Admits sightings, examines them, shelves what is settled."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        scanner: Scanner,
+        inbox: Inbox,
+        journal: Journal,
+        window: Window,
+        shelves: Shelves,
+        endings: Endings,
+        recorder: Recorder,
+        rules: IntakeRules,
+    ) -> None:
+        self._clock = clock
+        self._scanner = scanner
+        self._inbox = inbox
+        self._journal = journal
+        self._window = window
+        self._shelves = shelves
+        self._endings = endings
+        self._recorder = recorder
+        self._rules = rules
+        self._due_at = 0.0
+
+    def admit(self, now: float) -> int:
+        """Take what the scanner and the journal offer, as far as there is room; how many came in."""
+        before = len(self._window)
+        for sighting in self._scanner.take_hinted(self._window.room(hinted=True)):
+            self._offer(sighting, now)
+        for sighting in self._scanner.take(max(self._window.room(hinted=False), 0)):
+            self._offer(sighting, now)
+        if now >= self._due_at and (room := self._window.room(hinted=False)) > 0:
+            self._due_at = now + DUE_EVERY_SECONDS
+            for deferral in self._journal.due(now, room):
+                if deferral.path not in self._window:
+                    self._window.admit(Sighting(path=deferral.path), now=now, history=deferral)
+        return len(self._window) - before
+
+    def examine(self, now: float) -> int:
+        """Look at what is new and what has been quiet, in a bounded slice; how many were looked at."""
+        deadline = self._clock.monotonic() + SLICE_SECONDS
+        done = 0
+        while done < SLICE and not self._shelves_full():
+            if entry := self._window.next_to_look(now):
+                self._examined(entry, now, again=True)
+            elif entry := self._window.next_to_examine():
+                self._examined(entry, now, again=False)
+            else:
+                break
+            done += 1
+            if self._clock.monotonic() >= deadline:
+                break
+        return done
+
+    def _shelves_full(self) -> bool:
+        return len(self._shelves) >= self._rules.ready_ahead or self._shelves.content_bytes >= CONTENT_LIMIT
+
+    def _offer(self, sighting: Sighting, now: float) -> None:
+        if sighting.path in self._window:
+            return
+        history = self._journal.deferral(sighting.path)
+        if history is not None and history.due_at > now and not sighting.hinted:
+            return
+        self._window.admit(sighting, now=now, history=history)
+
+    def _examined(self, entry: Entry, now: float, *, again: bool) -> None:
+        try:
+            if again and entry.inspection is not None:
+                look, inspection = self._inbox.look(entry.path), entry.inspection
+            else:
+                look, inspection = self._inbox.examine(entry.path)
+        except (FileGoneError, FileRefusedError):
+            self._endings.vanished(entry)
+        except (FileBusyError, FileChangedError) as error:
+            self._wait(entry, entry.stamp or NO_STAMP, now, BUSY_RETRY_SECONDS, str(error), since=now)
+        else:
+            if again and look.stamp != entry.stamp:
+                self._window.step(entry, Step.CHANGED)
+            else:
+                self._judge(entry, look, inspection, now)
+
+    def _judge(self, entry: Entry, look: Look, inspection: Inspection, now: float) -> None:
+        history = entry.history
+        if look.stamp == entry.stamp:
+            entry.looks += 1
+        else:
+            if history is not None:
+                self._endings.forget(entry)
+                history = None
+            entry.stamp, entry.looks, entry.seen_since = look.stamp, 1, now
+        if history is not None and history.due_at > now and history.wait is not Wait.INCOMPLETE:
+            self._endings.defer(entry, history)  # an event brought it too early
+            return
+        entry.inspection = inspection
+        verdict = settle(
+            look, inspection, looks=entry.looks, unchanged=now - entry.seen_since, rules=self._rules.settle
+        )
+        match verdict:
+            case Settled():
+                self._settled(entry, look, inspection, now)
+            case LookAgain(after=after):
+                if entry.state is State.SIGHTED:
+                    self._window.step(entry, Step.LOOKED)
+                entry.inspection = replace(inspection, content=None)  # quiet files would fill the memory
+                self._window.look_at(entry, now + after)
+            case SetAside(after=after, text=text):
+                self._wait(entry, look.stamp, now, after, text, since=entry.seen_since)
+            case Judged(reason=reason, text=text):
+                quarantine = Quarantine(reason=reason, text=text, what_to_do=WHAT_TO_DO[reason])
+                self._endings.quarantine(entry, quarantine, stamp=look.stamp, instance=None, attempts=0)
+
+    def _wait(self, entry: Entry, stamp: Stamp, now: float, after: float, text: str, *, since: float) -> None:
+        known = entry.history is not None and entry.history.wait is Wait.INCOMPLETE
+        if not known:
+            self._recorder.log(Event.WAITING, path=entry.path, problem=text, wait_seconds=round(after, 3))
+        deferral = Deferral(
+            path=entry.path,
+            stamp=stamp,
+            wait=Wait.INCOMPLETE,
+            due_at=now + after,
+            first_seen=entry.first_seen,
+            since=since,
+            attempts=entry.history.attempts + 1 if known and entry.history is not None else 1,
+        )
+        self._endings.defer(entry, deferral)
+
+    def _settled(self, entry: Entry, look: Look, inspection: Inspection, now: float) -> None:
+        if inspection.ids is None:  # whole files have their identifiers: the walk says no_uid otherwise
+            raise ValueError("a whole inspection without identifiers")
+        history = entry.history if entry.history is not None and entry.history.wait is not Wait.INCOMPLETE else None
+        instance = Instance(
+            path=entry.path,
+            stamp=look.stamp,
+            ids=inspection.ids,
+            first_seen=entry.first_seen,
+            hinted=entry.hinted,
+            content=inspection.content,
+            sha256=inspection.sha256,
+            history=history,
+        )
+        entry.instance = instance
+        self._window.step(entry, Step.SETTLED)
+        if history is not None and history.wait is Wait.UNMOVABLE and self._stored_before(entry, instance):
+            return
+        self._shelves.put(instance, now=now)
+
+    def _stored_before(self, entry: Entry, instance: Instance) -> bool:
+        """A file that was stored and could not be moved is not sent again: its receipt is about this very state of it."""
+        receipt = self._journal.receipt(instance.ids)
+        if receipt is None or receipt.path != instance.path or instance.sha256 not in (None, receipt.sha256):
+            return False
+        self._endings.stored(entry, instance, receipt.outcome, None)
+        return True

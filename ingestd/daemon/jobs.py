@@ -1,0 +1,119 @@
+"""What runs on the pool: one Store transaction, one round of verification, one probe. Each hands one value back.
+
+A job touches the service and, to compare, the file; never the journal, the window or the log. What it needs of them it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from ingestd.core.disposition import dispose_held, wants_control
+from ingestd.core.errors import FileError
+from ingestd.core.model import Answer, Batch, Disposition, Hold, Instance, Receipt, Resettle, SendAgain
+from ingestd.core.ports import Inbox, Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A Store transaction, and the control's answer where this one asked for it."""
+
+    batch: Batch
+    answer: Answer
+    control: Answer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Does the service hold this instance? `receipt` is the newest one of these UIDs."""
+
+    instance: Instance
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What the service's answers mean for each instance that was asked for."""
+
+    dispositions: tuple[tuple[Instance, Disposition], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """The control's answer."""
+
+    answer: Answer
+
+
+Result = Sent | Verified | Probed
+
+
+def store(origin: Origin, batch: Batch) -> Sent:
+    """One Store transaction; the control follows at once where the answer can't be judged without it."""
+    answer = origin.store(batch.instances)
+    control = origin.control() if wants_control(batch, answer) else None
+    return Sent(batch=batch, answer=answer, control=control)
+
+
+def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...]) -> Verified:
+    """Ask for each instance's metadata. After an answer that says hold, the rest is not asked."""
+    out: list[tuple[Instance, Disposition]] = []
+    held_up = False
+    for question in questions:
+        disposition = SendAgain() if held_up else _verify_one(origin, inbox, question)
+        held_up = held_up or isinstance(disposition, Hold)
+        out.append((question.instance, disposition))
+    return Verified(dispositions=tuple(out))
+
+
+def _verify_one(origin: Origin, inbox: Inbox, question: Question) -> Disposition:
+    instance, receipt = question.instance, question.receipt
+    held = origin.metadata(instance.ids)
+    try:
+        own = inbox.elements(instance) if held.status == 200 and receipt is None else None
+    except FileError:
+        return Resettle()
+    return dispose_held(held, sha256=instance.sha256, receipt=receipt, own=own)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is under way, so that a job that died can return its instances."""
+
+    instances: tuple[Instance, ...]
+    future: Future[Result]
+
+
+class Jobs:
+    """Hands work to the pool and takes results back, on the owner thread."""
+
+    def __init__(self, *, pool: Executor, wake: Callable[[], None]) -> None:
+        self._pool = pool
+        self._wake = wake
+        self._under_way = 0
+        self._finished: SimpleQueue[Job] = SimpleQueue()
+
+    def __len__(self) -> int:
+        """Jobs under way, those that are finished and not taken among them."""
+        return self._under_way
+
+    def submit(self, instances: tuple[Instance, ...], work: Callable[[], Result]) -> None:
+        job = Job(instances=instances, future=self._pool.submit(work))
+        self._under_way += 1
+
+        def finished(_: Future[Result]) -> None:
+            self._finished.put(job)
+            self._wake()
+
+        job.future.add_done_callback(finished)
+
+    def take(self) -> Job | None:
+        """A job that has ended, or None."""
+        try:
+            job = self._finished.get_nowait()
+        except Empty:
+            return None
+        self._under_way -= 1
+        return job

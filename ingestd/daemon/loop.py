@@ -1,0 +1,260 @@
+"""The loop: one tick after another, until a signal or until the work is done.
+
+A tick runs the stages tail first: file away, reap answers, probe, dispatch, batch, examine, commit, admit. When a tick moved nothing
+the loop sleeps until something wakes it (a sighting, an answer, a signal) or something is due.
+
+Stopping. The first SIGTERM stops intake, gives no more work to slots, lets what is in flight end and files it, all inside
+`shutdown.deadline_seconds`; then requests are aborted (their files stay in the inbox, the service is idempotent by UID). A second
+signal aborts at once. Never is a file left between "the service said stored" and its move for longer than one tick.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ingestd.core.events import Event
+from ingestd.core.lifecycle import State
+from ingestd.core.model import Wait
+from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, Snapshot, Supervised
+from ingestd.core.window import Window
+from ingestd.daemon.endings import Endings
+from ingestd.daemon.intake import Intake
+from ingestd.daemon.sending import Sending
+
+FILE_SLICE = 256  # files moved a tick
+LONGEST_SLEEP_SECONDS = 1.0
+SHORTEST_SLEEP_SECONDS = 0.01
+STOP_SLEEP_SECONDS = 0.02
+PULSE_SECONDS = 1.0  # gauges, supervision, watchdog
+STUCK_SECONDS = 60.0  # a loop that has not ticked for so long is not alive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopRules:
+    """How it stops. `drain_inbox`: SIGTERM goes on until the inbox is empty or the deadline comes."""
+
+    deadline_seconds: float
+    drain_inbox: bool
+
+
+class End(enum.Enum):
+    """Why `run` returned."""
+
+    DRAINED = "everything that was there is in done/ or failed/"
+    STOPPED = "a signal"
+    GAVE_UP = "nothing moved for too long, or the time was up"
+
+
+class Daemon:
+    """Owns the tick. Made by ingestd.app, which hands it every stage."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        scanner: Scanner,
+        threads: Sequence[Supervised],
+        origin: Origin,
+        journal: Journal,
+        window: Window,
+        intake: Intake,
+        sending: Sending,
+        endings: Endings,
+        recorder: Recorder,
+        notifier: Notifier,
+        wake: threading.Event,
+        rules: LoopRules,
+    ) -> None:
+        self._clock = clock
+        self._scanner = scanner
+        self._threads = (scanner, *threads)
+        self._origin = origin
+        self._journal = journal
+        self._window = window
+        self._intake = intake
+        self._sending = sending
+        self._endings = endings
+        self._recorder = recorder
+        self._notifier = notifier
+        self._wake = wake
+        self._rules = rules
+        self._signals = 0
+        self._ticked_at = clock.monotonic()
+        self._pulse_at = 0.0
+        self._inbox_problem: str | None = None
+        self._ready = False
+
+    # What others may ask, from any thread
+
+    def signal(self) -> None:
+        """A SIGTERM or SIGINT came. Only sets a flag; safe in a signal handler."""
+        self._signals += 1
+        self._wake.set()
+
+    def live_problem(self) -> str | None:
+        """Why /livez is red: the loop does not tick. Never the service, never a stuck share."""
+        age = self._clock.monotonic() - self._ticked_at
+        return f"the loop has not ticked for {age:.0f} s" if age > STUCK_SECONDS else None
+
+    def ready_problem(self) -> str | None:
+        """Why /readyz is red: inbox or journal. Never the service."""
+        if not self._ready:
+            return "starting: the first scan has not ended"
+        if (problem := self._scanner.status().problem) is not None:
+            return f"inbox: {problem}"
+        if self._endings.problem is not None:
+            return f"journal: {self._endings.problem}"
+        return None
+
+    @property
+    def left(self) -> int:
+        """Files in the window or passed over for now: what is not in done/ or failed/ yet, as far as it is known."""
+        return len(self._window) + sum(self._journal.waiting().values())
+
+    @property
+    def quarantined(self) -> int:
+        """Files that went to failed/ since the start."""
+        return self._endings.quarantined
+
+    # The loop
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._recorder.log(Event.STARTED)
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, *, until_empty: bool = False, timeout: float | None = None, patience: float | None = None) -> End:
+        """Tick until a signal; or, `until_empty`, until all that the scan found has ended.
+
+        `timeout` and `patience` in seconds: the whole time, and the time in which nothing was filed.
+        """
+        started = moved_at = self._clock.monotonic()
+        filed = 0
+        while not self._signals:
+            now = self._clock.monotonic()
+            if self.tick():
+                self._wake.clear()
+            else:
+                self._sleep()
+            if self._endings.filed != filed:
+                filed, moved_at = self._endings.filed, now
+            if until_empty and self.empty():
+                return End.DRAINED
+            if timeout is not None and now - started > timeout:
+                return End.GAVE_UP
+            if patience is not None and now - moved_at > patience:
+                return End.GAVE_UP
+        return End.STOPPED
+
+    def tick(self, *, intake: bool = True, dispatch: bool = True) -> bool:
+        """Run every stage once, tail first; whether anything moved."""
+        now = self._clock.now()
+        moved = self._endings.file_away(FILE_SLICE)
+        moved += self._sending.reap(now)
+        if dispatch:
+            moved += self._sending.probe(now)
+            moved += self._sending.dispatch()
+            moved += self._sending.batch(now)
+        if intake:
+            moved += self._intake.examine(now)
+        self._endings.commit()
+        if intake:
+            moved += self._intake.admit(now)
+        self._pulse(now)
+        return moved > 0
+
+    def empty(self) -> bool:
+        """A full scan has ended and nothing it found is left."""
+        return (
+            self._scanner.status().full_scans > 0
+            and not self._scanner.status().offered
+            and not self._window
+            and not self._sending.in_flight
+            and not self._journal.waiting()
+        )
+
+    def _sleep(self) -> None:
+        """Until something wakes it, a quiet file is due for its second look, or a second has passed."""
+        wait = LONGEST_SLEEP_SECONDS
+        now = self._clock.now()
+        for due in (self._window.next_look_at(), self._sending.due_at()):
+            if due is not None:
+                wait = min(wait, due - now)
+        self._wake.wait(max(wait, SHORTEST_SLEEP_SECONDS))
+        self._wake.clear()
+
+    # Stopping
+
+    def stop(self) -> int:
+        """Let what is in flight end inside the deadline, file it, stop the threads in order; how many files are left."""
+        deadline = self._clock.monotonic() + self._rules.deadline_seconds
+        self._notifier.stopping(self._rules.deadline_seconds)
+        self._recorder.log(Event.STOPPING, in_flight=self._sending.in_flight, left=self.left)
+        whole = self._rules.drain_inbox and self._signals > 0
+        if not whole:
+            self._scanner.stop()
+        while self._clock.monotonic() < deadline and self._signals < 2:
+            if not (self.tick(intake=whole, dispatch=whole) or self._busy(whole)):
+                break
+            self._wake.wait(STOP_SLEEP_SECONDS)
+            self._wake.clear()
+        self._origin.abort()
+        self.tick(intake=False, dispatch=False)
+        self.tick(intake=False, dispatch=False)  # receipts are committed by the first, moved by the second
+        for thread in self._threads:
+            thread.stop()
+        for thread in self._threads:
+            thread.join(1.0)
+        left = self.left
+        self._recorder.log(Event.STOPPED, left=left, drained=left == 0)
+        return left
+
+    def _busy(self, whole: bool) -> bool:
+        return bool(self._sending.in_flight or len(self._endings)) or (whole and not self.empty())
+
+    # Once a second
+
+    def _pulse(self, now: float) -> None:
+        self._ticked_at = self._clock.monotonic()
+        if now < self._pulse_at:
+            return
+        self._pulse_at = now + PULSE_SECONDS
+        self._supervise()
+        scan = self._scanner.status()
+        if scan.problem != self._inbox_problem:
+            event = Event.INBOX_TROUBLE if scan.problem else Event.INBOX_BACK
+            self._recorder.log(event, problem=scan.problem)
+            self._inbox_problem = scan.problem
+        waiting = self._journal.waiting()
+        unmovable = waiting.get(Wait.UNMOVABLE, 0)
+        pending = {
+            "waiting": self._window.count(State.SIGHTED, State.QUIET) + sum(waiting.values()) - unmovable,
+            "ready": self._window.count(State.READY, State.BATCHED),
+            "in_flight": self._window.count(State.IN_FLIGHT, State.VERIFYING, State.ENDING),
+            "unmovable": unmovable,
+        }
+        oldest = self._window.oldest()
+        age = max(now - oldest, 0.0) if oldest is not None else 0.0
+        breaker = int(self._sending.breaker.state)
+        self._recorder.gauges(Snapshot(pending=pending, oldest_pending_seconds=age, breaker=breaker, scan=scan))
+        if not self._ready and (scan.full_scans or len(self._window) or scan.problem):
+            self._ready = True
+            self._notifier.ready("watching the inbox")
+        self._notifier.alive()
+        self._notifier.status(
+            f"{sum(pending.values())} files pending, breaker {self._sending.breaker.state.name.lower()}"
+        )
+
+    def _supervise(self) -> None:
+        """A thread that has died is started again, counted and said; never silent (F10)."""
+        if self._signals:
+            return
+        for thread in self._threads:
+            if not thread.alive():
+                self._recorder.restarted(thread.name)
+                self._recorder.log(Event.THREAD_RESTARTED, thread=thread.name)
+                thread.start()

@@ -1,0 +1,216 @@
+"""The way out: batches, Store transactions and their answers, and the breaker.
+
+A job runs on the pool and hands one value back (jobs.py); everything it needs of the journal is read before, on the owner thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from ingestd.core.backoff import RetryRules
+from ingestd.core.batch import Shelves, halves
+from ingestd.core.breaker import Breaker, BreakerState
+from ingestd.core.disposition import control_passed, dispose, hold_for
+from ingestd.core.events import Event
+from ingestd.core.lifecycle import State, Step
+from ingestd.core.model import Answer, Batch, Disposition, Hold, HoldCause, Instance, Isolate, Loss, SendAgain
+from ingestd.core.ports import Inbox, Journal, Origin, Rand, Recorder
+from ingestd.core.window import Window
+from ingestd.daemon import jobs
+from ingestd.daemon.disposing import Disposing, counted
+from ingestd.daemon.jobs import Job, Jobs, Probed, Sent, Verified
+
+BATCHES_AHEAD = 4  # ready before a slot is free
+VERIFY_ROUND = 25  # instances a verification job asks for
+
+_LOSS_STATUS = {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout", Loss.LOST: "lost", Loss.FILE_CHANGED: "lost"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRules:
+    """The slots, the `retry` keys, and for each hold the line that says how to mend it."""
+
+    concurrency: int
+    retry: RetryRules
+    hints: Mapping[HoldCause, str]
+
+
+class Sending:
+    """Shelves to batches to answers."""
+
+    def __init__(
+        self,
+        *,
+        origin: Origin,
+        inbox: Inbox,
+        journal: Journal,
+        window: Window,
+        shelves: Shelves,
+        disposing: Disposing,
+        recorder: Recorder,
+        pool: Jobs,
+        rules: SendRules,
+        rand: Rand,
+    ) -> None:
+        self._origin = origin
+        self._inbox = inbox
+        self._journal = journal
+        self._window = window
+        self._shelves = shelves
+        self._disposing = disposing
+        self._recorder = recorder
+        self._jobs = pool
+        self._rules = rules
+        self._rand = rand
+        self._prepared: deque[Batch] = deque()
+        self.breaker = Breaker()
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs under way."""
+        return len(self._jobs)
+
+    def due_at(self) -> float | None:
+        """When there is something to do that nothing will wake the loop for: a probe, or a batch that has lingered."""
+        if self.breaker.state is BreakerState.OPEN:
+            return self.breaker.open_until
+        return self._shelves.ripe_at() if self.in_flight < self._rules.concurrency else None
+
+    def reap(self, now: float) -> int:
+        """Take in what jobs have brought back; how many."""
+        taken = 0
+        while (job := self._jobs.take()) is not None:
+            taken += 1
+            if (error := job.future.exception()) is not None:
+                self._died(job, error, now)
+                continue
+            match job.future.result():
+                case Sent() as sent:
+                    self._answered(sent, now)
+                case Verified(dispositions=dispositions):
+                    self._verified(dispositions, now)
+                case Probed(answer=answer):
+                    self._probed(answer, now)
+                case unknown:
+                    assert_never(unknown)
+        return taken
+
+    def _died(self, job: Job, error: BaseException, now: float) -> None:
+        """A bug, or no memory: contained and said; sending pauses as if the service were away (F10, F46)."""
+        self._recorder.log(Event.JOB_DIED, problem=type(error).__name__)
+        self._hold(Hold(cause=HoldCause.UNREACHABLE), now)
+        for instance in job.instances:
+            self._disposing.apply(instance, SendAgain(), status=None, alone=False, now=now)
+
+    def _answered(self, sent: Sent, now: float) -> None:
+        batch, answer = sent.batch, sent.answer
+        known = {i.ids.key: r for i in batch.instances if (r := self._journal.receipt(i.ids)) is not None}
+        dispositions = dispose(batch, answer, control=sent.control, receipts=known)
+        isolated: list[Instance] = []
+        for n, (instance, disposition) in enumerate(zip(batch.instances, dispositions, strict=True)):
+            if isinstance(disposition, Isolate):
+                isolated.append(instance)
+                self._window.step(self._window[instance.path], Step.ISOLATED)
+                continue
+            digest = (answer.digests[n] if answer.digests else None) or instance.sha256
+            alone = len(batch.instances) == 1
+            ended = replace(instance, sha256=digest)
+            self._disposing.apply(ended, disposition, status=answer.status, alone=alone, now=now)
+        self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(batch.instances))))
+        self._hold_for(dispositions, now)
+        self._recorder.request(_status(answer), answer.seconds, answer.sent_bytes)
+        self._recorder.log(
+            Event.BATCH,
+            status=_status(answer),
+            files=len(dispositions),
+            bytes=batch.size,
+            seconds=round(answer.seconds, 4),
+            control=_status(sent.control) if sent.control is not None else None,
+            **counted(dispositions),
+        )
+
+    def _verified(self, dispositions: Sequence[tuple[Instance, Disposition]], now: float) -> None:
+        for instance, disposition in dispositions:
+            self._disposing.apply(instance, disposition, status=200, alone=False, now=now)
+        said = [d for _, d in dispositions]
+        self._hold_for(said, now)
+        self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
+
+    # The breaker
+
+    def probe(self, now: float) -> int:
+        """Send the control when the breaker's time has come."""
+        if not self.breaker.wants_probe(now):
+            return 0
+        self.breaker = self.breaker.probing()
+        self._jobs.submit((), lambda: Probed(answer=self._origin.control()))
+        return 1
+
+    def _probed(self, answer: Answer, now: float) -> None:
+        passed = control_passed(answer)
+        self._recorder.log(Event.PROBED, status=_status(answer), passed=passed)
+        if passed:
+            self.breaker = self.breaker.passed()
+            self._recorder.log(Event.RESUMED)
+            return
+        lost = HoldCause.UNREACHABLE if answer.loss is not None else HoldCause.CONTROL
+        self._hold(hold_for(answer) or Hold(cause=lost), now)
+
+    def _hold_for(self, dispositions: Sequence[Disposition], now: float) -> None:
+        if hold := next((d for d in dispositions if isinstance(d, Hold)), None):
+            self._hold(hold, now)
+
+    def _hold(self, hold: Hold, now: float) -> None:
+        before = self.breaker
+        self.breaker = before.held(hold, now=now, rand=self._rand(), rules=self._rules.retry)
+        if before.cause is not hold.cause:
+            self._recorder.log(Event.HELD, cause=hold.cause.value, hint=self._rules.hints.get(hold.cause))
+
+    # Batches and slots
+
+    def dispatch(self) -> int:
+        """Give free slots their work; how many got some."""
+        given = 0
+        while self.breaker.closed and self.in_flight < self._rules.concurrency:
+            if self._disposing.questions:
+                self._ask()
+            elif self._prepared:
+                self._send(self._prepared.popleft())
+            else:
+                break
+            given += 1
+        return given
+
+    def _send(self, batch: Batch) -> None:
+        for instance in batch.instances:
+            self._window.step(self._window[instance.path], Step.SENT)
+        self._jobs.submit(batch.instances, lambda: jobs.store(self._origin, batch))
+
+    def _ask(self) -> None:
+        waiting = self._disposing.questions
+        some = tuple(waiting.popleft() for _ in range(min(VERIFY_ROUND, len(waiting))))
+        self._jobs.submit(tuple(q.instance for q in some), lambda: jobs.verify(self._origin, self._inbox, some))
+
+    def batch(self, now: float) -> int:
+        """Keep batches ready ahead of the slots; how many were made."""
+        made = 0
+        arriving = self._window.arriving()
+        unknown = self._window.count(State.SIGHTED) > 0
+        while len(self._prepared) < self._rules.concurrency + BATCHES_AHEAD:
+            free = self._rules.concurrency - self.in_flight - len(self._prepared)
+            batch = self._shelves.take(now=now, idle=free > 0 and not unknown, arriving=arriving)
+            if batch is None:
+                break
+            for instance in batch.instances:
+                self._window.step(self._window[instance.path], Step.BATCHED)
+            self._prepared.append(batch)
+            made += 1
+        return made
+
+
+def _status(answer: Answer) -> str:
+    """The `status` label: the HTTP code, connect_error, timeout or lost."""
+    return str(answer.status) if answer.status is not None else _LOSS_STATUS[answer.loss or Loss.LOST]
