@@ -1,0 +1,12 @@
+"""The embedded DICOMweb service: Azure's semantics, on SQLite and files, for demos, development and tests only.
+
+It answers as the Azure DICOM service answers, quirks and all: truncated files are stored without a word, an unterminated
+part is dropped in silence, 409 says no more than that nothing was stored. It never pretends a fault: what it refuses, it
+refuses for a reason, and what it says it stored is there after a restart.
+
+It is no archive: one tenant, plain HTTP, and a power cut can cost what was stored in the last seconds.
+"""
+
+
+class EmulatorError(Exception):
+    """The service cannot start; the text says what, where and how to mend it."""

@@ -1,0 +1,63 @@
+"""Content-Type and Accept as strictly as the service reads them (RFC 9110 5.6, 8.3.1, 12.5.1).
+
+A media type with a parameter that is neither a token nor a quoted string (type=application/dicom without quotes) is none.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+DICOM: Final = "application/dicom"
+DICOM_JSON: Final = "application/dicom+json"
+MULTIPART_RELATED: Final = "multipart/related"
+
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's token, no secret
+_QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
+_TYPE: Final = re.compile(rf"\s*({_TOKEN}/{_TOKEN})\s*")
+_PARAMETER: Final = re.compile(rf";\s*(?:({_TOKEN})\s*=\s*({_TOKEN}|{_QUOTED})\s*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaType:
+    """Name and parameter names in lower case, values without their quotes."""
+
+    name: str
+    parameters: dict[str, str]
+
+
+def media_type(text: str) -> MediaType | None:
+    """The media type this header holds; None when it holds none."""
+    found, end = _media_type_at(text, 0)
+    return found if end == len(text) else None
+
+
+def accepts(headers: list[str], offered: str) -> list[MediaType]:
+    """The Accept entries that `offered` satisfies; none when there is no such header or one cannot be read."""
+    entries: list[MediaType] = []
+    for header in headers:
+        position = 0
+        while position < len(header):
+            entry, position = _media_type_at(header, position)
+            if entry is None or (position < len(header) and header[position] != ","):
+                return []
+            position += 1
+            entries.append(entry)
+    main = offered.partition("/")[0]
+    return [entry for entry in entries if entry.name in {"*/*", f"{main}/*", offered}]
+
+
+def _media_type_at(text: str, start: int) -> tuple[MediaType | None, int]:
+    match = _TYPE.match(text, start)
+    if match is None:
+        return None, start
+    parameters: dict[str, str] = {}
+    end = match.end()
+    while (parameter := _PARAMETER.match(text, end)) is not None:
+        end = parameter.end()
+        if parameter[1] is not None:
+            parameters[parameter[1].lower()] = _unquoted(parameter[2])
+    return MediaType(name=match[1].lower(), parameters=parameters), end
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
