@@ -16,22 +16,34 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ingestd.core.errors import ConfigurationError
 
 DEFAULT_FILE = Path("/etc/ingestd/ingestd.toml")
 ENVIRONMENT_PREFIX = "INGESTD_"
 
+_SECRETIVE = re.compile(r"(?!auth\.mode$)(?!.*_file$)(auth\.|.*(secret|password|token|credential))")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 
 def _size(value: object) -> object:
     """Bytes, or a number with B, KiB, MiB or GiB."""
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return int(match[1]) * _UNITS[(match[2] or "B").lower()]
-    return value
+    if not isinstance(value, str):
+        return value
+    if (match := _SIZE.fullmatch(value.strip())) is None:
+        raise ValueError("give bytes, or a whole number with KiB, MiB or GiB, such as 64MiB")
+    return int(match[1]) * _UNITS[(match[2] or "B").lower()]
 
 
 def _list(value: object) -> object:
@@ -54,6 +66,13 @@ class Section(BaseModel):
     """A section of the file; what it does not know it refuses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true and false have no meaning here")
+        return value
 
 
 class Folders(Section):
@@ -121,10 +140,12 @@ class Service(Section):
     @classmethod
     def _plain_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give a URL that begins with https://")
-        if parts.username or parts.password or parts.query or parts.fragment:
+        if _holds_a_secret("service.url", value):
             raise ValueError("give the URL without user, password, query or fragment")
+        if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
+            raise ValueError("give a URL that begins with https://, without blanks or line ends")
+        if parts.port == 0:  # .port raises ValueError for what is no port at all
+            raise ValueError("Port out of range 1-65535")
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -230,7 +251,8 @@ class Admin(Section):
     @field_validator("listen")
     @classmethod
     def _address(cls, value: str) -> str:
-        if value == "off" or re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}", value):
+        match = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})", value)
+        if value == "off" or (match is not None and int(match[2]) <= 65535):
             return value
         raise ValueError("give HOST:PORT, such as 127.0.0.1:9464, or off")
 
@@ -271,7 +293,6 @@ def load(*, file: Path | None, environment: Mapping[str, str], flags: Raw, defau
     for layer in (defaults or {}, _read(chosen) if chosen else {}, _from_environment(environment), flags):
         for section, keys in layer.items():
             merged.setdefault(section, {}).update(keys)
-    merged.setdefault("folders", {})
     merged.setdefault("service", {})
     try:
         return Settings.model_validate(merged)
@@ -292,7 +313,7 @@ def _read(file: Path) -> Raw:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}: give a file that can be read with --config") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a number of more than 4300 digits
         raise ConfigurationError(f"{file}: not TOML: {error}") from None
     for section, keys in raw.items():
         if not isinstance(keys, dict):
@@ -318,11 +339,25 @@ def _line(error: Mapping[str, Any]) -> str:
     match error["type"]:
         case "missing":
             env = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
-            flag = {"folders": " or --root DIR", "service": " or --url URL"}.get(key.partition(".")[0], "")
+            flag = {"folders": " or give --root DIR", "service": " or give --url URL"}.get(key.partition(".")[0], "")
+            if key == "folders":
+                return "folders is not set: give --root DIR (for DIR/inbox, done, failed and state), or a [folders] section"
             return f"{key} is not set: set it in the configuration file, {env}{flag}"
         case "extra_forbidden":
-            return f"{key} = {error['input']!r}: there is no such key: see `ingestd config show` for all of them"
+            kind = "key" if "." in key else "section"
+            return f"{_said(key, error['input'])}: there is no such {kind}: see `ingestd config show` for all of them"
         case "value_error" if "." not in key:  # a check over a whole section names its keys itself
             return message
         case _:
-            return f"{key} = {error['input']!r}: {message}"
+            return f"{_said(key, error['input'])}: {message}"
+
+
+def _said(key: str, value: object) -> str:
+    """Key and value, but for a value that may be a secret in the wrong place (I7)."""
+    return key if _holds_a_secret(key, value) else f"{key} = {value!r}"
+
+
+def _holds_a_secret(key: str, value: object) -> bool:
+    if key == "service.url":
+        return any(sign in str(value) for sign in "@?#")
+    return isinstance(value, dict) or _SECRETIVE.match(key) is not None

@@ -4,7 +4,7 @@ Waits are drawn with full jitter, uniform between nothing and a ceiling that dou
 every client then waits the same. A service's Retry-After is a floor. Long waits live in the journal, not in a sleeping call stack.
 
 Patience ("one alone"): an attempt counts against a file only when another instance was stored since its last one, so an outage uses
-none up; and the counted ones must spread over `patience_seconds`.
+none up; and the counted ones must spread over `patience_seconds`. Waits grow with every attempt, whatever the service said.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from ingestd.core.model import Deferral, Instance, Quarantine, Reason, Retry, Wa
 LONGEST_WAIT_SECONDS = 900.0
 CREATING_BASE_SECONDS = 60.0  # FailureReason 45071 clears in minutes, if at all
 REFUSED_ALONE_LIMIT = 3
+_TROUBLE = frozenset(
+    {Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE}
+)  # one patience: services answer the same trouble both ways
+_OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE})  # nothing the service said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,7 @@ class RetryRules:
 
 
 def full_jitter(*, base: float, cap: float, attempt: int, rand: float) -> float:
-    """Seconds to wait after the `attempt`-th failure in a row (from 1); `rand` in [0, 1)."""
+    """Seconds to wait, at most `base` doubled `attempt` times and never more than `cap`; `rand` in [0, 1)."""
     ceiling = min(cap, base * 2.0 ** min(attempt, 32))
     return rand * ceiling
 
@@ -44,13 +48,14 @@ def defer(
 
     `alone`: it was the only one in its request. `last_receipt` is the number of the newest receipt (Journal.last_receipt).
     """
-    past = instance.history
-    again = past is not None and past.wait is retry.wait
-    attempts = past.attempts + 1 if past is not None and again else 1
-    since = past.since if past is not None and again else now
-    counts = past is not None and again and past.mark < last_receipt and (alone or retry.wait is Wait.SERVER_TROUBLE)
-    counted = (past.counted if past is not None and again else 0) + counts
-    if verdict := _out_of_patience(retry, attempts=attempts, counted=counted, waited=now - since, rules=rules):
+    past = instance.history if instance.history is not None and instance.history.wait not in _OURS else None
+    same = past if past is not None and (past.wait is retry.wait or {past.wait, retry.wait} <= _TROUBLE) else None
+    attempts = past.attempts + 1 if past is not None else 1
+    since = same.since if same is not None else now
+    others_went = same is not None and same.mark < last_receipt and (alone or retry.wait is Wait.SERVER_TROUBLE)
+    counts = retry.wait is Wait.REFUSED_ALONE or others_went
+    counted = (same.counted if same is not None else 0) + counts
+    if verdict := _out_of_patience(retry, counted=counted, waited=now - since, rules=rules):
         return verdict
     base = CREATING_BASE_SECONDS if retry.wait is Wait.CREATING else rules.base_seconds
     after = base + full_jitter(base=base, cap=LONGEST_WAIT_SECONDS, attempt=attempts, rand=rand)
@@ -67,9 +72,7 @@ def defer(
     )
 
 
-def _out_of_patience(
-    retry: Retry, *, attempts: int, counted: int, waited: float, rules: RetryRules
-) -> Quarantine | None:
+def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryRules) -> Quarantine | None:
     match retry.wait:
         case Wait.SERVER_TROUBLE | Wait.REQUEST_TROUBLE:
             if counted < rules.instance_attempts or waited < rules.patience_seconds:
@@ -77,7 +80,7 @@ def _out_of_patience(
             rejected = retry.wait is Wait.SERVER_TROUBLE
             return Quarantine(
                 reason=Reason.REJECTED if rejected else Reason.POISON,
-                text=f"the service failed on this file {attempts} times while it stored others",
+                text=f"the service failed on this file {counted} times while it stored others",
                 what_to_do="look at the service's log for this time, then send it again",
                 http_status=retry.http_status,
                 failure_reason=retry.failure_reason,
@@ -85,11 +88,11 @@ def _out_of_patience(
                 by_service=True,
             )
         case Wait.REFUSED_ALONE:
-            if attempts < REFUSED_ALONE_LIMIT:
+            if counted < REFUSED_ALONE_LIMIT:
                 return None
             return Quarantine(
                 reason=Reason.POISON,
-                text=f"the service refused this file alone {attempts} times and said nothing about it",
+                text=f"the service refused this file alone {counted} times and said nothing about it",
                 what_to_do="read the service's words in `comment`; if the file is good, report it to the service's support",
                 http_status=retry.http_status,
                 comment=retry.comment,

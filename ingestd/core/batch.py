@@ -8,6 +8,7 @@ fourth batch belongs to files that an event brought, newest first, so that a fre
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -36,13 +37,13 @@ class BatchRules:
 @dataclass(slots=True)
 class _Shelf:
     instances: deque[Instance] = field(default_factory=deque)
-    since: float = 0.0  # when its oldest instance came
-    hinted_at: float = -1.0  # when its newest hinted instance came
+    since: float = 0.0  # when it came, or last gave a batch
+    hinted_at: float = -math.inf  # when its newest hinted instance came
     size: int = 0
 
 
 class Shelves:
-    """Settled instances by study, oldest study first."""
+    """Settled instances by study; the shelf that has waited longest for a batch comes first."""
 
     def __init__(self, rules: BatchRules) -> None:
         self._rules = rules
@@ -80,19 +81,18 @@ class Shelves:
 
         `idle`: a slot has nothing to do. `arriving`: studies of which more is on its way.
         """
-        for key in self._order():
+        hinted_turn = self._taken % HINTED_TURN == HINTED_TURN - 1
+        order = list(self._shelves)
+        if hinted_turn:
+            order.sort(key=lambda key: -self._shelves[key].hinted_at)
+        for key in order:
             shelf = self._shelves[key]
-            if self._ripe(shelf, key, now=now, idle=idle, arriving=arriving) and (batch := self._cut(key, shelf, now)):
+            if self._ripe(shelf, key, now=now, idle=idle, arriving=arriving) and (
+                batch := self._cut(key, shelf, now, hinted_turn=hinted_turn)
+            ):
                 self._taken += 1
                 return batch
         return None
-
-    def _order(self) -> list[str]:
-        if self._taken % HINTED_TURN == HINTED_TURN - 1:
-            newest = max(self._shelves, key=lambda k: self._shelves[k].hinted_at, default=None)
-            if newest is not None and self._shelves[newest].hinted_at >= 0:
-                return [newest, *(k for k in self._shelves if k != newest)]
-        return list(self._shelves)
 
     def _ripe(self, shelf: _Shelf, key: str, *, now: float, idle: bool, arriving: Collection[str]) -> bool:
         rules = self._rules
@@ -102,30 +102,28 @@ class Shelves:
             return True
         return now - shelf.since >= rules.linger_seconds
 
-    def _cut(self, key: str, shelf: _Shelf, now: float) -> Batch | None:
-        chosen: list[Instance] = []
-        left: deque[Instance] = deque()
+    def _cut(self, key: str, shelf: _Shelf, now: float, *, hinted_turn: bool) -> Batch | None:
+        """As many as fit, oldest first, or the hinted ones first and newest first; what is left goes behind the other shelves."""
+        queue = list(shelf.instances)
+        if hinted_turn:
+            queue = [i for i in reversed(queue) if i.hinted] + [i for i in queue if not i.hinted]
+        chosen: dict[int, Instance] = {}
         size = 0
-        while shelf.instances:
-            instance = shelf.instances.popleft()
+        for instance in queue:
             if instance.sop_instance_uid in self._busy:
-                left.append(instance)
                 continue
             if not self._rules.fits(len(chosen) + 1, size + instance.size):
-                left.append(instance)
                 break
-            chosen.append(instance)
+            chosen[id(instance)] = instance
             size += instance.size
             self._busy.add(instance.sop_instance_uid)
-        left.extend(shelf.instances)
-        shelf.instances = left
-        shelf.size -= size
-        shelf.since = now
+        del self._shelves[key]
+        if left := deque(i for i in shelf.instances if id(i) not in chosen):
+            hinted_at = shelf.hinted_at if any(i.hinted for i in left) else -math.inf
+            self._shelves[key] = _Shelf(instances=left, since=now, hinted_at=hinted_at, size=shelf.size - size)
         self._count -= len(chosen)
-        self.content_bytes -= sum(len(i.content or b"") for i in chosen)
-        if not left:
-            del self._shelves[key]
-        return Batch(instances=tuple(chosen)) if chosen else None
+        self.content_bytes -= sum(len(i.content or b"") for i in chosen.values())
+        return Batch(instances=tuple(chosen.values())) if chosen else None
 
 
 def halves(instances: tuple[Instance, ...], *, whole: int) -> tuple[Batch, ...]:

@@ -49,7 +49,6 @@ _HOLD_STATUSES = {
     503: HoldCause.BUSY,
     504: HoldCause.BUSY,
 }
-_SERVER_ERRORS = frozenset({500, 502})
 
 
 def hold_for(answer: Answer) -> Hold | None:
@@ -65,6 +64,11 @@ def hold_for(answer: Answer) -> Hold | None:
     return None
 
 
+def _in_trouble(answer: Answer) -> bool:
+    """The request ended in trouble of the server's or the network's: 5xx (507, a full disk of theirs, too), timeout, lost."""
+    return answer.loss is not None or (answer.status is not None and answer.status >= 500)
+
+
 def control_passed(control: Answer) -> bool:
     """Azure answers the control with 204, Orthanc with 200."""
     return control.status is not None and 200 <= control.status < 300
@@ -74,7 +78,7 @@ def wants_control(batch: Batch, answer: Answer) -> bool:
     """Whether `dispose` needs the control's answer to judge this one."""
     if hold_for(answer) is not None or answer.loss is Loss.FILE_CHANGED or answer.status == 413:
         return False
-    if answer.loss is not None or answer.status in _SERVER_ERRORS:
+    if _in_trouble(answer):
         return len(batch.instances) > 1 and _troubled_before(batch) and bool(_unnamed(batch, answer))
     return bool(_unnamed(batch, answer))
 
@@ -146,7 +150,7 @@ def _stored(item: Referenced, receipt: Receipt | None, sha256: str | None) -> Di
     """
     if sha256 is None:
         return Retry(wait=Wait.REQUEST_TROUBLE)
-    if receipt is not None and receipt.sha256 != sha256:
+    if receipt is not None and receipt.sha256 not in ("", sha256):
         return Verify()
     if item.warning_reason is not None:
         return StoredWithWarning(warning_reason=item.warning_reason, retrieve_url=item.retrieve_url)
@@ -183,10 +187,11 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None) -> Disp
     if hold := hold_for(answer):
         return hold
     if answer.loss is Loss.FILE_CHANGED:
-        return SendAgain()
+        # Where nobody is named it may be any of them: sent again unseen, they would go round for ever.
+        return SendAgain() if answer.changed else Resettle()
     if answer.status == 413:
         return _too_large(answer) if alone else Isolate()
-    if answer.loss is not None or answer.status in _SERVER_ERRORS:
+    if _in_trouble(answer):
         service_is_well = control is not None and control_passed(control)
         if service_is_well and not alone:
             return Isolate()
@@ -218,7 +223,8 @@ def dispose_held(
 ) -> Disposition:
     """What a metadata read means for an instance that the service says it holds (Verify).
 
-    `own` are the file's elements in the normal form of `Held.elements`; needed only where no receipt speaks.
+    `own` are the file's elements in the normal form of `Held.elements`; needed only where no receipt speaks: there is none, or
+    one of the two digests is unknown. Absent elements are no evidence, and where all are absent nothing was shown (I2).
     """
     answer = Answer(status=held.status, loss=held.loss, retry_after=held.retry_after)
     if held.status in (
@@ -231,11 +237,12 @@ def dispose_held(
         return hold
     if held.status != 200 or held.elements is None:
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    if receipt is not None:
+    if receipt is not None and receipt.sha256 and sha256 is not None:
         return AlreadyStored() if receipt.sha256 == sha256 else _conflict(())
-    if own is None:
+    common = sorted(own.keys() & held.elements.keys()) if own is not None else []
+    if own is None or not common:
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    different = tuple(tag for tag in sorted(own.keys() & held.elements.keys()) if own[tag] != held.elements[tag])
+    different = tuple(tag for tag in common if own[tag] != held.elements[tag])
     return _conflict(different) if different else AlreadyStored()
 
 

@@ -36,6 +36,8 @@ class Event(enum.Enum):
     JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files are sent again")
     THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")
     WATCH_OFF = (Level.WARNING, "no file events here: the scan alone finds files")
+    LIBRARY = (Level.WARNING, "a library complained; its words are not written, they can quote a patient")
+    THREAD_DIED = (Level.ERROR, "an exception ended a thread; it is started again")
 
     @property
     def level(self) -> Level:

@@ -182,7 +182,7 @@ class Recorder(Protocol):
     """What operators see: one log line or one metric at a time. Never raises, whatever becomes of standard output."""
 
     def log(self, event: Event, **fields: LogValue) -> None:
-        """The field `path` is written as a digest unless the operator wants names (I7)."""
+        """The field `path`, where there is one, is written as a digest unless the operator wants names (I7)."""
 
     def filed(self, outcome: Outcome, reason: Reason | None, seconds: float) -> None:
         """One file has ended; `seconds` from first sight."""

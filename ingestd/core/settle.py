@@ -71,9 +71,10 @@ def settle(look: Look, inspection: Inspection, *, looks: int, unchanged: float, 
     quiet = rules.network_quiet_seconds if look.on_network else rules.quiet_seconds
     still = looks >= 2 and unchanged >= quiet
     timed_out = looks >= 2 and unchanged >= rules.incomplete_timeout_seconds
+    lease = look.leased and not look.on_network  # a server's other clients are beyond it
     wait = min(max(rules.incomplete_timeout_seconds - unchanged, quiet), max(quiet, RECHECK_SECONDS))
 
-    if inspection.wholeness is Wholeness.DICOMDIR and (still or look.leased):
+    if inspection.wholeness is Wholeness.DICOMDIR and (still or lease):
         return Judged(reason=Reason.DICOMDIR, text=inspection.text)
     if inspection.wholeness not in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
         if timed_out:
@@ -85,6 +86,6 @@ def settle(look: Look, inspection: Inspection, *, looks: int, unchanged: float, 
         if not look.owner_owns_folder:
             return Judged(reason=Reason.HARD_LINK, text=HARD_LINK_TEXT)
         return Settled()
-    if still or (look.leased and inspection.wholeness is Wholeness.WHOLE):
+    if still or (lease and inspection.wholeness is Wholeness.WHOLE):
         return Settled()
     return LookAgain(after=max(quiet - unchanged, 0.0))

@@ -1,7 +1,7 @@
 """The loop: one tick after another, until a signal or until the work is done.
 
-A tick runs the stages tail first: file away, reap answers, probe, dispatch, batch, examine, commit, admit. When a tick moved nothing
-the loop sleeps until something wakes it (a sighting, an answer, a signal) or something is due.
+A tick runs the stages tail first: file away, reap answers, probe, dispatch, batch, examine, commit, admit. When a tick moved
+nothing the loop sleeps until something wakes it (a sighting, an answer, a signal) or something is due.
 
 Stopping. The first SIGTERM stops intake, gives no more work to slots, lets what is in flight end and files it, all inside
 `shutdown.deadline_seconds`; then requests are aborted (their files stay in the inbox, the service is idempotent by UID). A second
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ingestd.core.events import Event
@@ -43,9 +43,10 @@ class LoopRules:
 class End(enum.Enum):
     """Why `run` returned."""
 
-    DRAINED = "everything that was there is in done/ or failed/"
-    STOPPED = "a signal"
-    GAVE_UP = "nothing moved for too long, or the time was up"
+    DRAINED = "everything that was there has ended"
+    STOPPED = "stopped by a signal"
+    TIME_UP = "the time was up"
+    GAVE_UP = "nothing moved for too long"
 
 
 class Daemon:
@@ -70,7 +71,7 @@ class Daemon:
     ) -> None:
         self._clock = clock
         self._scanner = scanner
-        self._threads = (scanner, *threads)
+        self._others = threads
         self._origin = origin
         self._journal = journal
         self._window = window
@@ -115,9 +116,23 @@ class Daemon:
         return len(self._window) + sum(self._journal.waiting().values())
 
     @property
+    def filed(self) -> int:
+        """Files that went to done/ or failed/ since the start."""
+        return self._endings.filed
+
+    @property
     def quarantined(self) -> int:
         """Files that went to failed/ since the start."""
         return self._endings.quarantined
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._sending.in_flight
+
+    @property
+    def _threads(self) -> tuple[Supervised, ...]:
+        return (self._scanner, *self._others)
 
     # The loop
 
@@ -127,25 +142,34 @@ class Daemon:
         for thread in self._threads:
             thread.start()
 
-    def run(self, *, until_empty: bool = False, timeout: float | None = None, patience: float | None = None) -> End:
-        """Tick until a signal; or, `until_empty`, until all that the scan found has ended.
+    def run(
+        self,
+        *,
+        until: Callable[[], bool] | None = None,
+        timeout: float | None = None,
+        patience: float | None = None,
+        each: Callable[[], None] | None = None,
+    ) -> End:
+        """Tick until a signal, or until `until` says so; `each` is called after every tick.
 
         `timeout` and `patience` in seconds: the whole time, and the time in which nothing was filed.
         """
         started = moved_at = self._clock.monotonic()
-        filed = 0
+        filed = self.filed
         while not self._signals:
-            now = self._clock.monotonic()
             if self.tick():
                 self._wake.clear()
             else:
                 self._sleep()
-            if self._endings.filed != filed:
-                filed, moved_at = self._endings.filed, now
-            if until_empty and self.empty():
+            if each is not None:
+                each()
+            now = self._clock.monotonic()
+            if self.filed != filed:
+                filed, moved_at = self.filed, now
+            if until is not None and until():
                 return End.DRAINED
             if timeout is not None and now - started > timeout:
-                return End.GAVE_UP
+                return End.TIME_UP
             if patience is not None and now - moved_at > patience:
                 return End.GAVE_UP
         return End.STOPPED
@@ -205,12 +229,12 @@ class Daemon:
         self._origin.abort()
         self.tick(intake=False, dispatch=False)
         self.tick(intake=False, dispatch=False)  # receipts are committed by the first, moved by the second
+        left = self.left
+        self._recorder.log(Event.STOPPED, left=left, drained=left == 0)
         for thread in self._threads:
             thread.stop()
         for thread in self._threads:
             thread.join(1.0)
-        left = self.left
-        self._recorder.log(Event.STOPPED, left=left, drained=left == 0)
         return left
 
     def _busy(self, whole: bool) -> bool:

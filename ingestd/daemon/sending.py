@@ -19,7 +19,7 @@ from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Answer, Batch, Disposition, Hold, HoldCause, Instance, Isolate, Loss, SendAgain
 from ingestd.core.ports import Inbox, Journal, Origin, Rand, Recorder
 from ingestd.core.window import Window
-from ingestd.daemon import jobs
+from ingestd.daemon import jobs as work
 from ingestd.daemon.disposing import Disposing, counted
 from ingestd.daemon.jobs import Job, Jobs, Probed, Sent, Verified
 
@@ -51,7 +51,7 @@ class Sending:
         shelves: Shelves,
         disposing: Disposing,
         recorder: Recorder,
-        pool: Jobs,
+        jobs: Jobs,
         rules: SendRules,
         rand: Rand,
     ) -> None:
@@ -62,7 +62,7 @@ class Sending:
         self._shelves = shelves
         self._disposing = disposing
         self._recorder = recorder
-        self._jobs = pool
+        self._jobs = jobs
         self._rules = rules
         self._rand = rand
         self._prepared: deque[Batch] = deque()
@@ -187,12 +187,12 @@ class Sending:
     def _send(self, batch: Batch) -> None:
         for instance in batch.instances:
             self._window.step(self._window[instance.path], Step.SENT)
-        self._jobs.submit(batch.instances, lambda: jobs.store(self._origin, batch))
+        self._jobs.submit(batch.instances, lambda: work.store(self._origin, batch))
 
     def _ask(self) -> None:
         waiting = self._disposing.questions
         some = tuple(waiting.popleft() for _ in range(min(VERIFY_ROUND, len(waiting))))
-        self._jobs.submit(tuple(q.instance for q in some), lambda: jobs.verify(self._origin, self._inbox, some))
+        self._jobs.submit(tuple(q.instance for q in some), lambda: work.verify(self._origin, self._inbox, some))
 
     def batch(self, now: float) -> int:
         """Keep batches ready ahead of the slots; how many were made."""

@@ -1,0 +1,83 @@
+"""`run` and `drain`: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ingestd.app import Application, application
+from ingestd.cli.options import Exit
+from ingestd.config import Settings
+from ingestd.daemon.loop import Daemon, End
+
+STDERR = 2
+LAST_LINES_SECONDS = 1.0
+
+
+@contextmanager
+def signals(daemon: Daemon) -> Iterator[None]:
+    """SIGTERM and SIGINT set the daemon's flag; nothing else happens in a handler."""
+    before = {number: signal.signal(number, lambda *_: daemon.signal()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_daemon(settings: Settings) -> Exit:
+    """Until a signal; files that are left wait in the inbox."""
+    with application(settings) as app, signals(app.daemon):
+        app.daemon.start()
+        app.daemon.run()
+        app.daemon.stop()
+        _end(app, Exit.DONE)
+    return Exit.DONE
+
+
+def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exit:
+    """What is there at the start; the log goes to standard error, so that the summary stands alone."""
+    with application(settings, once=True, log_descriptor=STDERR) as app, signals(app.daemon):
+        daemon = app.daemon
+        with _progress(daemon) as show:
+            daemon.start()
+            end = daemon.run(until=daemon.empty, timeout=timeout, patience=settings.retry.patience_seconds, each=show)
+        left = daemon.stop()
+        done, failed = daemon.filed - daemon.quarantined, daemon.quarantined
+        if json:
+            print(jsonlib.dumps({"done": done, "failed": failed, "left": left, "end": end.name.lower()}))
+        else:
+            print(f"{done} done, {failed} failed, {left} left: {end.value}")
+        code = Exit.SOME_LEFT if left or end is not End.DRAINED else Exit.SOME_FAILED if failed else Exit.DONE
+        _end(app, code)
+    return code
+
+
+@contextmanager
+def _progress(daemon: Daemon) -> Iterator[Callable[[], None]]:
+    """A line that moves, where somebody sees it."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("looking")
+
+        def show() -> None:
+            done, failed = daemon.filed - daemon.quarantined, daemon.quarantined
+            progress.update(task, description=f"{done} done, {failed} failed, {daemon.left} to go")
+
+        yield show
+
+
+def _end(app: Application, code: Exit) -> None:
+    """A request that does not let go must not hold up the end: what it carries is still in the inbox."""
+    if app.daemon.in_flight:
+        app.log.close(LAST_LINES_SECONDS)
+        sys.stdout.flush()
+        os._exit(code)

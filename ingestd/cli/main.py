@@ -1,0 +1,135 @@
+"""`ingestd`: the commands, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+import typer
+
+from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, settings
+from ingestd.core.errors import ConfigurationError, IngestdError, StateHeldError
+
+STDERR = 2
+
+app = typer.Typer(
+    name="ingestd",
+    help="Ships every DICOM file dropped into a folder to a DICOMweb store service, names what became of each, loses nothing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+config_app = typer.Typer(help="See the settings.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@app.command()
+def run(config: Config = None, root: Root = None, url: Url = None, json: Json = False, log_level: Level = None) -> None:
+    """Watch the inbox and ship what comes, until SIGTERM."""
+    from ingestd.cli.daemon import run_daemon  # noqa: PLC0415 - a command imports what it needs, and no more
+
+    raise typer.Exit(run_daemon(settings(config, root, url, json=json, level=log_level)))
+
+
+@app.command()
+def drain(
+    config: Config = None,
+    root: Root = None,
+    url: Url = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after so long.")
+    ] = None,
+    json: Json = False,
+    log_level: Level = None,
+) -> None:
+    """Ship what is in the inbox now, then end: 0 all stored, 1 some failed, 75 some left."""
+    from ingestd.cli.daemon import drain_inbox  # noqa: PLC0415
+
+    raise typer.Exit(drain_inbox(settings(config, root, url, json=json, level=log_level), timeout=timeout, json=json))
+
+
+@app.command()
+def demo(
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="DIR", help="Where to work; a new temporary folder if not given.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """See it work: six files, the embedded service, no account, under ten seconds."""
+    from ingestd.cli.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(run_demo(root, json=json))
+
+
+@app.command()
+def emulator(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where it keeps what it is given.")] = Path(
+        "emulator-data"
+    ),
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Want one of this file's bearer tokens.")
+    ] = None,
+) -> None:
+    """Run the embedded DICOMweb service, with the Azure DICOM service's answers. For demos, development and tests."""
+    from ingestd.emulator import EmulatorError  # noqa: PLC0415
+    from ingestd.emulator.server import serve  # noqa: PLC0415
+
+    try:
+        serve(host=host, port=port, data=data, token_file=token_file)
+    except EmulatorError as error:
+        raise ConfigurationError(f"emulator: {error}") from None
+
+
+@config_app.command("show")
+def config_show(
+    config: Config = None, root: Root = None, url: Url = None, json: Json = False, log_level: Level = None
+) -> None:
+    """Print the settings in force, in the form of the settings file."""
+    from ingestd.cli.show import show  # noqa: PLC0415
+
+    show(settings(config, root, url, json=json, level=log_level), json=json)
+
+
+def main() -> None:
+    """The console script."""
+    _fill_standard_streams()
+    sys.excepthook = _internal_error
+    try:
+        app()
+    except IngestdError as error:
+        for line in str(error).splitlines():
+            print(f"ingestd: {line}", file=sys.stderr)
+        match error:
+            case ConfigurationError():
+                sys.exit(Exit.CONFIGURATION)
+            case StateHeldError():
+                sys.exit(Exit.SOME_LEFT)
+            case _:
+                sys.exit(Exit.SOME_FAILED)
+
+
+def _fill_standard_streams() -> None:
+    """A standard stream that is closed at start would be given to the journal or the lock, and log lines written into it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def _internal_error(kind: type[BaseException], _error: BaseException, traceback: TracebackType | None) -> None:
+    """Where and which, never what: the text of an exception can be a path or quote a patient (I7)."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.exit(Exit.SOME_FAILED)
+    frames: list[str] = []
+    while traceback is not None:
+        frames.append(f"{traceback.tb_frame.f_globals.get('__name__', '?')}:{traceback.tb_lineno}")
+        traceback = traceback.tb_next
+    print(
+        f"ingestd: internal error: {kind.__name__} at {' < '.join(reversed(frames[-6:]))}: please report it",
+        file=sys.stderr,
+    )

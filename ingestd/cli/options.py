@@ -1,0 +1,73 @@
+"""The options that commands share, and how they become settings."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ingestd.config import Raw, Settings, load
+
+
+class Exit(IntEnum):
+    """The exit codes of the contract."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    SOME_LEFT = 75  # or another ingestd holds the state
+    CONFIGURATION = 78
+
+
+SHARED = "Options on every command"
+
+
+class LogLevel(Enum):
+    """`log.level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file [INGESTD_CONFIG].", rich_help_panel=SHARED),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="Use DIR/inbox, done, failed and state.", rich_help_panel=SHARED),
+]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The service, with its version: https://.../v2.", rich_help_panel=SHARED),
+]
+Json = Annotated[bool, typer.Option("--json", help="Output for programs.", rich_help_panel=SHARED)]
+Level = Annotated[
+    LogLevel | None, typer.Option("--log-level", help="The least level that is logged.", rich_help_panel=SHARED)
+]
+
+
+def flags(*, root: Path | None, url: str | None, json: bool, level: LogLevel | None) -> Raw:
+    """The layer that beats environment and file."""
+    raw: Raw = {}
+    if root is not None:
+        raw["folders"] = {name: str(root.absolute() / name) for name in ("inbox", "done", "failed", "state")}
+    if url is not None:
+        raw["service"] = {"url": url}
+    if json:
+        raw.setdefault("log", {})["format"] = "json"
+    if level is not None:
+        raw.setdefault("log", {})["level"] = level.value
+    return raw
+
+
+def settings(
+    config: Path | None, root: Path | None, url: str | None, *, json: bool, level: LogLevel | None
+) -> Settings:
+    """Settings from options, environment and file. Raises ConfigurationError."""
+    return load(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))

@@ -1,0 +1,49 @@
+"""The DICOM JSON Model (PS3.18 Annex F), as far as answers need it. Pure; what is not well formed is None, never an exception."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from ingestd.core.elements import normalise
+
+Dataset = Mapping[str, object]
+
+BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_TYPES = frozenset({"application/dicom+json", "application/json"})
+
+
+def one_dataset(content_type: str, content: bytes) -> Dataset | None:
+    """The one data set of a body: an object, or an array of one. UTF-8 with or without a byte order mark (RFC 8259 8.1)."""
+    if content_type.partition(";")[0].strip().lower() not in _TYPES:
+        return None
+    try:
+        found: object = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+    except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        return None
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    return found if isinstance(found, dict) else None
+
+
+def elements(dataset: Dataset) -> dict[str, tuple[str, ...]] | None:
+    """The elements that can be compared with a file's own, normalised; sequences, bulk data and private ones are left out."""
+    out: dict[str, tuple[str, ...]] = {}
+    for tag, element in dataset.items():
+        if not isinstance(element, dict) or not isinstance(vr := element.get("vr"), str) or not _is_tag(tag):
+            return None
+        if vr == "SQ" or vr in BULK or "BulkDataURI" in element or "InlineBinary" in element or int(tag[:4], 16) % 2:
+            continue
+        value = element.get("Value", [])
+        if not isinstance(value, list):
+            return None
+        out[tag.upper()] = normalise(vr, value)
+    return out
+
+
+def _is_tag(tag: str) -> bool:
+    return len(tag) == 8 and all(c in "0123456789abcdefABCDEF" for c in tag)
+
+
+def _refuse(constant: str) -> Iterable[object]:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,171 @@
+"""One request and what came back: deadlines, bounds, the map from httpcore's errors to Loss, and the stale connection.
+
+Here foreign exceptions end. Above, a request has a status or a loss. `FileError` passes: it is ours, from the body.
+
+A connection that the server closed while it was idle looks like one that broke: httpcore finds out on the next request, and only
+if the server's FIN came in time. So a call that began on a kept connection, sent no more than the kernel alone may have swallowed
+and did not get one byte back is made once more on a fresh one, as if nothing had been (F54). Every request here may be repeated: a
+Store is idempotent by SOP Instance UID, the rest are reads.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpcore
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
+from ingestd.core.model import Loss
+from ingestd.core.ports import Clock
+from ingestd.dicomweb.call import Call
+from ingestd.dicomweb.transport import Transport
+from ingestd.dicomweb.wire import Wires
+
+ANSWER_LIMIT = 16 << 20
+SOCKET_BUFFER = 4 << 20  # what tcp_wmem lets a socket hold: more was sent, so somebody was there
+_NOT_SENT = (
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.PoolTimeout,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
+_TIMEOUT = (httpcore.ReadTimeout, httpcore.WriteTimeout)
+_LOST = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError, httpcore.LocalProtocolError)
+_FAILURES = _NOT_SENT + _TIMEOUT + _LOST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A status or a loss. `whole`: all of the body is there; else `content` is its start. Bytes sent as HTTP has them."""
+
+    status: int | None = None
+    loss: Loss | None = None
+    content_type: str = ""
+    retry_after: str | None = None
+    content: bytes = b""
+    whole: bool = False
+    sent: int = 0
+
+
+class _StaleConnectionError(Exception):
+    """The server had closed the kept connection."""
+
+
+class Exchange:
+    """Makes requests. Any thread; each call uses its own thread from begin to end."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        connections: int,
+        connect_timeout: float,
+        response_timeout: float,
+        tls: ssl.SSLContext | None,
+        headers: Sequence[tuple[str, str]],
+    ) -> None:
+        self._clock = clock
+        self._connect_timeout = connect_timeout
+        self._response_timeout = response_timeout
+        self._wires = Wires()
+        self._client = httpx.Client(
+            transport=Transport(self._wires, connections=connections, tls=tls),
+            headers=list(headers),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes none
+            timeout=httpx.Timeout(None),  # Call keeps time
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], content: Iterable[bytes] | None = None
+    ) -> httpx.Request:
+        """A request with the headers that all have."""
+        return self._client.build_request(method, url, headers=dict(headers), content=content)
+
+    def ask(self, build: Callable[[], httpx.Request], *, send_within: float = 0.0) -> Reply:
+        """The reply to the request that `build` makes, anew for each try.
+
+        A try ends `send_within` + response_timeout seconds after its begin, the answer response_timeout seconds after the last
+        byte was sent. Raises what the request's own body raises.
+        """
+        tries = Retrying(retry=retry_if_exception_type(_StaleConnectionError), stop=stop_after_attempt(2), reraise=True)
+        for attempt in tries:
+            with attempt:
+                fresh = attempt.retry_state.attempt_number > 1
+                return self._once(build(), send_within, fresh=fresh)
+        raise AssertionError("a fresh connection is never stale")
+
+    def abort(self) -> None:
+        """End every call under way: LOST. Those that come later: NOT_SENT."""
+        self._wires.abort()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _once(self, request: httpx.Request, send_within: float, *, fresh: bool) -> Reply:
+        request.extensions = {"fresh": fresh}
+        call = Call(
+            self._clock,
+            send_within=send_within,
+            answer_within=self._response_timeout,
+            connect_within=self._connect_timeout,
+        )
+        with self._wires.during(call):
+            try:
+                response = self._client.send(request, stream=True)
+            except _FAILURES as error:
+                if not fresh and self._stale(error, call):
+                    raise _StaleConnectionError from error
+                return Reply(loss=_loss(error), sent=call.sent)
+            try:
+                content, whole = _read(response)
+            except _FAILURES as error:
+                if _body_decides(response.status_code):
+                    return Reply(loss=_loss(error), sent=call.sent)
+                content, whole = b"", False
+            finally:
+                response.close()
+        return Reply(
+            status=response.status_code,
+            content_type=response.headers.get("content-type", ""),
+            retry_after=response.headers.get("retry-after"),
+            content=content,
+            whole=whole and response.headers.get("content-encoding", "identity") == "identity",
+            sent=call.sent,
+        )
+
+    def _stale(self, error: Exception, call: Call) -> bool:
+        return (
+            isinstance(error, _LOST)
+            and not self._wires.aborted
+            and not call.connected
+            and call.received == 0
+            and call.sent <= SOCKET_BUFFER
+        )
+
+
+def _read(response: httpx.Response) -> tuple[bytes, bool]:
+    """The body as it came, undecoded (a compressed one was not asked for), up to the limit; and whether that is all (F55)."""
+    content = bytearray()
+    for piece in response.iter_raw():
+        content += piece
+        if len(content) > ANSWER_LIMIT:
+            return bytes(content[:ANSWER_LIMIT]), False
+    return bytes(content), True
+
+
+def _body_decides(status: int) -> bool:
+    """Whether a status says nothing without its body: a Store Instances Response may stand in it."""
+    return status < 300 or status in (400, 409, 415, 500)
+
+
+def _loss(error: Exception) -> Loss:
+    if isinstance(error, _NOT_SENT):
+        return Loss.NOT_SENT
+    return Loss.TIMEOUT if isinstance(error, _TIMEOUT) else Loss.LOST

@@ -1,0 +1,68 @@
+"""httpx's transport over our own sockets, by the public interfaces of httpx and httpcore alone.
+
+HTTP/1.1 only: in HTTP/2 an early refusal of a large body is lost (httpcore reads it as a broken stream). httpcore's errors pass
+through as they are; exchange.py maps them once. There is no limit on connections but the caller's threads, each of which uses one
+at a time: a limit would make a busy daemon look like a service that is down.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+import httpcore
+import httpx
+
+from ingestd.dicomweb.wire import Wires
+
+KEEP_IDLE_SECONDS = 30.0  # less than what servers and load balancers keep an idle connection for
+
+
+class Transport(httpx.BaseTransport):
+    """A request with the extension `fresh` goes out on a connection of its own."""
+
+    def __init__(self, wires: Wires, *, connections: int, tls: ssl.SSLContext | None) -> None:
+        self._kept = httpcore.ConnectionPool(
+            ssl_context=tls,
+            max_connections=None,
+            max_keepalive_connections=connections,
+            keepalive_expiry=KEEP_IDLE_SECONDS,
+            network_backend=wires,
+        )
+        self._fresh = httpcore.ConnectionPool(
+            ssl_context=tls, max_connections=None, max_keepalive_connections=0, network_backend=wires
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        pool = self._fresh if request.extensions.get("fresh") else self._kept
+        answer = pool.handle_request(
+            httpcore.Request(
+                method=request.method.encode("ascii"),
+                url=httpcore.URL(
+                    scheme=request.url.raw_scheme,
+                    host=request.url.raw_host,
+                    port=request.url.port,
+                    target=request.url.raw_path,
+                ),
+                headers=request.headers.raw,
+                content=request.stream,
+            )
+        )
+        # Redirects are never followed (F53), but httpx reads Location all the same and raises where it is no URL.
+        headers = [(name, value) for name, value in answer.headers if name.lower() != b"location"]
+        return httpx.Response(answer.status, headers=headers, stream=_Stream(answer))
+
+    def close(self) -> None:
+        self._kept.close()
+        self._fresh.close()
+
+
+class _Stream(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()

@@ -1,0 +1,174 @@
+"""Moving a file to another file system (F41): copy, verify, sync, and only then take the source away.
+
+The copy grows under a temporary name in the root of done/ or failed/, one name for each dropped file, so that a try
+after a crash overwrites what the one before has left. It is synced and read back from the disk before it gets its name.
+The source is then renamed beside itself, compared with what was copied, and unlinked: a new version that slips in under
+its name at the last moment is never the one that goes. A crash in between leaves a second name that is taken like any
+other, sent again, and found stored.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ingestd.core.errors import FileChangedError
+from ingestd.core.model import Stamp
+from ingestd.spool import fsutil
+from ingestd.spool.free_names import free_names
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A file of the inbox: its folder's handle, its name there, and which state of it is meant. The handle stays its owner's."""
+
+    folder: int
+    name: str
+    path: str
+    stamp: Stamp
+
+    def check(self) -> None:
+        """Raises FileChangedError unless the name stands for that file in that state; OSError."""
+        if fsutil.stamp_of(fsutil.lstat(self.folder, self.name)) != self.stamp:
+            raise FileChangedError("the file is no longer the one that was judged: it stays and is judged again")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A whole, synced copy under a temporary name. `digest` is of all its bytes."""
+
+    folder: int
+    name: str
+    digest: bytes
+    status: os.stat_result
+
+    def is_there(self, folder: int, name: str) -> bool:
+        """Whether `name` is this very file already, copied by a try that a crash ended before the source was gone."""
+        try:
+            found = fsutil.lstat(folder, name)
+            if found.st_size != self.status.st_size or found.st_mtime_ns != self.status.st_mtime_ns:
+                return False
+            handle, _ = fsutil.open_file(folder, name)
+        except OSError:
+            return False
+        try:
+            return _digest(handle) == self.digest
+        finally:
+            os.close(handle)
+
+    def became(self, folder: int, name: str) -> bool:
+        """Whether `name` is this copy, and not what another process has made of its temporary name."""
+        return os.path.samestat(self.status, fsutil.lstat(folder, name))
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            os.unlink(self.name, dir_fd=self.folder)
+
+
+def copy_over(entry: Entry, root: int) -> Copy:
+    """Copies `entry` into the folder `root`; owner (where allowed), mode and times go with it. Raises FileChangedError, OSError."""
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=entry.folder, effective_ids=True):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))  # it could never be taken away
+    source, status = fsutil.open_file(entry.folder, entry.name)
+    try:
+        name = fsutil.temporary(f"{entry.stamp.inode} {entry.path}")
+        target = fsutil.create(root, name)
+        try:
+            digest = _pour(source, target, entry)
+            _dress(target, status)
+            os.fsync(target)
+            _verify(target, digest)
+            return Copy(folder=root, name=name, digest=digest, status=os.fstat(target))
+        except (OSError, FileChangedError):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=root)
+            raise
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def take_away(entry: Entry) -> None:
+    """Removes the source of a copy that stands. Raises FileChangedError where another file has its name, which stays; OSError."""
+    limit = os.fpathconf(entry.folder, "PC_NAME_MAX")
+    names = free_names(entry.name, seed=str(entry.stamp.inode), limit=limit, extended=True)
+    for aside in names:
+        if aside == entry.name:
+            continue
+        try:
+            fsutil.move(entry.folder, entry.name, entry.folder, aside)
+            break
+        except FileExistsError:
+            continue
+    else:
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    try:
+        changed = not fsutil.is_moved(entry.stamp, fsutil.lstat(entry.folder, aside))
+        if not changed:
+            os.unlink(aside, dir_fd=entry.folder)
+    except OSError:
+        put_back(entry.folder, aside, entry)
+        raise
+    if changed:
+        put_back(entry.folder, aside, entry)
+        raise FileChangedError("a new version arrived while the file was moved: it stays and is judged")
+
+
+def put_back(folder: int, name: str, entry: Entry) -> None:
+    """Gives a file its name in the inbox again, or the next one that is free. Raises OSError."""
+    limit = os.fpathconf(entry.folder, "PC_NAME_MAX")
+    for back in free_names(entry.name, seed=str(entry.stamp.inode), limit=limit, extended=True):
+        if back == name and folder == entry.folder:
+            return
+        try:
+            fsutil.move(folder, name, entry.folder, back)
+        except FileExistsError:
+            continue
+        return
+    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _pour(source: int, target: int, entry: Entry) -> bytes:
+    digest = hashlib.sha256()
+    _same(source, entry)
+    left = entry.stamp.size
+    while left and (piece := os.read(source, min(_PIECE, left))):
+        digest.update(piece)
+        fsutil.write_all(target, piece)
+        left -= len(piece)
+    if left or os.read(source, 1):
+        raise FileChangedError("the file changed while it was copied: it stays and is judged again")
+    _same(source, entry)
+    return digest.digest()
+
+
+def _same(handle: int, entry: Entry) -> None:
+    if fsutil.stamp_of(os.fstat(handle)) != entry.stamp:
+        raise FileChangedError("the file is no longer the one that was judged: it stays and is judged again")
+
+
+def _verify(target: int, digest: bytes) -> None:
+    os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)  # so that what is read back comes from the disk
+    if _digest(target) != digest:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _dress(target: int, status: os.stat_result) -> None:
+    with suppress(PermissionError):  # only root can give files away
+        os.fchown(target, status.st_uid, status.st_gid)
+    os.fchmod(target, status.st_mode & 0o777)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _digest(handle: int) -> bytes:
+    digest = hashlib.sha256()
+    os.lseek(handle, 0, os.SEEK_SET)
+    while piece := os.read(handle, _PIECE):
+        digest.update(piece)
+    return digest.digest()

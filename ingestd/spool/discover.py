@@ -1,0 +1,264 @@
+"""The scanner: offers every name in the inbox, again and again (I6).
+
+One thread walks the tree lazily by directory handle, never follows a link, and never holds the tree: it puts names into a
+bounded hand-over, pauses in place while that is full, and goes on where it was once half of it has been taken. After a full
+scan it rests `rescan_seconds`, or until somebody asks for a scan; then it opens the root anew by its path, so a root that was
+deleted, unmounted or mounted over is noticed (F6, F7), and nothing is ever concluded from a name that is not there any more.
+
+File events (watch.py) put single names into a second hand-over, from which the newest is taken first. When it is full the
+oldest hint gives way and a scan is asked for.
+
+What can't be listed is counted and passed over; only the root itself is a `problem`. Any other exception ends the thread:
+`alive` says so, and `start` begins anew. A pass counts what it ignores and publishes the counts at its end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ingestd.core.model import Sighting
+from ingestd.core.ports import Clock, ScanStatus
+from ingestd.spool.names import Ignored, classify_path
+from ingestd.spool.walk import FOLDER, Walk
+from ingestd.spool.watch import Watcher, WatchMode
+
+_BREATH_SECONDS = 0.2  # at least, between two scans
+_TROUBLE_SECONDS = (
+    10.0  # at most, until a root that could not be listed is tried again, or a paused scan tends the watch
+)
+_HINTS = 10_000
+
+
+class FolderScanner:
+    """The Scanner port on a real folder.
+
+    `wake` is called, from any thread and without a lock held, when a name is there after there was none, and after each scan.
+    `window` bounds the names waiting to be taken, `hints` those that events brought; `rescan_seconds` may be inf (one scan).
+    Any method may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        recursive: bool,
+        watch: WatchMode,
+        rescan_seconds: float,
+        clock: Clock,
+        wake: Callable[[], None],
+        window: int = 2000,
+        hints: int = _HINTS,
+    ) -> None:
+        self._root = os.path.abspath(root)
+        self._include = tuple(include)
+        self._exclude = tuple(exclude)
+        self._recursive = recursive
+        self._rescan_seconds = rescan_seconds
+        self._clock = clock
+        self._wake = wake
+        self._window = window
+        self._most_hints = hints
+        self._changed = threading.Condition()  # guards what follows
+        self._found: deque[str] = deque()
+        self._hints: OrderedDict[str, None] = OrderedDict()
+        self._asked = False
+        self._mending = False
+        self._stopping = False
+        self._status = ScanStatus(ignored=_counts(Counter()))
+        self._thread: threading.Thread | None = None
+        self._watcher = Watcher(
+            root=self._root, mode=watch, recursive=recursive, clock=clock, hint=self._hint, doubt=self.request_scan
+        )
+
+    @property
+    def name(self) -> str:
+        return "scanner"
+
+    @property
+    def watching(self) -> bool:
+        """File events arrive; False where the scan alone finds files."""
+        return self._watcher.watching
+
+    def start(self) -> None:
+        """Begin, or begin anew what died: the scan, or only the watch."""
+        with self._changed:
+            if self._thread is not None and self._thread.is_alive():
+                self._mending = self._asked = self._watcher.crashed
+                self._changed.notify_all()
+                return
+            self._stopping = self._mending = False
+            thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def alive(self) -> bool:
+        if self._thread is None or not self._thread.is_alive():
+            return False
+        return self._mending or not self._watcher.crashed
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def join(self, timeout: float) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def request_scan(self) -> None:
+        """Ask for a full scan that begins after now."""
+        with self._changed:
+            self._asked = True
+            self._changed.notify_all()
+
+    def take(self, limit: int) -> Sequence[Sighting]:
+        with self._changed:
+            before = len(self._found)
+            taken = [self._found.popleft() for _ in range(min(limit, before))]
+            if before > self._window // 2 >= len(self._found):
+                self._changed.notify_all()
+        return [Sighting(path=path) for path in taken]
+
+    def take_hinted(self, limit: int) -> Sequence[Sighting]:
+        with self._changed:
+            taken = [self._hints.popitem()[0] for _ in range(min(limit, len(self._hints)))]
+        return [Sighting(path=path, hinted=True) for path in taken]
+
+    def status(self) -> ScanStatus:
+        status = self._status  # before the hand-over is looked at: a scan ends when all of it has been offered
+        with self._changed:
+            offered = len(self._found) + len(self._hints)
+        return replace(status, offered=offered, overflows=self._watcher.overflows)
+
+    # --- the scanner's own thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                seconds = self._scan()
+                self._rest(seconds)
+        finally:
+            self._watcher.disarm()
+
+    def _scan(self) -> float:
+        """One pass; how many seconds it took."""
+        began = self._clock.monotonic()
+        with self._changed:
+            self._asked = False
+        try:
+            root = os.open(self._root, FOLDER)
+        except OSError as error:
+            self._watcher.disarm()
+            with self._changed:
+                self._mending = False
+            self._status = replace(self._status, problem=_problem(error))
+            return 0.0
+        ignored: Counter[Ignored] = Counter()
+        try:
+            self._tend(root)
+            for path in Walk(self._include, self._exclude, recursive=self._recursive, ignored=ignored).paths(root):
+                if self._status.problem is not None:
+                    self._status = replace(self._status, problem=None)
+                self._offer(path, root)
+                if self._stopping:
+                    return 0.0
+        except OSError as error:
+            self._status = replace(self._status, problem=_problem(error))
+            return 0.0
+        finally:
+            os.close(root)
+        seconds = self._clock.monotonic() - began
+        self._status = ScanStatus(
+            full_scans=self._status.full_scans + 1,
+            last_scan_at=self._clock.now(),
+            last_scan_seconds=seconds,
+            ignored=_counts(ignored),
+        )
+        self._wake()
+        return seconds
+
+    def _tend(self, root: int) -> None:
+        if self._watcher.crashed and not self._mending:
+            return  # supervision has to see it first
+        stat = os.fstat(root)
+        self._watcher.tend(root, (stat.st_dev, stat.st_ino))
+        with self._changed:
+            self._mending = False
+
+    def _offer(self, path: str, root: int) -> None:
+        while not self._put(path):
+            with self._changed:
+                self._changed.wait_for(self._may_go_on, timeout=min(self._rescan_seconds, _TROUBLE_SECONDS))
+            if self._stopping:
+                return
+            self._tend(root)
+
+    def _put(self, path: str) -> bool:
+        with self._changed:
+            waiting = len(self._found)
+            if waiting >= self._window:
+                return False
+            self._found.append(path)
+        if not waiting:
+            self._wake()
+        return True
+
+    def _may_go_on(self) -> bool:
+        return self._stopping or self._mending or len(self._found) <= self._window // 2
+
+    def _rest(self, seconds: float) -> None:
+        """Even scans that were asked for leave the disk as long a pause as the last one took."""
+        longest = threading.TIMEOUT_MAX if self._status.problem is None else _TROUBLE_SECONDS
+        rest = min(self._rescan_seconds, longest)
+        breath = min(rest, max(_BREATH_SECONDS, seconds))
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, timeout=breath)
+            self._changed.wait_for(self._may_scan, timeout=rest - breath)
+
+    def _may_scan(self) -> bool:
+        return self._stopping or self._mending or self._asked
+
+    # --- watchdog's threads ------------------------------------------------------------------------------------------------------
+
+    def _hint(self, path: str) -> None:
+        if classify_path(path, self._include, self._exclude) is not None:
+            return
+        with self._changed:
+            first = not self._hints
+            self._hints[path] = None
+            self._hints.move_to_end(path)
+            if len(self._hints) > self._most_hints:
+                self._hints.popitem(last=False)
+                self._asked = True
+                self._changed.notify_all()
+        if first:
+            self._wake()
+
+
+def _counts(ignored: Counter[Ignored]) -> dict[str, int]:
+    """Every reason, so that a gauge falls back to 0."""
+    return {reason.value: ignored[reason] for reason in Ignored}
+
+
+def _problem(error: OSError) -> str:
+    """Why the inbox can't be read and how to mend it, in one line without a path (I7)."""
+    match error.errno:
+        case errno.ENOENT:
+            return "the inbox is missing: make the folder or mount it"
+        case errno.ENOTDIR | errno.ELOOP:
+            return "the inbox is not a folder: folders.inbox must name a folder itself, not a link to one"
+        case errno.EACCES | errno.EPERM:
+            return "the inbox can't be listed: give the user that ingestd runs as the right to read, write and enter it"
+        case errno.EMFILE | errno.ENFILE:
+            return "the inbox can't be opened: too many open files; raise the limit (LimitNOFILE)"
+        case _:
+            name = errno.errorcode.get(error.errno or 0, "unknown error")
+            return f"the inbox can't be listed ({name}): look at its disk, mount or share"

@@ -1,0 +1,260 @@
+"""The walk over the elements of a data set (PS3.5 7), from its first byte to its last.
+
+It passes a data set only if its last element ends where the data end: declared lengths decide, and what has no declared
+length (PS3.5 7.5) is walked to its delimiter. A value of declared length is stepped over, a sequence too: nothing inside can
+change where it ends. So only what has no declared length is ever open, on a stack and never by recursion, and memory stays flat.
+
+It reads what real files hold: implicit VR where explicit is declared and the other way round, UN of undefined length (implicit VR
+little endian inside, PS3.5 6.2.2), VRs of the future (32-bit length, PS3.5 7.1.2), delimiters too many or with a length. Each such
+leniency chooses how a header is read, never where the data end. It keeps the few top-level values that the verdict needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ingestd.core.model import Wholeness
+from ingestd.spool.encoding import (
+    BULK,
+    EXPLICIT_LITTLE,
+    HEADER_LIMIT,
+    IMPLICIT_LITTLE,
+    ITEM,
+    ITEM_END,
+    LONG_VRS,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    SHORT_VRS,
+    TOO_MANY,
+    UNDEFINED,
+    Encoding,
+    skim,
+)
+from ingestd.spool.sources import LOOKAHEAD, NotWholeError, PastEndError, View, zeros_to_the_end
+
+# Report trees nest some twenty sequences deep.
+DEPTH_LIMIT: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elements:
+    """The top level of a data set: small values, lengths of bulk data (None: undefined), the last tag (0 before a zero tail)."""
+
+    big_endian: bool
+    values: Mapping[int, bytes] = field(repr=False)
+    lengths: Mapping[int, int | None]
+    last_tag: int
+    zero_tail: bool
+    notes: tuple[str, ...]
+
+
+class _Level(NamedTuple):
+    """Something open: a data set (the file's, an item's), or the items of a sequence or of an encapsulated value."""
+
+    encoding: Encoding
+    items: bool
+    tag: int  # whose items they are
+
+
+class Walk:
+    """One walk over the data set that begins `at` in the view."""
+
+    def __init__(self, view: View, at: int, encoding: Encoding) -> None:
+        self._view = view
+        self._base = at  # where the buffer begins
+        self._buffer = b""
+        self._levels = [_Level(encoding, False, 0)]
+        self._budget = iter(range(HEADER_LIMIT))
+        self._tag = 0  # the last header that was read, and the length it declares
+        self._length = 0
+        self._values: dict[int, bytes] = {}
+        self._lengths: dict[int, int | None] = {}
+        self._zero_tail = False
+        self._notes: dict[str, None] = {}
+
+    def run(self) -> None:
+        """Walk to the end of the data. Raises NotWholeError."""
+        self._load(0)
+        top = self._guess(self._levels[0].encoding, 0)
+        self._levels[0] = _Level(top, False, 0)
+        pos = 0
+        while True:
+            encoding, items, _ = self._levels[-1]
+            if not items:
+                pos = self._skim(encoding, pos)
+            if pos + 12 > len(self._buffer):
+                self._load(pos)
+                pos = 0
+                if len(self._buffer) < 8:
+                    break
+            pos = self._item(encoding, pos) if items else self._element(encoding, pos)
+        self._end()
+
+    def found(self) -> Elements:
+        """What was seen so far; all of it after run()."""
+        return Elements(
+            big_endian=self._levels[0].encoding.big_endian,
+            values=self._values,
+            lengths=self._lengths,
+            last_tag=0 if self._zero_tail else self._tag,
+            zero_tail=self._zero_tail,
+            notes=tuple(self._notes),
+        )
+
+    def _skim(self, encoding: Encoding, pos: int) -> int:
+        wanted = encoding.stops if len(self._levels) > 1 else encoding.wanted
+        pos, key, length = skim(self._buffer, pos, encoding, wanted, budget=self._budget, values=self._values)
+        if key >= 0 and key not in encoding.stops:
+            self._tag, self._length = encoding.tag(key), length
+        return pos
+
+    def _load(self, pos: int) -> None:
+        try:
+            self._buffer = self._view.load(self._base + pos)
+        except PastEndError as error:
+            there = self._length - (self._base + pos - error.end)
+            text = f"the element {_name(self._tag)} declares {self._length} bytes, {there} are there"
+            raise NotWholeError(Wholeness.TRUNCATED, text) from None
+        self._base += pos
+
+    def _end(self) -> None:
+        """The buffer holds what is left, less than a header."""
+        if len(self._levels) > 1:
+            text = f"the data end inside {_name(self._levels[1].tag)}, before its delimiter"
+            raise NotWholeError(Wholeness.TRUNCATED, text)
+        may_begin = (
+            len(self._buffer) == 1 and PIXEL_DATA not in self._lengths
+        )  # (6000,xxxx), or (0008,xxxx) in big endian
+        if self._buffer.strip(b"\0") or may_begin:
+            raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base} is cut")
+        self._zero_tail = self._zero_tail or bool(self._buffer)
+
+    def _element(self, encoding: Encoding, pos: int) -> int:
+        """Look at one element of any kind; returns where the next header stands."""
+        (key,) = encoding.u32.unpack_from(self._buffer, pos)
+        tag = encoding.tag(key)
+        if tag == 0:
+            return self._zeros(pos)
+        if tag in (ITEM_END, SEQUENCE_END):
+            return self._close(tag, pos)
+        if tag == ITEM:
+            raise self._nothing_begins(pos)
+        inner, head, length = self._header(encoding, pos)
+        if len(self._levels) == 1 and key in encoding.wanted:
+            self._keep(tag, pos + head, length)
+        self._tag, self._length = tag, length
+        if length == UNDEFINED:
+            self._open(_Level(inner, True, tag))
+            return pos + head
+        return pos + head + length
+
+    def _header(self, encoding: Encoding, pos: int) -> tuple[Encoding, int, int]:
+        """How items inside would be encoded, the header's length, the value's length."""
+        if not encoding.explicit:
+            _, length = encoding.header.unpack_from(self._buffer, pos)
+            return encoding, 8, length
+        _, vr, length = encoding.header.unpack_from(self._buffer, pos)
+        if vr in SHORT_VRS:
+            return encoding, 8, length
+        if vr in LONG_VRS or _like_vr(vr):
+            if pos + 12 > len(self._buffer):
+                raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base + pos} is cut")
+            (length,) = encoding.u32.unpack_from(self._buffer, pos + 8)
+            if vr not in LONG_VRS and not self._fits(pos + 12, length):
+                raise self._nothing_begins(pos)
+            return (IMPLICIT_LITTLE if vr == b"UN" else encoding), 12, length
+        (length,) = encoding.u32.unpack_from(self._buffer, pos + 4)
+        if not (length < 1 << 16 and self._fits(pos + 8, length)) and length != UNDEFINED:
+            raise self._nothing_begins(pos)
+        self._note("elements with implicit VR in an explicit VR data set")
+        return encoding, 8, length
+
+    def _keep(self, tag: int, pos: int, length: int) -> None:
+        if tag in BULK:
+            self._lengths[tag] = None if length == UNDEFINED else length
+        else:
+            self._values[tag] = self._bytes(pos, length) if length <= LOOKAHEAD else b""
+
+    def _item(self, encoding: Encoding, pos: int) -> int:
+        """Look at what stands where an item is due: an item, a fragment, the end."""
+        if next(self._budget, None) is None:
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, TOO_MANY)
+        tag = encoding.tag(encoding.u32.unpack_from(self._buffer, pos)[0])
+        if tag == 0:
+            return self._zeros(pos)
+        if tag in (ITEM_END, SEQUENCE_END):
+            return self._close(tag, pos)
+        if tag != ITEM:
+            raise self._nothing_begins(pos, "item")
+        (length,) = encoding.u32.unpack_from(self._buffer, pos + 4)
+        if length == UNDEFINED:
+            self._open(_Level(self._guess(encoding, pos + 8), False, self._levels[-1].tag))
+            return pos + 8
+        self._tag, self._length = tag, length
+        return pos + 8 + self._length
+
+    def _open(self, level: _Level) -> None:
+        if len(self._levels) > 2 * DEPTH_LIMIT:  # a sequence takes two, itself and its item
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, f"sequences nest more than {DEPTH_LIMIT} deep")
+        self._levels.append(level)
+
+    def _close(self, tag: int, pos: int) -> int:
+        level = self._levels[-1]
+        if len(self._levels) > 1 and tag == (SEQUENCE_END if level.items else ITEM_END):
+            self._levels.pop()
+            self._tag = level.tag
+        elif len(self._levels) == 1 or level.items:
+            self._note("a delimiter too many")
+        else:
+            raise self._nothing_begins(pos)
+        return pos + 8  # whatever length it declares: PS3.5 7.5 knows none but 0
+
+    def _zeros(self, pos: int) -> int:
+        """No element has the tag (0000,0000) in a file (PS3.10 7): only room that was claimed and never written to may follow."""
+        at = self._base + pos
+        count = zeros_to_the_end(self._view, at)
+        if count is None:
+            raise self._nothing_begins(pos)
+        self._zero_tail = True
+        self._base, self._buffer = at + count, b""
+        return 0
+
+    def _guess(self, encoding: Encoding, pos: int) -> Encoding:
+        """The VR encoding that the first element of a data set shows, whatever is declared; little endian only."""
+        head = self._bytes(pos, 8)
+        if len(head) < 8 or encoding.big_endian:
+            return encoding
+        key, vr, length = int.from_bytes(head[:4], "little"), head[4:6], int.from_bytes(head[4:], "little")
+        if key in encoding.stops:
+            return encoding
+        if not encoding.explicit and (vr in SHORT_VRS or vr in LONG_VRS):
+            self._note("a data set in explicit VR where implicit VR is declared")
+            return EXPLICIT_LITTLE
+        if encoding.explicit and len(self._levels) == 1 and not _like_vr(vr) and self._fits(pos + 8, length):
+            self._note("a data set in implicit VR where explicit VR is declared")
+            return IMPLICIT_LITTLE
+        return encoding
+
+    def _bytes(self, pos: int, length: int) -> bytes:
+        if pos + length <= len(self._buffer):
+            return self._buffer[pos : pos + length]
+        return self._view.load(self._base + pos)[:length]
+
+    def _fits(self, pos: int, length: int) -> bool:
+        return self._view.may_hold(self._base + pos + length)
+
+    def _note(self, text: str) -> None:
+        self._notes[text] = None
+
+    def _nothing_begins(self, pos: int, what: str = "element") -> NotWholeError:
+        return NotWholeError(Wholeness.NOT_DICOM, f"at byte {self._base + pos} no {what} begins")
+
+
+def _name(tag: int) -> str:
+    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+
+
+def _like_vr(vr: bytes) -> bool:
+    return vr.isalpha() and vr.isupper()

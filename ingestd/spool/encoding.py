@@ -1,0 +1,154 @@
+"""How the headers of data elements are written (PS3.5 7.1), and the two loops that pass over plain elements.
+
+The loops are the hot path of the walk: an element in them costs 0.2 us, one that leaves them five times as much.
+They stop at whatever is not an element of declared length with a known VR.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from ingestd.core.model import Wholeness
+from ingestd.spool.sources import NotWholeError
+
+# Elements, items, fragments and delimiters that are not stepped over count. An enhanced multi-frame object has some 50 a frame, and
+# 20,000 frames at most; a whole-slide image a fragment a tile, some 150,000.
+HEADER_LIMIT: Final = 1_000_000
+TOO_MANY: Final = f"there are more than {HEADER_LIMIT} elements"
+
+UNDEFINED: Final = 0xFFFFFFFF
+SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())  # 16-bit length
+LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # 32-bit length
+
+ITEM: Final = 0xFFFEE000
+ITEM_END: Final = 0xFFFEE00D
+SEQUENCE_END: Final = 0xFFFEE0DD
+
+SOP_CLASS_UID: Final = 0x00080016
+SOP_INSTANCE_UID: Final = 0x00080018
+PATIENT_ID: Final = 0x00100020
+STUDY_UID: Final = 0x0020000D
+SERIES_UID: Final = 0x0020000E
+SAMPLES_PER_PIXEL: Final = 0x00280002
+PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
+NUMBER_OF_FRAMES: Final = 0x00280008
+ROWS: Final = 0x00280010
+COLUMNS: Final = 0x00280011
+BITS_ALLOCATED: Final = 0x00280100
+PIXEL_DATA_PROVIDER_URL: Final = 0x00287FE0
+SPECTROSCOPY_DATA: Final = 0x56000020
+FLOAT_PIXEL_DATA: Final = 0x7FE00008
+DOUBLE_PIXEL_DATA: Final = 0x7FE00009
+PIXEL_DATA: Final = 0x7FE00010
+
+BULK: Final = frozenset((PIXEL_DATA_PROVIDER_URL, SPECTROSCOPY_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA, PIXEL_DATA))
+_SMALL: Final = frozenset(
+    (
+        *(SOP_CLASS_UID, SOP_INSTANCE_UID, PATIENT_ID, STUDY_UID, SERIES_UID),
+        *(SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION, NUMBER_OF_FRAMES, ROWS, COLUMNS, BITS_ALLOCATED),
+    )
+)
+
+
+class Encoding:
+    """Explicit or implicit VR, and the byte order.
+
+    A *key* is a tag as one 32-bit number read in that order. `wanted` gives the tags of the keys that matter at the top level of a
+    data set, `stops` of those that matter everywhere.
+    """
+
+    __slots__ = ("big_endian", "explicit", "header", "stops", "u32", "wanted")
+
+    def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
+        mark = ">" if big_endian else "<"
+        self.explicit = explicit
+        self.big_endian = big_endian
+        self.header = struct.Struct(mark + ("I2sH" if explicit else "II"))
+        self.u32 = struct.Struct(mark + "I")
+        self.stops = {self.tag(tag): tag for tag in (0, ITEM, ITEM_END, SEQUENCE_END)}
+        self.wanted = self.stops | {self.tag(tag): tag for tag in _SMALL | BULK}
+
+    def tag(self, key: int) -> int:
+        """The tag of a key; the key of a tag just as well."""
+        return key if self.big_endian else (key & 0xFFFF) << 16 | key >> 16
+
+
+IMPLICIT_LITTLE: Final = Encoding(explicit=False)
+EXPLICIT_LITTLE: Final = Encoding(explicit=True)
+EXPLICIT_BIG: Final = Encoding(explicit=True, big_endian=True)
+
+
+def skim(
+    buffer: bytes,
+    pos: int,
+    encoding: Encoding,
+    wanted: dict[int, int],
+    *,
+    budget: Iterator[int],
+    values: dict[int, bytes],
+) -> tuple[int, int, int]:
+    """Pass over plain elements from `pos` on, keeping the short values that are wanted, by tag.
+
+    Returns where a header stands that needs a look, or where the buffer has no whole one (that may lie behind it), and the
+    key and the length of the header that was read last; the key is -1 if none was. Each header takes one from the budget.
+    Raises NotWholeError when it is spent.
+    """
+    if encoding.explicit:
+        return _skim_explicit(buffer, pos, encoding, wanted, budget=budget, values=values)
+    return _skim_implicit(buffer, pos, encoding, wanted, budget=budget)
+
+
+def _skim_explicit(
+    buffer: bytes,
+    pos: int,
+    encoding: Encoding,
+    wanted: dict[int, int],
+    *,
+    budget: Iterator[int],
+    values: dict[int, bytes],
+) -> tuple[int, int, int]:
+    header, u32 = encoding.header.unpack_from, encoding.u32.unpack_from
+    short, long, size = SHORT_VRS, LONG_VRS, len(buffer)
+    key, length = -1, 0
+    try:
+        for _ in budget:
+            key, vr, length = header(buffer, pos)
+            if vr in short:
+                end = pos + 8 + length
+                if key in wanted:
+                    if end > size:
+                        break
+                    values[wanted[key]] = buffer[pos + 8 : end]
+                pos = end
+            elif vr in long:
+                (length,) = u32(buffer, pos + 8)
+                if length == UNDEFINED or key in wanted:
+                    break
+                pos += 12 + length
+            else:
+                break
+        else:
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, TOO_MANY)
+    except struct.error:  # the buffer ends before a header does
+        pass
+    return pos, key, length
+
+
+def _skim_implicit(
+    buffer: bytes, pos: int, encoding: Encoding, wanted: dict[int, int], *, budget: Iterator[int]
+) -> tuple[int, int, int]:
+    header = encoding.header.unpack_from
+    key, length = -1, 0
+    try:
+        for _ in budget:
+            key, length = header(buffer, pos)
+            if key in wanted or length == UNDEFINED:
+                break
+            pos += 8 + length
+        else:
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, TOO_MANY)
+    except struct.error:  # the buffer ends before a header does
+        pass
+    return pos, key, length

@@ -1,0 +1,249 @@
+"""File away: the only one that moves dropped files.
+
+A move is a rename that lands on nothing, of a name that was just seen to stand for the file that was judged; afterwards
+the moved file is looked at again, and one that slipped in between goes back into the inbox (F19, F28, I4). A new
+version is never moved unsent.
+
+    state on disk                                   after a crash
+    in the inbox                                    judged again
+    in the inbox, orphan `.reason.json` in failed/  judged again; the reason file is overwritten by the next verdict under that name
+    in the inbox, `.ingestd-*.tmp` in done, failed  overwritten by the next try for that path
+    in the inbox and, across file systems, in done  sent again, found stored, found to be in done/ already: the source goes
+    in done/, or in failed/ with its reason file    finished
+
+Within one file system no sync is needed for done/: what a power failure undoes is sent again. The reason file is
+durable before the file moves, so nothing ever stands in failed/ without its reason. A stored file that can't be moved
+stays where it is (F31, F39).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FileRefusedError, FilingError
+from ingestd.core.model import Instance, Stamp, Verdict
+from ingestd.core.when import utc_day
+from ingestd.spool import fsutil
+from ingestd.spool.crossing import Copy, Entry, copy_over, put_back, take_away
+from ingestd.spool.free_names import free_names
+from ingestd.spool.reason_file import REASON_SUFFIX, reason_file
+
+_PREAMBLE = 128
+_DIGESTED = 64 << 20  # a verdict's digest is a courtesy: no longer than a tick may last
+
+
+class Filing:
+    """The port Filer on real folders. `layout` places files below done/, from `{date}` (UTC day of filing) and `{path}`."""
+
+    def __init__(self, inbox: Path, done: Path, failed: Path, *, layout: str = "{date}/{path}") -> None:
+        self._inbox = inbox
+        self._done = done
+        self._failed = failed
+        self._layout = layout
+
+    def to_done(self, instance: Instance, *, at: float) -> str:
+        target = self._layout.format(date=utc_day(at), path=instance.path)
+        entry = self._find(instance.path, instance.stamp)
+        try:
+            return _Move(entry, self._done, target, None).run()
+        finally:
+            os.close(entry.folder)
+
+    def to_failed(self, verdict: Verdict) -> str:
+        entry = self._find(verdict.path, verdict.stamp)
+        try:
+            document = reason_file(verdict, verdict.sha256 or _file_digest(entry))
+            return _Move(entry, self._failed, verdict.path, document).run()
+        finally:
+            os.close(entry.folder)
+
+    def _find(self, path: str, stamp: Stamp) -> Entry:
+        *folders, name = fsutil.split(path)
+        try:
+            root = fsutil.open_root(self._inbox)
+        except OSError as error:
+            raise FilingError("the inbox itself can't be opened just now: the move is tried again") from error
+        try:
+            entry = Entry(folder=fsutil.open_below(root, folders), name=name, path=path, stamp=stamp)
+            try:
+                entry.check()
+            except (OSError, FileError):
+                os.close(entry.folder)
+                raise
+        except OSError as error:
+            raise _inbox_error(error) from error
+        return entry
+
+
+class _Move:
+    """One move, of `entry` to `target` below `root`, with the reason file that goes before it into failed/."""
+
+    def __init__(self, entry: Entry, root: Path, target: str, document: bytes | None) -> None:
+        self._entry = entry
+        self._root = root
+        self._target = target
+        self._document = document
+
+    def run(self) -> str:
+        *folders, wanted = fsutil.split(self._target)
+        try:
+            folder, parents = _made(self._root, folders, sync=self._document is not None)
+            try:
+                try:
+                    name = self._rename(folder, wanted)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    name = self._cross(folder, parents, wanted)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self._error(error) from error
+        return "/".join((*parents, name))
+
+    def _rename(self, folder: int, wanted: str) -> str:
+        entry = self._entry
+        name = self._claim(entry.folder, entry.name, folder, wanted)
+        if not fsutil.is_moved(entry.stamp, fsutil.lstat(folder, name)):
+            put_back(folder, name, entry)
+            self._unexplain(folder, name)
+            raise FileChangedError("a new version arrived while the file was moved: it stays and is judged")
+        return name
+
+    def _cross(self, folder: int, parents: Sequence[str], wanted: str) -> str:
+        root = fsutil.open_root(self._root)
+        try:
+            copy = copy_over(self._entry, root)
+            try:
+                name = self._claim(root, copy.name, folder, wanted, copy)
+                if not (copy.became(folder, name) or copy.is_there(folder, name)):
+                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            finally:
+                copy.discard()
+            os.close(_made(self._root, parents, sync=True)[0])
+            fsutil.sync_folder(folder)
+        finally:
+            os.close(root)
+        try:
+            take_away(self._entry)
+        except FileNotFoundError:  # somebody else took it; what was judged is filed
+            pass
+        except OSError:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+                self._unexplain(folder, name)
+            raise
+        return name
+
+    def _claim(self, from_folder: int, from_name: str, folder: int, wanted: str, copy: Copy | None = None) -> str:
+        """Rename to the first free name, its reason file before it. Raises OSError; no reason file of ours is left then."""
+        longest = os.fpathconf(folder, "PC_NAME_MAX") - (len(REASON_SUFFIX) if self._document is not None else 0)
+        for name in free_names(wanted, seed=f"{self._entry.stamp.inode} {self._entry.path}", limit=longest):
+            if copy is not None and copy.is_there(folder, name):
+                return name
+            if self._document is not None:
+                if not _pair_is_free(folder, name):
+                    continue
+                fsutil.write_durably(folder, name + REASON_SUFFIX, self._document)
+            try:
+                fsutil.move(from_folder, from_name, folder, name)
+            except FileExistsError:
+                self._unexplain(folder, name)
+                continue
+            except OSError:
+                self._unexplain(folder, name)
+                raise
+            return name
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    def _unexplain(self, folder: int, name: str) -> None:
+        if self._document is not None:
+            with suppress(OSError):
+                os.unlink(name + REASON_SUFFIX, dir_fd=folder)
+
+    def _error(self, error: OSError) -> FileError | FilingError:
+        """An ENOENT can be either end's."""
+        if error.errno == errno.ENOENT:
+            try:
+                self._entry.check()
+            except FileNotFoundError as gone:
+                return fsutil.file_error(gone)
+            except (OSError, FileChangedError):
+                pass
+        return fsutil.filing_error(error)
+
+
+def _inbox_error(error: OSError) -> FileError | FilingError:
+    match fsutil.file_error(error):
+        case FileGoneError() as gone:
+            return gone
+        case FileRefusedError():
+            return FileChangedError("the file is no longer the one that was judged: it is judged again")
+        case _:
+            return fsutil.filing_error(error)
+
+
+def _made(root: Path, folders: Sequence[str], *, sync: bool) -> tuple[int, list[str]]:
+    """A handle on the target folder, and its components: one whose name is a file's or a link's gets another (F28, F30)."""
+    folder = fsutil.open_root(root)
+    parents: list[str] = []
+    for wanted in folders:
+        try:
+            below, name = _made_one(folder, wanted, sync=sync)
+        finally:
+            os.close(folder)
+        folder = below
+        parents.append(name)
+    return folder, parents
+
+
+def _made_one(folder: int, wanted: str, *, sync: bool) -> tuple[int, str]:
+    for name in free_names(wanted, seed="", limit=os.fpathconf(folder, "PC_NAME_MAX")):
+        try:
+            return fsutil.open_made(folder, name, sync=sync), name
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+    raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def _pair_is_free(folder: int, name: str) -> bool:
+    """Whether nothing has this name, and its reason file is an orphan at most, and not a quarantined file itself."""
+    if _status(folder, name) is not None:
+        return False
+    reason = _status(folder, name + REASON_SUFFIX)
+    if reason is None:
+        return True
+    return stat.S_ISREG(reason.st_mode) and _status(folder, name + 2 * REASON_SUFFIX) is None
+
+
+def _status(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return fsutil.lstat(folder, name)
+    except FileNotFoundError:
+        return None
+
+
+def _file_digest(entry: Entry) -> str | None:
+    """SHA-256 from byte 128 on, None where it can't be had now or would take long."""
+    if entry.stamp.size > _DIGESTED:
+        return None
+    try:
+        handle, _ = fsutil.open_file(entry.folder, entry.name)
+        digest = hashlib.sha256()
+        try:
+            os.lseek(handle, _PREAMBLE, os.SEEK_SET)
+            while piece := os.read(handle, fsutil.PIECE):
+                digest.update(piece)
+            same = fsutil.stamp_of(os.fstat(handle)) == entry.stamp
+        finally:
+            os.close(handle)
+    except OSError:
+        return None
+    return digest.hexdigest() if same else None

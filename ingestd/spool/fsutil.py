@@ -1,0 +1,214 @@
+"""The disk by directory handle: the only place that opens dropped files, writes durably and renames.
+
+Whoever can write into the inbox chooses its names, kinds and links, and changes them under us (F25 to F28). So a path
+is never handed to the kernel whole: each folder is opened from its parent's handle, a link ends the walk, and what was
+opened is what is judged. Only the roots, which the operator configures, may be links.
+
+A rename never lands on anything: renameat2(RENAME_NOREPLACE), else link and unlink, which says EEXIST as well. A crash
+between those two leaves one file with two names; the next move of it finds its own inode under the target name and only
+unlinks.
+
+A durable write goes to `.ingestd-<digest of the name>.tmp` beside the target, is synced, renamed, and the folder
+synced. What a crash leaves under that name is overwritten when the same file is written again, which happens because
+its source is still there; such names begin with a dot and are never taken for a file of ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ingestd.core.errors import FileBusyError, FileError, FileGoneError, FileRefusedError, FilingError
+from ingestd.core.model import Stamp
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+PIECE = 256 << 10
+
+_REFUSED = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENAMETOOLONG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+_RENAME_NOREPLACE = 1
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28; musl lacks it
+if _renameat2 is not None:
+    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+
+
+def file_error(error: OSError) -> FileError:
+    """What an errno says about a file of the inbox."""
+    if error.errno == errno.ENOENT:
+        return FileGoneError("the file is gone: nothing is left to do")
+    if error.errno in _REFUSED:
+        return FileRefusedError("not a regular file below the inbox (a link, a device, a folder): copy the file itself")
+    return FileBusyError(f"the file can't be read just now ({_words(error)}): it is looked at again")
+
+
+def filing_error(error: OSError) -> FilingError:
+    """What an errno says about a move, with how to mend it."""
+    if error.errno in _FULL:
+        return FilingError(f"done or failed has no room ({_words(error)}): free some space, the move is tried again")
+    if error.errno in _DENIED or error.errno == errno.EROFS:
+        text = "allow the service's user to write in inbox, done and failed"
+        return FilingError(f"the file can't be moved ({_words(error)}): {text}")
+    return FilingError(f"the file can't be moved ({_words(error)}): see to the disk, the move is tried again")
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else "I/O error"
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    return Stamp(
+        device=status.st_dev,
+        inode=status.st_ino,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+    )
+
+
+def is_moved(stamp: Stamp, status: os.stat_result) -> bool:
+    """Whether it is that file in that state, moved or not: a rename may touch the ctime and nothing else."""
+    return (
+        status.st_ino == stamp.inode
+        and status.st_dev == stamp.device
+        and status.st_size == stamp.size
+        and status.st_mtime_ns == stamp.mtime_ns
+    )
+
+
+def lstat(folder: int, name: str) -> os.stat_result:
+    return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
+def split(path: str) -> list[str]:
+    """The components of a path below a root. Raises FileRefusedError for any that could lead elsewhere."""
+    names = path.split("/")
+    if any(name in ("", ".", "..") or "\0" in name for name in names):
+        raise FileRefusedError("not a path below the inbox: it is passed over")
+    return names
+
+
+def open_root(root: Path) -> int:
+    return os.open(root, _ROOT)
+
+
+def open_below(folder: int, names: Sequence[str]) -> int:
+    """A handle on the folder `names` below an open one, whose handle it takes over. Raises OSError."""
+    for name in names:
+        try:
+            below = os.open(name, FOLDER, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = below
+    return folder
+
+
+def open_made(folder: int, name: str, *, sync: bool) -> int:
+    """A handle on the sub-folder `name`, made if need be; `sync` makes its entry durable. Raises OSError."""
+    try:
+        below = os.open(name, FOLDER, dir_fd=folder)
+    except FileNotFoundError:
+        with suppress(FileExistsError):  # another shard was first
+            os.mkdir(name, dir_fd=folder)
+        below = os.open(name, FOLDER, dir_fd=folder)
+    if sync:
+        sync_folder(folder)
+    return below
+
+
+def open_file(folder: int, name: str) -> tuple[int, os.stat_result]:
+    """A handle on a regular file, for reading, and what fstat says. Never blocks. Raises OSError, ENXIO for any other kind."""
+    handle = os.open(name, _FILE, dir_fd=folder)
+    try:
+        status = os.fstat(handle)
+    except OSError:
+        os.close(handle)
+        raise
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    return handle, status
+
+
+def create(folder: int, name: str) -> int:
+    """A new, empty file of ours alone, for writing and reading, in place of a leftover of that name. Raises OSError."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=folder)
+
+
+def sync_folder(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:  # some network file systems have no fsync for folders
+            raise
+
+
+def temporary(name: str) -> str:
+    """The name under which `name` is written until it is whole."""
+    return f".ingestd-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.tmp"
+
+
+def write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def write_durably(folder: int, name: str, data: bytes) -> None:
+    """The file `name` holds `data`, all of it or what was there before, and does so after a power failure. Raises OSError."""
+    unfinished = temporary(name)
+    handle = create(folder, unfinished)
+    try:
+        try:
+            write_all(handle, data)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(unfinished, dir_fd=folder)
+        raise
+    sync_folder(folder)
+
+
+def move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
+    """Rename to another name, never onto anything. Raises FileExistsError where it is taken, OSError; nothing has moved then."""
+    try:
+        _move(from_folder, name, to_folder, new_name)
+    except FileExistsError:
+        ours = lstat(from_folder, name)
+        if ours.st_nlink < 2 or not os.path.samestat(ours, lstat(to_folder, new_name)):
+            raise
+        os.unlink(name, dir_fd=from_folder)
+
+
+def _move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
+    if _renameat2 is not None:
+        old, new = os.fsencode(name), os.fsencode(new_name)
+        if _renameat2(from_folder, old, to_folder, new, _RENAME_NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in _UNSUPPORTED:
+            raise OSError(code, os.strerror(code))
+    os.link(name, new_name, src_dir_fd=from_folder, dst_dir_fd=to_folder, follow_symlinks=False)
+    try:
+        os.unlink(name, dir_fd=from_folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(new_name, dir_fd=to_folder)
+        raise

@@ -1,0 +1,35 @@
+"""On which kind of file system an open folder lies, as /proc says (proc(5)).
+
+Network and host-shared file systems have writers that this kernel does not see: no events (inotify(7)), no proof by
+lease, attribute caches of up to a minute, and no memory that two SQLite processes could share. What can't be told
+counts as local: there the kernel refuses a lease itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse", "gfs2", "glusterfs", "gpfs", "lustre"}
+)
+_NETWORK |= {"ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs"}
+_PROC = Path("/proc/self")
+
+
+def on_network(handle: int, proc: Path = _PROC) -> bool:
+    """Whether others can change what lies there unseen by this kernel."""
+    kind = file_system(handle, proc)
+    return kind in _NETWORK or kind.startswith("fuse.")
+
+
+def file_system(handle: int, proc: Path = _PROC) -> str:
+    """The type of the file system that an open file or folder lies on, empty where it can't be told."""
+    try:
+        about = (proc / "fdinfo" / str(handle)).read_bytes().split()
+        mount = about[about.index(b"mnt_id:") + 1]
+        for line in (proc / "mountinfo").read_bytes().splitlines():
+            if line.startswith(mount + b" "):
+                return line.partition(b" - ")[2].split()[0].decode("ascii", "replace")
+    except (OSError, ValueError, IndexError):
+        pass
+    return ""

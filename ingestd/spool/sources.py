@@ -1,0 +1,213 @@
+"""Where the walk's bytes come from, and the forward views it reads them through.
+
+A view hands out the bytes from a position on, in blocks: a first one that holds a usual header, growing ones while the walk goes on
+in order, small ones after a jump over a value. It never holds more than two blocks, whatever the file claims. Positions in a
+deflated data set (PS3.5 A.5) count its inflated bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import Final, Protocol
+
+from ingestd.core.errors import FileBusyError
+from ingestd.core.model import Wholeness
+
+LOOKAHEAD: Final = 4096  # a view gives at least this much, unless the data ends before
+_FIRST: Final = 16 << 10
+_LARGEST: Final = 256 << 10
+
+# A deflated data set costs CPU by its inflated size. Deflate can't do better than 1032:1; blank masks come near 400:1, so below the
+# floor no ratio is asked for. 1 GiB is 2,000 slices of 512 x 512 x 16 bit, some seconds of inflating.
+INFLATED_LIMIT: Final = 1 << 30
+INFLATED_FLOOR: Final = 64 << 20
+INFLATED_RATIO: Final = 256
+
+_CHECKSUMS: Final = 8  # zlib leaves 4 bytes behind a deflate stream, gzip 8
+
+# Writers that claim room ahead leave zeros behind the last element; more of them than this nobody reads to the end.
+ZERO_TAIL_LIMIT: Final = 64 << 20
+
+
+class NotWholeError(Exception):
+    """Inside the walk only: it ends here, and this is the verdict."""
+
+    def __init__(self, wholeness: Wholeness, text: str) -> None:
+        super().__init__(text)
+        self.wholeness = wholeness
+        self.text = text
+
+
+class PastEndError(Exception):
+    """Inside the walk only: a position past the end of the data, which is at `end`."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__(end)
+        self.end = end
+
+
+class Source(Protocol):
+    def read_at(self, offset: int, length: int) -> bytes:
+        """The bytes from `offset` on, `length` of them or fewer at the end of file. Raises FileBusyError."""
+
+
+class FileSource:
+    """An open file descriptor, which stays its owner's."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, length, offset)
+        except OSError as error:
+            raise FileBusyError(f"the file can't be read just now ({error.strerror}): it is looked at again") from error
+
+
+class BytesSource:
+    """A file that was read once, whole."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self._content[offset : offset + length]
+
+
+class View(Protocol):
+    def load(self, at: int) -> bytes:
+        """The bytes from `at` on: LOOKAHEAD or more, fewer where the data ends, none at its very end. `at` never goes back.
+
+        Raises PastEndError, and NotWholeError where the data can't be read to there.
+        """
+
+    def may_hold(self, end: int) -> bool:
+        """Whether the data can reach to `end`, as far as that is known without reading."""
+
+
+class PlainView:
+    """The file's own bytes, `size` of them: what lies behind was not there when the file was looked at."""
+
+    __slots__ = ("_block", "_buffer", "_loaded", "_size", "_source")
+
+    def __init__(self, source: Source, size: int) -> None:
+        self._source = source
+        self._size = size
+        self._block = _FIRST
+        self._buffer = b""
+        self._loaded = 0  # where the buffer ends
+
+    def load(self, at: int) -> bytes:
+        if at >= self._size:
+            if at > self._size:
+                raise PastEndError(self._size)
+            return b""
+        left = self._loaded - at
+        if LOOKAHEAD <= left <= len(self._buffer):
+            return self._buffer[-left:]
+        if left < 0:
+            self._block = LOOKAHEAD
+        elif self._loaded:
+            self._block = min(self._block * 2, _LARGEST)
+        wanted = min(self._block, self._size - at)
+        data = self._source.read_at(at, wanted)
+        while len(data) < wanted:
+            more = self._source.read_at(at + len(data), wanted - len(data))
+            if not more:
+                raise NotWholeError(Wholeness.TRUNCATED, f"the file shrank to {at + len(data)} bytes while it was read")
+            data += more
+        self._buffer = data
+        self._loaded = at + wanted
+        return data
+
+    def may_hold(self, end: int) -> bool:
+        return end <= self._size
+
+
+class InflatedView:
+    """A deflated data set from `start` of the file on, inflated as it is walked and never kept. Position 0 is its first byte."""
+
+    __slots__ = ("_base", "_buffer", "_compressed", "_compressed_size", "_inflate", "_pending", "_start")
+
+    def __init__(self, compressed: PlainView, start: int, size: int) -> None:
+        self._compressed = compressed
+        self._compressed_size = size - start
+        self._start = start
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)  # raw deflate, PS3.5 A.5
+        self._pending = b""
+        self._buffer = b""
+        self._base = 0
+
+    def load(self, at: int) -> bytes:
+        while self._base + len(self._buffer) < at + LOOKAHEAD and not self._inflate.eof:
+            self._drop(at)
+            self._buffer += self._next()
+        self._drop(at)
+        if self._base < at:
+            raise PastEndError(self._base)
+        return self._buffer
+
+    def may_hold(self, end: int) -> bool:
+        if self._inflate.eof:
+            return end <= self._base + len(self._buffer)
+        return end <= INFLATED_LIMIT
+
+    def _drop(self, before: int) -> None:
+        gone = min(before - self._base, len(self._buffer))
+        if gone:
+            self._buffer = self._buffer[gone:]
+            self._base += gone
+
+    def _next(self) -> bytes:
+        if not self._pending:
+            self._pending = self._compressed.load(self._start)
+            self._start += len(self._pending)
+        last = not self._pending  # zlib may still hold some output back
+        try:
+            piece = self._inflate.decompress(self._pending, _LARGEST)
+        except zlib.error:
+            where = "is not a deflate stream" if not self._base + len(self._buffer) else "is damaged"
+            text = f"the deflated data set {where} (before byte {self._start} of the file)"
+            raise NotWholeError(Wholeness.NOT_DICOM, text) from None
+        if last and not piece and not self._inflate.eof:
+            raise NotWholeError(Wholeness.TRUNCATED, "the deflated data set breaks off before its end")
+        self._pending = self._inflate.unconsumed_tail
+        produced = self._base + len(self._buffer) + len(piece)
+        if produced > INFLATED_LIMIT:
+            text = f"the data set inflates to more than {INFLATED_LIMIT >> 20} MiB"
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, text)
+        if produced > max(INFLATED_FLOOR, INFLATED_RATIO * self._compressed_size):
+            text = f"the data set inflates to more than {INFLATED_RATIO} times its size"
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, text)
+        return piece
+
+    def has_zero_tail(self) -> bool:
+        """Whether zeros follow the deflate stream, which was inflated to its end. Raises NotWholeError for other bytes.
+
+        A few bytes of any kind are none: the pad that PS3.5 A.5 asks for, the checksums of zlib and gzip that some writers leave.
+        """
+        at = self._start - len(self._inflate.unused_data)
+        if not self._compressed.may_hold(at + _CHECKSUMS + 1):
+            return False
+        if zeros_to_the_end(self._compressed, at) is None:
+            text = f"behind the deflated data set, from byte {at} of the file on, stand other bytes"
+            raise NotWholeError(Wholeness.NOT_DICOM, text)
+        return True
+
+
+def zeros_to_the_end(view: View, at: int) -> int | None:
+    """How many bytes there are from `at` to the end if all of them are zero, else None. Raises NotWholeError past the bound."""
+    start = at
+    while block := view.load(at):
+        if block != bytes(len(block)):
+            return None
+        at += len(block)
+        if at - start > ZERO_TAIL_LIMIT:
+            text = f"more than {ZERO_TAIL_LIMIT >> 20} MiB of zeros follow from byte {start} on"
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, text)
+    return at - start

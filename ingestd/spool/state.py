@@ -1,0 +1,64 @@
+"""The state folder: one ingestd each, on a local disk.
+
+The lock is the kernel's, on an open file (flock(2)): it ends with the process however that ends, so there is no stale lock to
+clean up (F43). Network file systems are refused (F44): flock may be nobody's business there, and SQLite's WAL needs shared memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from ingestd.core.errors import ConfigurationError, StateHeldError
+from ingestd.spool.fsutil import open_root
+from ingestd.spool.mounts import file_system, on_network
+
+
+def refuse_network(state: Path) -> None:
+    """Raises ConfigurationError where the folder can't be opened or lies on a network file system."""
+    try:
+        folder = open_root(state)
+    except OSError as error:
+        raise _unusable(error) from error
+    try:
+        if on_network(folder):
+            kind = file_system(folder)
+            raise ConfigurationError(
+                f"folders.state lies on a network file system ({kind}): choose a folder on a local disk"
+            )
+    finally:
+        os.close(folder)
+
+
+class StateLock:
+    """Held from construction until `release`, or the end of the process. Raises StateHeldError, ConfigurationError."""
+
+    def __init__(self, state: Path) -> None:
+        refuse_network(state)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._handle = os.open(state / "lock", flags, 0o600)
+        except OSError as error:
+            raise _unusable(error) from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._handle)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                text = "another ingestd holds folders.state: stop it, or give this one a state folder of its own"
+                raise StateHeldError(text) from error
+            raise _unusable(error) from error
+
+    def release(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _unusable(error: OSError) -> ConfigurationError:
+    words = os.strerror(error.errno) if error.errno else "I/O error"
+    return ConfigurationError(
+        f"folders.state can't be used ({words}): the service's user must be able to read and write it"
+    )

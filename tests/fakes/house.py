@@ -1,0 +1,137 @@
+"""The daemon as a subprocess, with its folders, as a person would run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+QUICK = {
+    "INGESTD_INTAKE__RESCAN_SECONDS": "1",
+    "INGESTD_INTAKE__QUIET_SECONDS": "0.5",
+    "INGESTD_RETRY__CAP_SECONDS": "2",
+}
+
+
+class House:
+    """Four folders below `root`, and a daemon over them."""
+
+    def __init__(self, root: Path, url: str, **environment: str) -> None:
+        self.root = root
+        self.url = url
+        self.inbox, self.done, self.failed = root / "inbox", root / "done", root / "failed"
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = root / "log.jsonl"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "ingestd", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        ours = {k: v for k, v in os.environ.items() if not k.startswith("INGESTD_")}
+        return {**ours, **QUICK, "INGESTD_ADMIN__LISTEN": "off", **self._environment}
+
+    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """A command to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=self.root,
+            check=False,
+        )
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """`ingestd run` in the background."""
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                self.command("run", "--root", str(self.root), "--url", self.url),
+                env=self.environment(),
+                stdout=log,
+                stderr=log,
+                cwd=self.root,
+            )
+        return self._process
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 40) -> int:
+        """Send a signal and wait for the end; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def drop(self, name: str, content: bytes) -> Path:
+        """As a good writer does it: under a temporary name, then renamed in."""
+        target = self.inbox / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        part.write_bytes(content)
+        part.rename(target)
+        return target
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far; a line that is not JSON fails the test."""
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
+
+    def waits(self, for_what: Callable[[], bool], timeout: float, *, alive: bool = True) -> None:
+        """Until it is so. Fails with the end of the log when it takes too long, or when the daemon ends."""
+        deadline = time.monotonic() + timeout
+        while not for_what():
+            tail = "\n".join(self._log.read_text().splitlines()[-15:]) if self._log.exists() else ""
+            if alive and self._process is not None:
+                assert self._process.poll() is None, f"the daemon ended with {self._process.returncode}:\n{tail}"
+            assert time.monotonic() < deadline, f"not so after {timeout} s:\n{self.count()}\n{tail}"
+            time.sleep(0.05)
+
+    def files(self, folder: Path) -> list[Path]:
+        return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".reason.json"))
+
+    def reasons(self) -> dict[str, dict[str, Any]]:
+        """failed/'s reason files by the path of the file."""
+        found = (json.loads(p.read_bytes()) for p in self.failed.rglob("*.reason.json"))
+        return {reason["path"]: reason for reason in found}
+
+    def count(self) -> Mapping[str, int]:
+        return {f.name: len(self.files(f)) for f in (self.inbox, self.done, self.failed)}
+
+    def ended(self, number: int) -> Callable[[], bool]:
+        """Whether so many files are in done/ and failed/ together."""
+        return lambda: len(self.files(self.done)) + len(self.files(self.failed)) >= number
+
+    def digests(self, folder: Path) -> list[str]:
+        return sorted(digest(p.read_bytes()) for p in self.files(folder))
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def held_by(url: str, ids: tuple[str, str, str]) -> bytes | None:
+    """What the service gives back for an instance, or None."""
+    study, series, instance = ids
+    answer = httpx.get(
+        f"{url}/studies/{study}/series/{series}/instances/{instance}",
+        headers={"Accept": "application/dicom; transfer-syntax=*"},
+        trust_env=False,
+    )
+    return answer.content if answer.status_code == 200 else None

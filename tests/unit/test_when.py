@@ -1,0 +1,45 @@
+"""Points in time as receipts, reason files, folders and log lines show them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ingestd.core.when import rfc3339, utc_day
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1767323045.0, "2026-01-02T03:04:05.000Z"),
+        (1767323045.678, "2026-01-02T03:04:05.678Z"),
+        (-1.0, "1969-12-31T23:59:59.000Z"),
+    ],
+)
+def test_a_time_is_rfc_3339_in_utc_whatever_the_machine_is_set_to(
+    seconds: float, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DESIGN 5: first_seen and failed_at are RFC 3339 UTC."""
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        assert rfc3339(seconds) == text
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_times_sort_as_their_texts_do() -> None:
+    times = [1767323045.0, 1767323045.001, 1767323046.0, 1798859045.0]
+    assert sorted(rfc3339(t) for t in times) == [rfc3339(t) for t in times]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "day"),
+    [(1767311999.999, "2026-01-01"), (1767312000.0, "2026-01-02"), (1767398399.0, "2026-01-02")],
+)
+def test_a_day_begins_at_midnight_utc(seconds: float, day: str) -> None:
+    """DESIGN 5, done.layout: date = UTC day of filing."""
+    assert utc_day(seconds) == day
