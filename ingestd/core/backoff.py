@@ -17,9 +17,7 @@ from ingestd.core.model import Deferral, Instance, Quarantine, Reason, Retry, Wa
 LONGEST_WAIT_SECONDS = 900.0
 CREATING_BASE_SECONDS = 60.0  # FailureReason 45071 clears in minutes, if at all
 REFUSED_ALONE_LIMIT = 3
-_TROUBLE = frozenset(
-    {Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE}
-)  # one patience: services answer the same trouble both ways
+_TROUBLE = frozenset({Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE})  # one patience: they alternate in one outage
 _OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE})  # nothing the service said
 
 

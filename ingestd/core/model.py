@@ -104,9 +104,9 @@ class Wait(enum.Enum):
 class Deferral:
     """A file that is passed over until `due_at`. Kept in the journal by path and identity; times in seconds since the epoch.
 
-    `attempts` counts what the service was asked about it so far (for other waits: this kind of wait), `counted` the attempts of this
-    kind that count against the file. `mark` is the number of the newest
-    receipt at the last attempt: only when another instance was stored since then does the next one count ("one alone").
+    `attempts` counts the answers of the service that made it wait (of other waits, this kind of wait), `counted` those of this kind
+    that count against the file. `mark` is the number of the newest receipt at the last attempt: only when another instance was
+    stored since then does the next one count ("one alone").
     """
 
     path: str

@@ -153,8 +153,6 @@ class InflatedView:
         return self._buffer
 
     def may_hold(self, end: int) -> bool:
-        if self._inflate.eof:
-            return end <= self._base + len(self._buffer)
         return end <= INFLATED_LIMIT
 
     def _drop(self, before: int) -> None:
@@ -171,8 +169,7 @@ class InflatedView:
         try:
             piece = self._inflate.decompress(self._pending, _LARGEST)
         except zlib.error:
-            where = "is not a deflate stream" if not self._base + len(self._buffer) else "is damaged"
-            text = f"the deflated data set {where} (before byte {self._start} of the file)"
+            text = f"what should be a deflated data set is damaged before byte {self._start} of the file"
             raise NotWholeError(Wholeness.NOT_DICOM, text) from None
         if last and not piece and not self._inflate.eof:
             raise NotWholeError(Wholeness.TRUNCATED, "the deflated data set breaks off before its end")

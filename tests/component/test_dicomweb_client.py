@@ -1,0 +1,368 @@
+"""What the client makes of answers: statuses, bodies, headers, credentials. Bad sockets: test_dicomweb_sockets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+from fakes.bodies_fake import FakeBodies, digest, parts
+from fakes.hostile_server import HostileServer, Peer, answering, hostile, named
+
+from ingestd.core.errors import ConfigurationError, FileChangedError
+from ingestd.core.model import Answer, Identifiers, Loss, Referenced, StoreResponse
+from ingestd.dicomweb.auth import AzureToken, TokenError, TokenFile, azure_credential
+from ingestd.dicomweb.client import OriginServer
+from ingestd.ops.clock import SystemClock
+
+CONTENT = b"\0" * 128 + b"DICM" + b"pixels" * 5000
+IDS = Identifiers(
+    study_uid="1.2", series_uid="1.2.3", sop_instance_uid="1.2.3.4", sop_class_uid="1", transfer_syntax_uid="1"
+)
+
+
+@contextmanager
+def client(server: HostileServer, bodies: FakeBodies, **options: object) -> Iterator[OriginServer]:
+    settings: dict[str, object] = {"connect_timeout": 2.0, "response_timeout": 5.0} | options
+    origin = OriginServer(url=server.url, bodies=bodies, clock=SystemClock(), **settings)
+    try:
+        yield origin
+    finally:
+        origin.close()
+
+
+def store_once(status: int, body: bytes = b"", **more: object) -> Answer:
+    bodies = FakeBodies()
+    instance = bodies.add(CONTENT, sop_instance_uid="1.2.3.4")
+    with hostile(answering(status, body, **more)) as server, client(server, bodies) as origin:
+        return origin.store([instance])
+
+
+# --- what is sent --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_is_one_post_to_the_studies_service_with_its_length_known() -> None:
+    """PS3.18 10.5; I4: the bytes are the file's."""
+    bodies = FakeBodies()
+    contents = [bytes([n]) * (n * 40_000) for n in range(1, 20)]
+    instances = [bodies.add(content) for content in contents]
+    with hostile(answering(200, named(*(i.sop_instance_uid for i in instances)))) as server:
+        with client(server, bodies) as origin:
+            found = origin.store(instances)
+    (request,) = server.requests
+    assert request.line == "POST /v2/studies HTTP/1.1"
+    assert "transfer-encoding" not in request.headers
+    assert list(parts(request.content_type, request.body)) == contents
+    assert request.headers["accept"] == "application/dicom+json"
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["user-agent"].startswith("ingestd/")
+    assert "authorization" not in request.headers
+    assert found.status == 200
+    assert found.digests == tuple(digest(content) for content in contents)
+    assert found.sent_bytes > sum(map(len, contents))
+    assert found.response == StoreResponse(
+        referenced=tuple(Referenced(sop_instance_uid=i.sop_instance_uid) for i in instances), failed=()
+    )
+
+
+def test_a_boundary_in_the_content_splits_nothing() -> None:
+    """F35: even the boundary of an earlier request."""
+    bodies = FakeBodies()
+    with hostile(answering(200, named("1"))) as server, client(server, bodies) as origin:
+        origin.store([bodies.add(CONTENT)])
+        content = server.requests[0].body * 2
+        origin.store([bodies.add(content)])
+    request = server.requests[1]
+    assert parts(request.content_type, request.body) == [content]
+
+
+def test_the_control_is_an_empty_store_transaction() -> None:
+    with hostile(answering(204)) as server, client(server, FakeBodies()) as origin:
+        found = origin.control()
+    (request,) = server.requests
+    boundary = request.content_type.partition("boundary=")[2]
+    assert request.body == f"--{boundary}--\r\n".encode()
+    assert (found.status, found.response, found.loss) == (204, None, None)
+
+
+def test_the_next_request_uses_the_same_connection() -> None:
+    bodies = FakeBodies()
+    with hostile(answering(200, named("1"))) as server, client(server, bodies) as origin:
+        for _ in range(3):
+            origin.store([bodies.add(CONTENT)])
+    assert server.connections == 1
+
+
+def test_cookies_are_not_kept() -> None:
+    """A service's session is none of ours."""
+    with hostile(answering(204, headers={"Set-Cookie": "a=b"})) as server, client(server, FakeBodies()) as origin:
+        origin.control()
+        origin.control()
+    assert "cookie" not in server.requests[1].headers
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"])
+def test_the_environment_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """F59: proxies, certificates and .netrc are taken from the settings or not at all."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nothing"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with hostile(answering(204)) as server, client(server, FakeBodies()) as origin:
+        assert origin.control().status == 204
+    assert "authorization" not in server.requests[0].headers
+
+
+# --- what comes back -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 202, 400, 409, 500])
+def test_a_readable_body_is_read_whatever_the_status(status: int) -> None:
+    """F51: Orthanc answers a mixed batch with 400, Azure all failures with 409 or 500."""
+    found = store_once(status, named("1.2.3.4", failed={"1.2.3.5": 45070}))
+    assert found.status == status
+    assert found.response is not None
+    assert [r.sop_instance_uid for r in found.response.referenced] == ["1.2.3.4"]
+    assert [(f.sop_instance_uid, f.failure_reason) for f in found.response.failed] == [("1.2.3.5", 45070)]
+    assert found.comment is None
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "comment"),
+    [
+        (b"", "application/dicom+json", None),
+        (b"<html>OK</html>", "text/html", "<html>OK</html>"),
+        (named("1.2.3.4")[:-9], "application/dicom+json", named("1.2.3.4")[:-9].decode()),
+        (b"{}", "application/dicom+json", "{}"),
+        (named("1.2.3.4"), "text/plain", named("1.2.3.4").decode()),
+        ("ä".encode("utf-16"), "application/dicom+json", None),
+        (gzip.compress(named("1.2.3.4")), "application/dicom+json", None),
+    ],
+)
+def test_a_200_without_a_readable_body_names_nothing(body: bytes, content_type: str, comment: str | None) -> None:
+    """F50, I2."""
+    found = store_once(200, body, content_type=content_type)
+    assert (found.status, found.loss, found.response) == (200, None, None)
+    if comment is not None or not body:
+        assert found.comment == comment
+
+
+def test_a_compressed_body_is_not_inflated() -> None:
+    """F55: a bomb stays closed."""
+    bomb = gzip.compress(b"\0" * 50_000_000)
+    found = store_once(200, bomb, headers={"Content-Encoding": "gzip"})
+    assert (found.status, found.response) == (200, None)
+    assert len(found.comment or "") <= 2000
+
+
+def test_the_words_of_another_body_are_bounded() -> None:
+    """I8."""
+    assert store_once(503, "ä".encode() * 100_000, content_type="text/plain").comment == "ä" * 2000
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_seconds_from_now(as_date: bool) -> None:
+    """F52."""
+    value = formatdate(time.time() + 300, usegmt=True) if as_date else "300"
+    found = store_once(503, headers={"Retry-After": value})
+    assert found.retry_after is not None
+    assert 290 <= found.retry_after <= 300
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", formatdate(0, usegmt=True)])
+def test_retry_after_that_says_nothing_is_none(value: str) -> None:
+    """F52."""
+    found = store_once(429, headers={"Retry-After": value})
+    assert (found.status, found.retry_after) == (429, None)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", ["http://127.0.0.1:{port}/elsewhere", "/v2/other", "http://[::bad"])
+def test_a_redirect_is_an_answer_and_not_followed(status: int, location: str, tmp_path: Path) -> None:
+    """F53: neither token nor body goes elsewhere, whatever Location holds."""
+    bodies = FakeBodies()
+    token = token_file(tmp_path, "secret")
+    with hostile(answering(204)) as elsewhere:
+        headers = {"Location": location.format(port=elsewhere.port)}
+        with hostile(answering(status, headers=headers)) as server, client(server, bodies, token=token) as origin:
+            found = origin.store([bodies.add(CONTENT)])
+    assert found.status == status
+    assert elsewhere.connections == 0
+    assert len(server.requests) == 1
+
+
+# --- our own files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_changes_while_it_is_sent_breaks_the_request_off() -> None:
+    """F58, I4: the service never has the last byte of what was declared, and only that instance is to be settled again."""
+    bodies = FakeBodies()
+    instances = [bodies.add(CONTENT), bodies.add(b"x" * 5_000_000), bodies.add(CONTENT)]
+    bodies.failures[instances[1].path] = FileChangedError("changed")
+    seen: list[tuple[int, int]] = []
+
+    def script(peer: Peer) -> None:
+        _, headers = peer.head()
+        seen.append((int(headers["content-length"]), len(peer.everything())))
+
+    with hostile(script) as server, client(server, bodies) as origin:
+        found = origin.store(instances)
+    assert (found.status, found.loss, found.changed) == (None, Loss.FILE_CHANGED, (1,))
+    assert found.digests == (digest(CONTENT), None, None)
+    ((declared, received),) = seen
+    assert received < declared
+
+
+@pytest.mark.parametrize("content", [b"x" * 400_000, b"x" * 600_000])
+def test_a_file_that_shrank_or_grew_is_not_sent_as_something_else(content: bytes) -> None:
+    """F58."""
+    bodies = FakeBodies()
+    instance = bodies.add(b"x" * 500_000)
+    bodies.contents[instance.path] = content
+    with hostile(answering(200, named("1"))) as server, client(server, bodies) as origin:
+        found = origin.store([instance])
+    assert (found.loss, found.changed, server.requests) == (Loss.FILE_CHANGED, (0,), [])
+
+
+# --- who we are ----------------------------------------------------------------------------------------------------------------
+
+
+def token_file(folder: Path, content: str, mode: int = 0o600) -> TokenFile:
+    path = folder / "token"
+    path.write_text(content)
+    path.chmod(mode)
+    return TokenFile(path)
+
+
+def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    token = token_file(tmp_path, "first\n")
+    with hostile(answering(204)) as server, client(server, FakeBodies(), token=token) as origin:
+        origin.control()
+        (tmp_path / "new").write_text("second")
+        (tmp_path / "new").chmod(0o600)
+        (tmp_path / "new").rename(tmp_path / "token")
+        origin.control()
+    assert [r.headers["authorization"] for r in server.requests] == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"),
+    [("secret", 0o604), ("", 0o600), ("two words", 0o600), ("secret\nX-Evil: 1", 0o600), ("ä", 0o600)],
+)
+def test_a_token_file_that_can_not_work_is_refused_without_its_content(tmp_path: Path, content: str, mode: int) -> None:
+    """I7."""
+    with pytest.raises(ConfigurationError, match=r"auth\.token_file") as caught:
+        token_file(tmp_path, content, mode)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_token_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        TokenFile(tmp_path / "nothing")
+
+
+def test_without_a_token_nothing_is_sent(tmp_path: Path) -> None:
+    """I3: an outage of the identity provider is no file's fault."""
+    token = token_file(tmp_path, "secret")
+    (tmp_path / "token").unlink()
+    bodies = FakeBodies()
+    with hostile(answering(204)) as server, client(server, bodies, token=token) as origin:
+        found = origin.store([bodies.add(CONTENT)])
+        held = origin.metadata(IDS)
+    assert (found.loss, held.loss, server.connections) == (Loss.NOT_SENT, Loss.NOT_SENT, 0)
+    assert found.comment == "no token: the token file can't be read (No such file or directory)"
+
+
+class FailingCredential:
+    """Says too much, as identity libraries do."""
+
+    def get_token(self, *scopes: str, **options: object) -> object:
+        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415
+
+        raise ClientAuthenticationError("client_secret=hunter2")
+
+
+def test_an_identity_providers_words_reach_no_text() -> None:
+    """I7."""
+    token = AzureToken(FailingCredential, scope="s")
+    with pytest.raises(TokenError) as caught:
+        token.headers()
+    assert str(caught.value) == "the identity provider gave none (ClientAuthenticationError)"
+
+
+def test_a_credential_that_lacks_its_settings_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError, match=r"^auth\.mode: the credential can't be made \(ValueError\)"):
+        AzureToken(azure_credential("workload-identity"), scope="s")
+
+
+# --- metadata ------------------------------------------------------------------------------------------------------------------
+
+
+def metadata(status: int, dataset: object, ids: Identifiers = IDS) -> tuple[object, HostileServer]:
+    body = json.dumps(dataset).encode()
+    with hostile(answering(status, body)) as server, client(server, FakeBodies()) as origin:
+        return origin.metadata(ids), server
+
+
+def test_metadata_gives_what_can_be_compared() -> None:
+    """PS3.18 10.4.1.1.2: no sequences, no bulk data, no private elements."""
+    dataset: Mapping[str, object] = {
+        "00080018": {"vr": "UI", "Value": ["1.2.3.4"]},
+        "00100020": {"vr": "LO"},
+        "00080005": {"vr": "CS", "Value": ["ISO_IR 100"]},
+        "00081140": {"vr": "SQ", "Value": [{}]},
+        "00091001": {"vr": "LO", "Value": ["private"]},
+        "7FE00010": {"vr": "OW", "BulkDataURI": "x"},
+        "00281201": {"vr": "US", "BulkDataURI": "x"},
+    }
+    held, server = metadata(200, [dataset])
+    assert server.requests[0].line == "GET /v2/studies/1.2/series/1.2.3/instances/1.2.3.4/metadata HTTP/1.1"
+    assert held.status == 200
+    assert sorted(held.elements) == ["00080005", "00080018", "00100020"]
+    assert held.elements["00080018"] == ("1.2.3.4",)
+
+
+def test_an_instance_that_is_not_there_is_a_404() -> None:
+    held, _ = metadata(404, {})
+    assert (held.status, held.elements, held.loss) == (404, None, None)
+
+
+@pytest.mark.parametrize("dataset", [[], [{}, {}], {"00080018": 1}, {"x": {"vr": "UI"}}, "no"])
+def test_metadata_that_can_not_be_read_proves_nothing(dataset: object) -> None:
+    """I2."""
+    held, _ = metadata(200, dataset)
+    assert (held.status, held.elements) == (200, None)
+
+
+@pytest.mark.parametrize(("uid", "segment"), [("../../x", "..%2F..%2Fx"), ("..", "%2E%2E"), ("1?x#y", "1%3Fx%23y")])
+def test_a_uid_can_not_climb_out_of_its_place_in_the_path(uid: str, segment: str) -> None:
+    """A UID is what some file says it is."""
+    ids = Identifiers(study_uid=uid, series_uid="1", sop_instance_uid="2", sop_class_uid="", transfer_syntax_uid="")
+    _, server = metadata(404, {}, ids)
+    assert server.requests[0].line == f"GET /v2/studies/{segment}/series/1/instances/2/metadata HTTP/1.1"
+
+
+def test_many_threads_may_ask_at_once() -> None:
+    """Any thread, as the port says."""
+    bodies = FakeBodies()
+    instances = [bodies.add(CONTENT) for _ in range(8)]
+    answers: list[Answer] = []
+    with hostile(answering(200, named("1"))) as server, client(server, bodies) as origin:
+        threads = [threading.Thread(target=lambda i=i: answers.append(origin.store([i]))) for i in instances]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [a.status for a in answers] == [200] * 8
+    assert len(server.requests) == 8

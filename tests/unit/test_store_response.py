@@ -1,0 +1,209 @@
+"""The Store Instances Response, read to the letter or not at all (PS3.18 10.5.3)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestd.core.model import Failed, Referenced, StoreResponse
+from ingestd.dicomweb.store_response import COMMENT_LIMIT, read_store_response
+
+DICOM_JSON = "application/dicom+json; charset=utf-8"
+
+
+def read(dataset: object, content_type: str = DICOM_JSON) -> StoreResponse | None:
+    return read_store_response(content_type, json.dumps(dataset).encode("utf-8"))
+
+
+def sequence(*items: object) -> dict[str, object]:
+    return {"vr": "SQ", "Value": list(items)}
+
+
+def element(vr: str, *values: object) -> dict[str, object]:
+    return {"vr": vr, "Value": list(values)}
+
+
+def stored(uid: object = "1.2.3", **more: object) -> dict[str, object]:
+    return {"00081155": element("UI", uid), **{tag.removeprefix("t"): value for tag, value in more.items()}}
+
+
+AZURE_V2 = {
+    "00081190": element("UR", "https://x/v2/studies/1"),
+    "00081199": sequence(
+        {
+            "00081150": element("UI", "1.2.840.10008.5.1.4.1.1.2"),
+            "00081155": element("UI", "1.2.3"),
+            "00081190": element("UR", "https://x/v2/studies/1/series/2/instances/1.2.3"),
+            "00741048": {"vr": "SQ"},
+        },
+        {
+            "00081155": element("UI", "1.2.4"),
+            "00081196": element("US", 1),
+            "00741048": sequence({"00000902": element("LO", "DICOM100: (0008,0020)")}),
+        },
+    ),
+    "00081198": sequence(
+        {"00081155": element("UI", "1.2.5"), "00081197": element("US", 45070)},
+        {
+            "00081155": element("UI", "1.2.6"),
+            "00081197": element("US", 43264),
+            "00741048": sequence({"00000902": element("LO", "first")}, {"00000902": element("LO", "second")}),
+        },
+        {"00081197": element("US", 43264)},
+    ),
+}
+
+
+def test_each_instance_is_read_from_the_sequence_that_names_it() -> None:
+    """F51: Azure v2's mixed answer, with a FailedAttributesSequence that has no Value."""
+    assert read(AZURE_V2) == StoreResponse(
+        referenced=(
+            Referenced(sop_instance_uid="1.2.3", retrieve_url="https://x/v2/studies/1/series/2/instances/1.2.3"),
+            Referenced(sop_instance_uid="1.2.4", warning_reason=1),
+        ),
+        failed=(
+            Failed(sop_instance_uid="1.2.5", failure_reason=45070),
+            Failed(sop_instance_uid="1.2.6", failure_reason=43264, comment="first; second"),
+            Failed(sop_instance_uid=None, failure_reason=43264),
+        ),
+    )
+
+
+def test_other_failures_have_no_instance() -> None:
+    """PS3.18 Table I.2-1: OtherFailuresSequence (0008,119A) is for what could not be told to be an instance."""
+    assert read({"0008119A": sequence({"00081197": element("US", 0xC000)})}) == StoreResponse(
+        referenced=(), failed=(Failed(sop_instance_uid=None, failure_reason=0xC000),)
+    )
+
+
+@pytest.mark.parametrize("content_type", ["application/dicom+json", "Application/DICOM+JSON", "application/json"])
+def test_the_json_types_are_read(content_type: str) -> None:
+    assert read({"00081199": sequence(stored())}, content_type) is not None
+
+
+@pytest.mark.parametrize("content_type", ["", "text/html", "application/dicom+xml", "application/dicom+json5"])
+def test_other_types_are_no_response(content_type: str) -> None:
+    """F50."""
+    assert read({"00081199": sequence(stored())}, content_type) is None
+
+
+def test_an_array_of_one_data_set_is_read() -> None:
+    assert read([{"00081199": sequence(stored())}]) == read({"00081199": sequence(stored())})
+
+
+def test_an_array_of_two_is_no_response() -> None:
+    assert read([{"00081199": sequence(stored())}] * 2) is None
+
+
+def test_a_byte_order_mark_is_allowed() -> None:
+    content = b"\xef\xbb\xbf" + json.dumps({"00081199": sequence(stored())}).encode()
+    assert read_store_response(DICOM_JSON, content) == read({"00081199": sequence(stored())})
+
+
+@pytest.mark.parametrize("uid", ["1.2.3\0", "1.2.3 ", " 1.2.3", "1.2.3\0\0"])
+def test_uids_lose_their_padding(uid: str) -> None:
+    assert read({"00081199": sequence(stored(uid))}) == StoreResponse(
+        referenced=(Referenced(sop_instance_uid="1.2.3"),), failed=()
+    )
+
+
+def test_a_failure_reason_may_be_a_string_of_digits() -> None:
+    """PS3.18 F.2.3."""
+    response = read({"00081198": sequence(stored(t00081197=element("US", "45070")))})
+    assert response is not None
+    assert response.failed[0].failure_reason == 45070
+
+
+@pytest.mark.parametrize("empty", [{"vr": "US"}, {"vr": "US", "Value": []}, {"vr": "US", "Value": [None]}])
+def test_an_element_without_a_value_is_absent(empty: dict[str, object]) -> None:
+    """PS3.18 F.2.5."""
+    response = read({"00081199": sequence(stored(t00081196=empty))})
+    assert response == StoreResponse(referenced=(Referenced(sop_instance_uid="1.2.3"),), failed=())
+
+
+@pytest.mark.parametrize("reason", [272.0, 1e3, True, -1, 65536, "0x110", "272 ", "\uff11\uff12", [], {}])
+def test_a_failure_reason_of_another_type_makes_it_unreadable(reason: object) -> None:
+    """I2: nothing is guessed at."""
+    assert read({"00081198": sequence(stored(t00081197=element("US", reason)))}) is None
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        {},
+        {"error": "no"},
+        {"00081199": []},
+        {"00081199": {"vr": "SQ", "Value": {}}},
+        {"00081199": sequence("1.2.3")},
+        {"00081199": sequence({})},
+        {"00081199": sequence(stored(""))},
+        {"00081199": sequence(stored(7))},
+        {"00081199": sequence({"00081155": "1.2.3"})},
+        {"00081199": sequence({"00081155": element("UI", "1.2.3", "1.2.4")})},
+        {"00081199": sequence(stored(t00081196=element("US", "warm")))},
+        {"00081198": sequence(stored(t00741048=sequence(3)))},
+        [],
+        None,
+        "stored",
+        1,
+    ],
+)
+def test_what_is_malformed_is_no_response(dataset: object) -> None:
+    """F50: never half of it, never an exception."""
+    assert read(dataset) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe{\x00}\x00",
+        b'{"00081199"',
+        b'{"00081190": NaN}',
+        b"[" * 100_000,
+        b'{"00081190": ' + b"1" * 5000 + b"}",
+        '{"00081199":{"vr":"SQ","Value":[]},"x":"ä"}'.encode("latin-1"),
+    ],
+)
+def test_what_is_no_utf_8_json_is_no_response(content: bytes) -> None:
+    """F50: truncated, of another character set, or built to be a burden."""
+    assert read_store_response(DICOM_JSON, content) is None
+
+
+def test_a_response_may_name_nothing() -> None:
+    """It is readable; the core sees that nobody is named."""
+    assert read({"00081199": {"vr": "SQ"}}) == StoreResponse(referenced=(), failed=())
+
+
+def test_the_servers_words_are_bounded() -> None:
+    """I8."""
+    response = read({"00081198": sequence(stored(t00000902=element("LO", "x" * 10_000)))})
+    assert response is not None
+    assert response.failed[0].comment == "x" * COMMENT_LIMIT
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["00081199", "00081198", "00081155", "00081197", "00741048", "vr", "Value"]), children
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_no_json_raises(dataset: object) -> None:
+    """F50."""
+    read(dataset)
+
+
+@given(st.binary())
+def test_no_bytes_raise(content: bytes) -> None:
+    """F50."""
+    read_store_response(DICOM_JSON, content)
