@@ -87,6 +87,13 @@ class Folders(Section):
     state: Path
     """Journal and lock; on a local disk."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str) and (not value or "\0" in value):  # an empty one would be the working directory
+            raise ValueError("give the path of a folder")
+        return value
+
     @model_validator(mode="after")
     def _apart(self) -> Self:
         folders = {name: Path(os.path.realpath(value)) for name, value in self}

@@ -32,8 +32,14 @@ def signals(daemon: Daemon) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _keep_others_out() -> None:
+    """What the daemon writes (journal, reason files, folders) can name a patient; the umask may be tighter still."""
+    os.umask(os.umask(0) | 0o007)
+
+
 def run_daemon(settings: Settings) -> Exit:
     """Until a signal; files that are left wait in the inbox."""
+    _keep_others_out()
     with application(settings) as app, signals(app.daemon):
         app.daemon.start()
         app.daemon.run()
@@ -44,6 +50,7 @@ def run_daemon(settings: Settings) -> Exit:
 
 def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exit:
     """What is there at the start; the log goes to standard error, so that the summary stands alone."""
+    _keep_others_out()
     with application(settings, once=True, log_descriptor=STDERR) as app, signals(app.daemon):
         daemon = app.daemon
         with _progress(daemon) as show:

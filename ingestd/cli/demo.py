@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -185,9 +187,10 @@ def _print(work: Path, rows: list[Row], moved: Mapping[str, float], *, seconds: 
         words = jsonlib.loads(reason.read_bytes())
         for key in ("reason", "text", "what_to_do"):
             console.print(f"  {key:<12} {words[key]}", soft_wrap=True)
+    program = "ingestd" if shutil.which("ingestd") else sys.argv[0]
     console.print(
-        "\n[bold]Next[/bold]  In one terminal: ingestd emulator     "
-        "In another: mkdir -p try/inbox && ingestd run --root try --url http://127.0.0.1:8080/v2\n"
-        "      Then copy files into try/inbox, and see README.md for a real service.\n",
+        f"\n[bold]Next[/bold]  In one terminal:  {program} emulator\n"
+        f"      In another:       mkdir -p try/inbox && {program} run --root try --url http://127.0.0.1:8080/v2\n"
+        "      Then copy files into try/inbox. README.md says how to use a real service.\n",
         soft_wrap=True,
     )

@@ -96,6 +96,14 @@ def config_show(
     show(settings(config, root, url, json=json, level=log_level), json=json)
 
 
+@config_app.command("docs")
+def config_docs() -> None:
+    """Print every key with its default and meaning, as Markdown."""
+    from ingestd.cli.show import docs  # noqa: PLC0415
+
+    print(docs(), end="")
+
+
 def main() -> None:
     """The console script."""
     _fill_standard_streams()

@@ -1,10 +1,11 @@
-"""`config show`: the settings in force, as TOML that can be read back, or as JSON."""
+"""`config show`: the settings in force, as TOML that can be read back, or as JSON. `config docs`: every key, as Markdown."""
 
 from __future__ import annotations
 
 import json as jsonlib
+from typing import Literal, get_args, get_origin
 
-from ingestd.config import Settings
+from ingestd.config import Section, Settings
 
 
 def show(settings: Settings, *, json: bool) -> None:
@@ -23,3 +24,35 @@ def show(settings: Settings, *, json: bool) -> None:
             lines.append(f"{shown}  # {meaning}" if meaning and value is not None else f"{shown}: {meaning}")
         sections.append("\n".join(lines))
     print("\n\n".join(sections))
+
+
+def docs() -> str:
+    """docs/configuration.md."""
+    out = [_DOCS_HEAD]
+    for section, field in Settings.model_fields.items():
+        described = field.annotation
+        if not (isinstance(described, type) and issubclass(described, Section)):
+            continue
+        meaning = (described.__doc__ or "").splitlines()[0]
+        out.append(f"\n## [{section}]\n\n{meaning}\n\n| key | default | what it does |\n|---|---|---|")
+        for key, one in described.model_fields.items():
+            default = "required" if one.is_required() else _shown(one.default)
+            choices = get_args(one.annotation) if get_origin(one.annotation) is Literal else ()
+            of = f" One of {', '.join(f'`{c}`' for c in choices)}." if choices else ""
+            out.append(f"| `{key}` | {default} | {one.description}{of} |")
+    return "\n".join(out) + "\n"
+
+
+def _shown(default: object) -> str:
+    return "none" if default is None else f"`{jsonlib.dumps(default)}`"
+
+
+_DOCS_HEAD = """# Configuration
+
+This page is printed by `ingestd config docs`; a test holds it equal to the code.
+
+Flags beat environment variables beat the file: `--config`, else `INGESTD_CONFIG`, else `/etc/ingestd/ingestd.toml` if it is
+there. Each key is also `INGESTD_<SECTION>__<KEY>`, lists as JSON. Sizes are bytes or a number with `KiB`, `MiB` or `GiB`;
+times are seconds. A key that is not here is refused, and so is a value that can't work: one line, exit code 78, before any
+file is touched.
+`--root DIR` sets the four folders to `DIR/inbox`, `DIR/done`, `DIR/failed` and `DIR/state`."""

@@ -221,7 +221,7 @@ class Held:
 
     status: int | None
     loss: Loss | None = None
-    elements: dict[str, tuple[str, ...]] | None = None
+    elements: dict[str, tuple[str, ...]] | None = field(default=None, repr=False)
     retry_after: float | None = None
 
 

@@ -140,7 +140,8 @@ class Daemon:
         """Start the threads."""
         self._recorder.log(Event.STARTED)
         for thread in self._threads:
-            thread.start()
+            if not thread.alive():
+                thread.start()
 
     def run(
         self,

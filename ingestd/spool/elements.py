@@ -175,7 +175,8 @@ class Walk:
         if tag in BULK:
             self._lengths[tag] = None if length == UNDEFINED else length
         else:
-            self._values[tag] = self._bytes(pos, length) if length <= LOOKAHEAD else b""
+            value = self._bytes(pos, length) if length <= LOOKAHEAD else b""
+            self._values[tag] = value if len(value) == length else b""  # half a UID is another one's
 
     def _item(self, encoding: Encoding, pos: int) -> int:
         """Look at what stands where an item is due: an item, a fragment, the end."""
@@ -224,15 +225,16 @@ class Walk:
     def _guess(self, encoding: Encoding, pos: int) -> Encoding:
         """The VR encoding that the first element of a data set shows, whatever is declared; little endian only."""
         head = self._bytes(pos, 8)
-        if len(head) < 8 or encoding.big_endian:
+        vr = head[4:6]
+        known = vr in SHORT_VRS or vr in LONG_VRS
+        if known is encoding.explicit or encoding.big_endian or len(head) < 8:
             return encoding
-        key, vr, length = int.from_bytes(head[:4], "little"), head[4:6], int.from_bytes(head[4:], "little")
-        if key in encoding.stops:
+        if int.from_bytes(head[:4], "little") in encoding.stops:
             return encoding
-        if not encoding.explicit and (vr in SHORT_VRS or vr in LONG_VRS):
+        if known:
             self._note("a data set in explicit VR where implicit VR is declared")
             return EXPLICIT_LITTLE
-        if encoding.explicit and len(self._levels) == 1 and not _like_vr(vr) and self._fits(pos + 8, length):
+        if len(self._levels) == 1 and not _like_vr(vr) and self._fits(pos + 8, int.from_bytes(head[4:], "little")):
             self._note("a data set in implicit VR where explicit VR is declared")
             return IMPLICIT_LITTLE
         return encoding

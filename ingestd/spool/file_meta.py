@@ -90,7 +90,8 @@ def _elements(view: View, buffer: bytes, notes: list[str]) -> tuple[dict[int, by
             (length,) = _UINT32.unpack_from(buffer, at - base + 4)
             _add(notes, "file meta information with implicit VR")
         if element in _WANTED:
-            values[element] = _value(view, buffer, base, start, length)
+            value = buffer[start - base : start - base + length]
+            values[element] = value if len(value) == length else view.load(start)[: min(length, LOOKAHEAD)]
         at = start + length
         if element == _GROUP_LENGTH and length == 4:
             declared_end = at + _UINT32.unpack(values[element])[0]
@@ -99,12 +100,6 @@ def _elements(view: View, buffer: bytes, notes: list[str]) -> tuple[dict[int, by
     if at != declared_end:
         _add(notes, "the file meta group length is wrong or absent")
     return values, at, buffer[at - base : at - base + 8]
-
-
-def _value(view: View, buffer: bytes, base: int, start: int, length: int) -> bytes:
-    if start + length <= base + len(buffer):
-        return buffer[start - base : start - base + length]
-    return view.load(start)[: min(length, LOOKAHEAD)]
 
 
 def _add(notes: list[str], text: str) -> None:

@@ -145,9 +145,9 @@ def _remarks(meta: FileMeta, syntax: str, elements: Elements) -> tuple[str, ...]
     if tags.PATIENT_ID not in values:
         remarks.append("no Patient ID (0010,0020)")
     if (meta.sop_instance_uid or b"").rstrip(_PADDING) != values[tags.SOP_INSTANCE_UID].rstrip(_PADDING):
-        remarks.append("the file meta information names another SOP Instance UID")
+        remarks.append("the file meta SOP Instance UID is not that of the data set")
     if (meta.sop_class_uid or b"").rstrip(_PADDING) != values[tags.SOP_CLASS_UID].rstrip(_PADDING):
-        remarks.append("the file meta information names another SOP Class UID")
+        remarks.append("the file meta SOP Class UID is not that of the data set")
     if syntax in _NATIVE and _is_short(elements):
         remarks.append("native pixel data is shorter than rows x columns x samples x bits x frames")
     return tuple(remarks)

@@ -171,7 +171,7 @@ class InflatedView:
         except zlib.error:
             text = f"what should be a deflated data set is damaged before byte {self._start} of the file"
             raise NotWholeError(Wholeness.NOT_DICOM, text) from None
-        if last and not piece and not self._inflate.eof:
+        if last and not self._inflate.eof:
             raise NotWholeError(Wholeness.TRUNCATED, "the deflated data set breaks off before its end")
         self._pending = self._inflate.unconsumed_tail
         produced = self._base + len(self._buffer) + len(piece)

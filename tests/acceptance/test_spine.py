@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -312,7 +313,5 @@ def test_a_taken_port_is_a_bad_configuration(house: type[House], service: str) -
 
 def test_module_runs_like_the_command() -> None:
     """`python -m ingestd --help` lists the commands."""
-    import subprocess
-
     shown = subprocess.run([sys.executable, "-m", "ingestd", "--help"], capture_output=True, text=True, check=True)
     assert all(name in shown.stdout for name in ("run", "drain", "demo", "emulator", "config"))

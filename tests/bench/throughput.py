@@ -1,5 +1,5 @@
-"""The daemon against the wire: files a second of `ingestd drain`, as a share of what bare httpx connections reach that post the same
-batches from memory and do nothing else, into the same sink, in the same run. Prints; never judges.
+"""The daemon against the wire: files a second of `ingestd drain`, as a share of what bare httpx connections reach that post
+the same batches from memory and do nothing else, into the same sink, in the same run. Prints; never judges.
 
     python tests/bench/throughput.py [files] [bytes a file]
 """

@@ -1,0 +1,569 @@
+"""Filing on a real disk: reason files, names, races, full disks, other file systems."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from fakes.spool_fakes import part10, settled
+
+from ingestd.core.errors import FileChangedError, FileGoneError, FilingError
+from ingestd.core.model import Instance, Quarantine, Reason, Verdict
+from ingestd.spool import crossing, filing, fsutil
+from ingestd.spool.filing import Filing
+from ingestd.spool.inbox import InboxFolder
+
+AT = 1767323045.0  # 2026-01-02 03:04:05 UTC
+DAY = "2026-01-02"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    inbox: Path
+    done: Path
+    failed: Path
+
+    @property
+    def filing(self) -> Filing:
+        return Filing(self.inbox, self.done, self.failed)
+
+    def drop(self, path: str, content: bytes) -> Instance:
+        target = self.inbox / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        return settled(InboxFolder(self.inbox), path)
+
+
+def house(root: Path, elsewhere: Path) -> House:
+    made = House(inbox=root / "inbox", done=elsewhere / "done", failed=elsewhere / "failed")
+    for folder in (made.inbox, made.done, made.failed):
+        folder.mkdir()
+    return made
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> House:
+    return house(tmp_path, tmp_path)
+
+
+@pytest.fixture
+def shm() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def far(tmp_path: Path, shm: Path) -> House:
+    assert tmp_path.stat().st_dev != shm.stat().st_dev
+    return house(tmp_path, shm)
+
+
+@pytest.fixture(params=["near", "far"])
+def either(request: pytest.FixtureRequest) -> House:
+    made: House = request.getfixturevalue(request.param)
+    return made
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if not p.is_dir()}
+
+
+def verdict(instance: Instance, **changes: object) -> Verdict:
+    quarantine = Quarantine(
+        reason=Reason.REJECTED,
+        text="the service refused it",
+        what_to_do="ask the service's operator",
+        http_status=409,
+        failure_reason=43264,
+        comment="No \u2028 patient, \x1b[31m",
+    )
+    made = Verdict(
+        path=instance.path,
+        stamp=instance.stamp,
+        quarantine=quarantine,
+        attempts=3,
+        first_seen=AT - 60.5,
+        failed_at=AT,
+        ids=instance.ids,
+        sha256=instance.sha256,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # keyword arguments of the test
+
+
+# --- the reason file -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_reason_file_says_everything(either: House) -> None:
+    """DESIGN 5: exact keys."""
+    instance = either.drop("study/a.dcm", part10())
+    either.filing.to_failed(verdict(instance))
+    assert json.loads((either.failed / "study" / "a.dcm.reason.json").read_bytes()) == {
+        "version": 1,
+        "reason": "rejected",
+        "text": "the service refused it",
+        "what_to_do": "ask the service's operator",
+        "http_status": 409,
+        "failure_reason": 43264,
+        "comment": "No \u2028 patient, \x1b[31m",
+        "attempts": 3,
+        "first_seen": "2026-01-02T03:03:04.500Z",
+        "failed_at": "2026-01-02T03:04:05.000Z",
+        "path": "study/a.dcm",
+        "study_uid": "1.2.3",
+        "series_uid": "1.2.3.4",
+        "sop_instance_uid": "1.2.3.4.5",
+        "sha256": hashlib.sha256(part10()[128:]).hexdigest(),
+    }
+    assert sorted(tree(either.failed)) == ["study/a.dcm", "study/a.dcm.reason.json"]
+    assert stat.S_IMODE((either.failed / "study" / "a.dcm.reason.json").stat().st_mode) == 0o600
+
+
+def test_the_unknown_is_null_and_the_digest_is_made_up_for(near: House) -> None:
+    instance = near.drop("a.dcm", part10())
+    quarantine = Quarantine(reason=Reason.NOT_DICOM, text="t", what_to_do="w")
+    near.filing.to_failed(verdict(instance, ids=None, sha256=None, quarantine=quarantine))
+    said = json.loads((near.failed / "a.dcm.reason.json").read_bytes())
+    unknown = {key for key, value in said.items() if value is None}
+    assert unknown == {"http_status", "failure_reason", "comment", "study_uid", "series_uid", "sop_instance_uid"}
+    assert said["sha256"] == hashlib.sha256(part10()[128:]).hexdigest()
+
+
+def test_the_reason_file_stands_before_the_file_moves(near: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F37, F38: nothing is ever in failed/ without its reason."""
+    instance = near.drop("a.dcm", part10())
+    move = fsutil.move
+    seen: list[str] = []
+
+    def watched(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
+        seen.extend(sorted(tree(near.failed)))
+        move(from_folder, name, to_folder, new_name)
+
+    monkeypatch.setattr(fsutil, "move", watched)
+    near.filing.to_failed(verdict(instance))
+    assert seen == ["a.dcm.reason.json"]
+
+
+def test_file_and_reason_stay_a_pair_when_the_name_is_taken(either: House) -> None:
+    """F30."""
+    for content, attempts in ((part10(name="A"), 1), (part10(name="B"), 2)):
+        either.filing.to_failed(verdict(either.drop("a.dcm", content), attempts=attempts))
+    assert (either.failed / "a~1.dcm").read_bytes() == part10(name="B")
+    assert json.loads((either.failed / "a~1.dcm.reason.json").read_bytes())["attempts"] == 2
+    assert json.loads((either.failed / "a.dcm.reason.json").read_bytes())["attempts"] == 1
+
+
+def test_an_orphan_of_a_crash_is_overwritten(either: House) -> None:
+    """F37: a crash between reason file and move; the rerun takes the same name."""
+    instance = either.drop("a.dcm", part10())
+    (either.failed / "a.dcm.reason.json").write_text("{}")
+    assert either.filing.to_failed(verdict(instance)) == "a.dcm"
+    assert json.loads((either.failed / "a.dcm.reason.json").read_bytes())["reason"] == "rejected"
+
+
+def test_a_quarantined_file_is_never_taken_for_an_orphan_reason_file(near: House) -> None:
+    """F30: where intake.include takes such names."""
+    near.filing.to_failed(verdict(near.drop("a.dcm.reason.json", part10(name="A"))))
+    assert near.filing.to_failed(verdict(near.drop("a.dcm", part10(name="B")))) == "a~1.dcm"
+    assert (near.failed / "a.dcm.reason.json").read_bytes() == part10(name="A")
+
+
+def test_a_failed_move_leaves_no_reason_file(near: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F39: source and target are as they were."""
+    instance = near.drop("a.dcm", part10())
+    monkeypatch.setattr(fsutil, "move", failing(errno.ENOSPC))
+    with pytest.raises(FilingError, match="free some space"):
+        near.filing.to_failed(verdict(instance))
+    assert (list(tree(near.inbox)), tree(near.failed)) == (["a.dcm"], {})
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+# --- names ----------------------------------------------------------------------------------------------------------------------
+
+AWKWARD = [
+    "a\nb.dcm",
+    "\x1b[31m.dcm",
+    os.fsdecode(b"\xff\xfe.dcm"),
+    "-rf.dcm",
+    "\u202emcd.dcm",
+    "%s{date}'\".dcm",
+    "{path}.dcm",
+]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_names_are_kept(either: House, name: str) -> None:
+    """F29: undecodable bytes too; the reason file is ASCII."""
+    assert either.filing.to_done(either.drop(name, part10()), at=AT) == f"{DAY}/{name}"
+    assert either.filing.to_failed(verdict(either.drop(name, part10()))) == name
+    said = (either.failed / (name + ".reason.json")).read_bytes()
+    assert json.loads(said.decode("ascii"))["path"] == name
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".dcm", "\u00e4" * 125 + ".dcm", "y" * 240 + ".dcm"])
+def test_a_name_too_long_for_its_reason_file_is_cut(either: House, name: str) -> None:
+    """DESIGN 5: it ends in ~ and 8 hex digits, and is cut at a character."""
+    first = either.filing.to_failed(verdict(either.drop(name, part10(name="A"))))
+    second = either.filing.to_failed(verdict(either.drop(name, part10(name="B"))))
+    assert first != second
+    for path in (first, second):
+        stem, mark = path[:-9], path[-9:]
+        assert mark[0] == "~"
+        assert set(mark[1:]) <= set("0123456789abcdef")
+        assert name.startswith(stem)
+        assert json.loads((either.failed / f"{path}.reason.json").read_bytes())["path"] == name
+        assert (either.failed / path).is_file()
+
+
+def test_a_long_name_stays_in_done_and_a_taken_one_is_cut(near: House) -> None:
+    """F29, F30."""
+    name = "x" * 251 + ".dcm"
+    assert near.filing.to_done(near.drop(name, part10(name="A")), at=AT) == f"{DAY}/{name}"
+    second = near.filing.to_done(near.drop(name, part10(name="B")), at=AT)
+    assert second.startswith(f"{DAY}/xxx")
+    assert (near.done / second).read_bytes() == part10(name="B")
+
+
+def test_many_files_of_one_name_all_find_a_place(near: House) -> None:
+    """F30: a modality that calls every file the same."""
+    for number in range(40):
+        near.filing.to_done(near.drop("IM0001.dcm", part10(name=str(number))), at=AT)
+    assert len(tree(near.done)) == 40
+    assert tree(near.inbox) == {}
+
+
+def test_a_folder_whose_name_is_a_file_or_a_link_gets_another(either: House, tmp_path: Path) -> None:
+    """F28, F30: a link in done/ is not followed."""
+    (tmp_path / "outside").mkdir()
+    (either.done / DAY).mkdir()
+    (either.done / DAY / "study").symlink_to(tmp_path / "outside")
+    (either.failed / "study").write_bytes(b"a file")
+    assert either.filing.to_done(either.drop("study/a.dcm", part10()), at=AT) == f"{DAY}/study~1/a.dcm"
+    assert either.filing.to_failed(verdict(either.drop("study/a.dcm", part10()))) == "study~1/a.dcm"
+    assert tree(tmp_path / "outside") == {}
+    assert (either.failed / "study").read_bytes() == b"a file"
+
+
+def test_the_layout_places_files(near: House) -> None:
+    filing_away = Filing(near.inbox, near.done, near.failed, layout="{path}")
+    assert filing_away.to_done(near.drop("study/a.dcm", part10()), at=AT) == "study/a.dcm"
+
+
+# --- races ----------------------------------------------------------------------------------------------------------------------
+
+
+def swapping(near: House, path: str, content: bytes) -> Callable[..., None]:
+    """A new version is renamed over the file at the very moment of the move."""
+    move, swapped = fsutil.move, []
+
+    def swap(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
+        if not swapped:
+            swapped.append(True)
+            (near.inbox / ".new").write_bytes(content)
+            (near.inbox / ".new").rename(near.inbox / path)
+        move(from_folder, name, to_folder, new_name)
+
+    return swap
+
+
+def test_other_bytes_under_an_old_time_are_noticed(either: House) -> None:
+    """F20, I4: size and mtime are as before, the ctime is not."""
+    instance = either.drop("a.dcm", part10(name="A"))
+    (either.inbox / "a.dcm").write_bytes(part10(name="B"))
+    os.utime(either.inbox / "a.dcm", ns=(0, instance.stamp.mtime_ns))
+    with pytest.raises(FileChangedError):
+        either.filing.to_done(instance, at=AT)
+    assert tree(either.done) == {}
+
+
+@pytest.mark.parametrize("kind", ["done", "failed"])
+def test_a_new_version_that_slips_in_goes_back(near: House, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """F19, F28: it is never moved unsent."""
+    instance = near.drop("study/a.dcm", part10())
+    monkeypatch.setattr(fsutil, "move", swapping(near, "study/a.dcm", b"new version"))
+    with pytest.raises(FileChangedError):
+        near.filing.to_done(instance, at=AT) if kind == "done" else near.filing.to_failed(verdict(instance))
+    assert tree(near.inbox) == {"study/a.dcm": b"new version"}
+    assert (tree(near.done), tree(near.failed)) == ({}, {})
+
+
+def test_a_new_version_survives_while_the_old_one_crosses(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F19, F41: what was sent is filed, what came since stays."""
+    instance = far.drop("a.dcm", part10())
+    take_away = crossing.take_away
+
+    def late(entry: crossing.Entry) -> None:
+        (far.inbox / ".new").write_bytes(b"new version")
+        (far.inbox / ".new").rename(far.inbox / "a.dcm")
+        take_away(entry)
+
+    monkeypatch.setattr(filing, "take_away", late)
+    with pytest.raises(FileChangedError):
+        far.filing.to_done(instance, at=AT)
+    assert tree(far.inbox) == {"a.dcm": b"new version"}
+    assert tree(far.done) == {f"{DAY}/a.dcm": part10()}
+
+
+def test_a_parent_swapped_for_a_link_is_not_entered(either: House, tmp_path: Path) -> None:
+    """F28."""
+    instance = either.drop("study/a.dcm", part10())
+    (either.inbox / "study").rename(tmp_path / "moved")
+    (either.inbox / "study").symlink_to(tmp_path / "moved")
+    with pytest.raises(FileChangedError):
+        either.filing.to_done(instance, at=AT)
+    assert tree(tmp_path / "moved") == {"a.dcm": part10()}
+
+
+def test_a_vanished_folder_means_gone(either: House) -> None:
+    """F24."""
+    instance = either.drop("study/a.dcm", part10())
+    shutil.rmtree(either.inbox / "study")
+    with pytest.raises(FileGoneError):
+        either.filing.to_done(instance, at=AT)
+
+
+def test_a_missing_done_folder_is_not_the_files_fault(either: House) -> None:
+    """I3: it stays."""
+    instance = either.drop("a.dcm", part10())
+    either.done.rmdir()
+    with pytest.raises(FilingError):
+        either.filing.to_done(instance, at=AT)
+    assert list(tree(either.inbox)) == ["a.dcm"]
+
+
+# --- another file system ---------------------------------------------------------------------------------------------------------
+
+
+def test_mode_owner_and_time_cross_as_well(far: House) -> None:
+    """DESIGN 5: moves keep owner and mode."""
+    far.drop("a.dcm", part10())
+    os.chmod(far.inbox / "a.dcm", 0o640)
+    if os.geteuid() == 0:
+        os.chown(far.inbox / "a.dcm", 1234, 4321)
+    os.utime(far.inbox / "a.dcm", ns=(10**18, 10**18 + 1))
+    before = (far.inbox / "a.dcm").stat()
+    placed = far.filing.to_done(settled(InboxFolder(far.inbox), "a.dcm"), at=AT)
+    after = (far.done / placed).stat()
+    kept = [(s.st_mode, s.st_uid, s.st_gid, s.st_size, s.st_mtime_ns) for s in (before, after)]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("call", ["fsync", "write", "posix_fadvise", "utime", "fchmod"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_copy_that_fails_leaves_everything_as_it_was(
+    far: House, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    """F39, F40, F41."""
+    instance = far.drop("a.dcm", part10(pixels=400))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, failing(code))
+        with pytest.raises(FilingError):
+            far.filing.to_done(instance, at=AT)
+    assert (tree(far.inbox), tree(far.done)) == ({"a.dcm": part10(pixels=400)}, {})
+    assert far.filing.to_done(instance, at=AT) == f"{DAY}/a.dcm"
+
+
+def test_a_copy_that_reads_back_differently_is_none(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F41."""
+    instance = far.drop("a.dcm", part10())
+    monkeypatch.setattr(crossing, "_digest", lambda handle: b"other")
+    with pytest.raises(FilingError):
+        far.filing.to_done(instance, at=AT)
+    assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})
+
+
+def test_a_copy_that_another_process_replaced_is_none(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F41: the source goes only for what was verified."""
+    instance = far.drop("a.dcm", part10())
+    copy_over = filing.copy_over
+
+    def replaced(entry: crossing.Entry, root: int) -> crossing.Copy:
+        copy = copy_over(entry, root)
+        (far.done / copy.name).unlink()
+        (far.done / copy.name).write_bytes(b"another's")
+        return copy
+
+    monkeypatch.setattr(filing, "copy_over", replaced)
+    with pytest.raises(FilingError):
+        far.filing.to_done(instance, at=AT)
+    assert tree(far.inbox) == {"a.dcm": part10()}
+
+
+def test_a_source_that_changes_while_it_is_copied_stays(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F19, F41."""
+    instance = far.drop("a.dcm", part10())
+    dress = fsutil.write_all
+
+    def growing(handle: int, data: bytes) -> None:
+        dress(handle, data)
+        with (far.inbox / "a.dcm").open("ab") as file:
+            file.write(b"more")
+
+    monkeypatch.setattr(fsutil, "write_all", growing)
+    with pytest.raises(FileChangedError):
+        far.filing.to_done(instance, at=AT)
+    assert (tree(far.inbox), tree(far.done)) == ({"a.dcm": part10() + b"more"}, {})
+
+
+CALLS = ("mkdir", "open", "write", "fchown", "fchmod", "utime", "fsync", "rename", "link", "unlink")
+
+
+def killed_at(number: int, action: Callable[[], object]) -> bool:
+    """Run `action` in a child that ends, as by SIGKILL, before its state-changing call of that number; False if it had fewer."""
+    child = os.fork()
+    if child == 0:
+        left = [number]
+
+        def counted(real: Callable[..., object]) -> Callable[..., object]:
+            def call(*args: object, **kwargs: object) -> object:
+                left[0] -= 1
+                if left[0] == 0:
+                    os._exit(9)
+                return real(*args, **kwargs)
+
+            return call
+
+        ended = 1
+        try:
+            for name in CALLS:
+                setattr(os, name, counted(getattr(os, name)))
+            fsutil._renameat2 = counted(fsutil._renameat2)
+            action()
+            ended = 0
+        finally:
+            os._exit(ended)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 9)
+    return code == 9
+
+
+@pytest.mark.parametrize("kind", ["done", "failed"])
+@pytest.mark.parametrize("place", ["near", "far"])
+def test_a_kill_at_any_step_loses_nothing(tmp_path: Path, shm: Path, place: str, kind: str) -> None:
+    """F37, F41: the rerun ends with the file in one folder, byte for byte, with its reason and without leftovers."""
+    content = part10(pixels=300)
+    kills = 0
+    while True:
+        number = kills + 1
+        (tmp_path / str(number)).mkdir()
+        (shm / str(number)).mkdir()
+        home = house(tmp_path / str(number), (shm if place == "far" else tmp_path) / str(number))
+        instance = home.drop("study/a.dcm", content)
+
+        def file_away(instance: Instance, home: House = home) -> str:
+            return home.filing.to_done(instance, at=AT) if kind == "done" else home.filing.to_failed(verdict(instance))
+
+        if not killed_at(number, partial(file_away, instance)):
+            break
+        kills = number
+        left = tree(home.inbox)
+        filed = [data for data in (tree(home.done) | tree(home.failed)).values() if data == content]
+        assert len(left) + len(filed) in (1, 2), number
+        assert set(left.values()) <= {content}
+        for path in left:
+            file_away(settled(InboxFolder(home.inbox), path))
+        target = home.done / DAY if kind == "done" else home.failed
+        assert tree(home.inbox) == {}
+        assert (target / "study" / "a.dcm").read_bytes() == content
+        names = {name for name in tree(target) if not name.endswith(".reason.json")}
+        if set(left) == {"study/a~1.dcm"} and filed:  # killed when the source had been renamed beside itself
+            assert names == {"study/a.dcm", "study/a~1.dcm"}, number
+        else:
+            assert names == {"study/a.dcm"}, number
+        reasons = {name for name in tree(target) if name.endswith(".reason.json")}
+        assert reasons == ({f"{name}.reason.json" for name in names} if kind == "failed" else set())
+    assert kills >= (4 if place == "near" else 12)
+
+
+def test_the_same_bytes_dropped_again_later_are_kept_beside(far: House) -> None:
+    """F30, F36: only what a crash left half moved is taken for the same file."""
+    for second in (1, 2):
+        far.drop("a.dcm", part10())
+        os.utime(far.inbox / "a.dcm", (second, second))
+        far.filing.to_done(settled(InboxFolder(far.inbox), "a.dcm"), at=AT)
+    assert sorted(tree(far.done)) == [f"{DAY}/a.dcm", f"{DAY}/a~1.dcm"]
+
+
+def test_a_source_that_cannot_be_removed_leaves_no_copy(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F31: each try would leave another one."""
+    instance = far.drop("a.dcm", part10())
+    monkeypatch.setattr(filing, "take_away", failing(errno.EROFS))
+    with pytest.raises(FilingError, match="allow the service's user"):
+        far.filing.to_done(instance, at=AT)
+    assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})
+
+
+# --- file systems without RENAME_NOREPLACE ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_renameat2(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        ctypes.set_errno(errno.EINVAL)
+        return -1
+
+    monkeypatch.setattr(fsutil, "_renameat2", refused)
+
+
+def test_link_and_unlink_move_and_never_overwrite(near: House, no_renameat2: None) -> None:
+    """F8, F30: NFS."""
+    for content in (part10(name="A"), part10(name="B")):
+        near.filing.to_done(near.drop("a.dcm", content), at=AT)
+    assert tree(near.done) == {f"{DAY}/a.dcm": part10(name="A"), f"{DAY}/a~1.dcm": part10(name="B")}
+    assert tree(near.inbox) == {}
+
+
+def test_a_crash_between_link_and_unlink_is_finished(near: House, no_renameat2: None) -> None:
+    """F37."""
+    near.drop("a.dcm", part10())
+    (near.done / DAY).mkdir()
+    os.link(near.inbox / "a.dcm", near.done / DAY / "a.dcm")
+    assert near.filing.to_done(settled(InboxFolder(near.inbox), "a.dcm"), at=AT) == f"{DAY}/a.dcm"
+    assert (tree(near.inbox), tree(near.done)) == ({}, {f"{DAY}/a.dcm": part10()})
+
+
+def test_an_unlink_that_fails_takes_the_link_back(
+    near: House, no_renameat2: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F31."""
+    instance = near.drop("a.dcm", part10())
+    unlink = os.unlink
+
+    def refused(name: str, *, dir_fd: int) -> None:
+        if os.path.samestat(os.fstat(dir_fd), near.inbox.stat()):
+            raise PermissionError(errno.EACCES, "denied")
+        unlink(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refused)
+        with pytest.raises(FilingError):
+            near.filing.to_done(instance, at=AT)
+    assert (list(tree(near.inbox)), tree(near.done)) == (["a.dcm"], {})
+
+
+def test_error_texts_never_name_the_file(near: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I7, F71."""
+    instance = near.drop("MILLER^ANNA.dcm", part10())
+    for code in (errno.ENOSPC, errno.EACCES, errno.EIO, errno.ENAMETOOLONG):
+        monkeypatch.setattr(fsutil, "move", failing(code))
+        with pytest.raises(FilingError) as caught:
+            near.filing.to_done(instance, at=AT)
+        assert "MILLER" not in str(caught.value)
+        assert str(near.inbox) not in str(caught.value)

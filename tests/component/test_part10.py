@@ -1,0 +1,938 @@
+"""The Part 10 walk against whole, cut, awkward and hostile files."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ingestd
+from ingestd.core.errors import FileBusyError
+from ingestd.core.model import Identifiers, Inspection, Wholeness
+from ingestd.spool.part10 import walk
+from ingestd.spool.sources import BytesSource, FileSource
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG = "1.2.840.10008.1.2.2"
+JPEG = "1.2.840.10008.1.2.4.50"
+JPIP = "1.2.840.10008.1.2.4.94"
+JPIP_DEFLATED = "1.2.840.10008.1.2.4.95"
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
+RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
+SR = "1.2.840.10008.5.1.4.1.1.88.11"
+PRIVATE_CLASS = "1.3.12.2.1107.5.9.1"
+CANARY = "CANARY"
+
+LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OD", b"OF", b"UC", b"UR", b"OV")
+UNDEFINED = 0xFFFFFFFF
+SENDABLE = (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL)
+
+
+# --- a writer that can also write what no library would ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Elements in one encoding, well-formed or not."""
+
+    syntax: str = EXPLICIT
+
+    @property
+    def order(self) -> str:
+        return ">" if self.syntax == BIG else "<"
+
+    def header(self, tag: int, vr: bytes, length: int) -> bytes:
+        start = struct.pack(self.order + "HH", tag >> 16, tag & 0xFFFF)
+        if self.syntax == IMPLICIT:
+            return start + struct.pack("<I", length)
+        if vr in LONG or not (vr.isalpha() and vr.isupper()):
+            return start + vr + b"\0\0" + struct.pack(self.order + "I", length)
+        return start + vr + struct.pack(self.order + "H", length)
+
+    def element(self, tag: int, vr: bytes, value: bytes | int) -> bytes:
+        if isinstance(value, int):
+            value = struct.pack(self.order + "H", value)
+        value += (b"\0" if vr in (b"UI", b"OB") else b" ") * (len(value) % 2)
+        return self.header(tag, vr, len(value)) + value
+
+    def item(self, content: bytes, *, undefined: bool = False) -> bytes:
+        if not undefined:
+            return self.mark(0xE000, len(content)) + content
+        return self.mark(0xE000, UNDEFINED) + content + self.mark(0xE00D)
+
+    def sequence(self, tag: int, *items: bytes, undefined: bool = False, vr: bytes = b"SQ") -> bytes:
+        content = b"".join(items)
+        if not undefined:
+            return self.header(tag, vr, len(content)) + content
+        return self.header(tag, vr, UNDEFINED) + content + self.mark(0xE0DD)
+
+    def mark(self, element: int, length: int = 0) -> bytes:
+        return struct.pack(self.order + "HHI", 0xFFFE, element, length)
+
+
+def head(
+    syntax: str = EXPLICIT, *, sop_class: str = CT, preamble: bytes = bytes(128), group_length: int | None = None
+) -> bytes:
+    w = Writer()
+    group = w.element(0x00020001, b"OB", b"\0\1")
+    group += w.element(0x00020002, b"UI", sop_class.encode()) + w.element(0x00020003, b"UI", b"1.2.3.3")
+    group += w.element(0x00020010, b"UI", syntax.encode())
+    length = len(group) if group_length is None else group_length
+    return preamble + b"DICM" + w.element(0x00020000, b"UL", struct.pack("<I", length)) + group
+
+
+def identity(w: Writer, *, sop_class: str = CT, study: str = "1.2.3.1", instance: str = "1.2.3.3") -> list[bytes]:
+    return [
+        w.element(0x00080016, b"UI", sop_class.encode()),
+        w.element(0x00080018, b"UI", instance.encode()),
+        w.element(0x00100010, b"PN", CANARY.encode()),
+        w.element(0x00100020, b"LO", CANARY.encode()),
+        w.element(0x0020000D, b"UI", study.encode()),
+        w.element(0x0020000E, b"UI", b"1.2.3.2"),
+    ]
+
+
+def image_pixel(w: Writer, *, rows: int = 4, columns: int = 4) -> list[bytes]:
+    return [
+        w.element(0x00280002, b"US", 1),
+        w.element(0x00280004, b"CS", b"MONOCHROME2"),
+        w.element(0x00280010, b"US", rows),
+        w.element(0x00280011, b"US", columns),
+        w.element(0x00280100, b"US", 16),
+    ]
+
+
+def pixels(w: Writer, length: int = 32) -> bytes:
+    return w.element(0x7FE00010, b"OW", b"\1" * length)
+
+
+def encapsulated(w: Writer) -> bytes:
+    return w.sequence(
+        0x7FE00010, w.item(b""), w.item(b"\xff\xd8" * 8), w.item(b"\xff\xd9" * 4), undefined=True, vr=b"OB"
+    )
+
+
+def nested(w: Writer, tag: int = 0x00081140) -> bytes:
+    """Undefined lengths in undefined lengths, defined ones beside, an empty item, and rows that are nobody's."""
+    inner = w.sequence(
+        0x0040A730, w.item(w.element(0x00280010, b"US", 9), undefined=True), w.item(b"", undefined=True), undefined=True
+    )
+    return w.sequence(
+        tag, w.item(inner + w.element(0x00080060, b"CS", b"CT"), undefined=True), w.item(inner), undefined=True
+    )
+
+
+def deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(data) + packer.flush()
+    return packed + b"\0" * (len(packed) % 2)
+
+
+def stored(data: bytes) -> bytes:
+    """A deflate block that is not the last one and holds the data as they are (RFC 1951 3.2.4)."""
+    return b"\0" + struct.pack("<HH", len(data), len(data) ^ 0xFFFF) + data
+
+
+def part10(elements: Sequence[bytes], syntax: str = EXPLICIT, *, sop_class: str = CT) -> bytes:
+    data = b"".join(elements)
+    return head(syntax, sop_class=sop_class) + (deflate(data) if syntax in (DEFLATED, JPIP_DEFLATED) else data)
+
+
+def image(syntax: str = EXPLICIT) -> list[bytes]:
+    """The top-level elements of a CT slice."""
+    w = Writer(syntax)
+    before, after = identity(w), [w.element(0x0020000F, b"IS", b"1"), nested(w, 0x00209221)]
+    bulk = encapsulated(w) if syntax == JPEG else pixels(w)
+    return [*before[:2], nested(w), *before[2:], *after, *image_pixel(w), bulk]
+
+
+def report() -> list[bytes]:
+    w = Writer()
+    return [*identity(w, sop_class=SR), w.element(0x0040A040, b"CS", b"CONTAINER"), nested(w, 0x0040A730)]
+
+
+def judge(content: bytes) -> Inspection:
+    return walk(BytesSource(content), len(content))
+
+
+def verdict(content: bytes) -> Wholeness:
+    return judge(content).wholeness
+
+
+SYNTAXES = {"explicit": EXPLICIT, "implicit": IMPLICIT, "big endian": BIG, "encapsulated": JPEG, "deflated": DEFLATED}
+every_syntax = pytest.mark.parametrize("syntax", SYNTAXES.values(), ids=SYNTAXES)
+
+IDS = Identifiers(
+    study_uid="1.2.3.1",
+    series_uid="1.2.3.2",
+    sop_instance_uid="1.2.3.3",
+    sop_class_uid=CT,
+    transfer_syntax_uid=EXPLICIT,
+)
+
+
+# --- whole ------------------------------------------------------------------------------------------------------------------------
+
+
+@every_syntax
+def test_a_whole_image_is_whole_and_named(syntax: str) -> None:
+    """I2: the UIDs that the service must name are the data set's own."""
+    expected = Identifiers(
+        study_uid="1.2.3.1",
+        series_uid="1.2.3.2",
+        sop_instance_uid="1.2.3.3",
+        sop_class_uid=CT,
+        transfer_syntax_uid=syntax,
+    )
+    assert judge(part10(image(syntax), syntax)) == Inspection(wholeness=Wholeness.WHOLE, ids=expected)
+
+
+def test_an_open_file_and_its_bytes_are_judged_alike(tmp_path: Path) -> None:
+    """I4: what is read once is judged as what is read by the sender."""
+    content = part10(image())
+    file = tmp_path / "a.dcm"
+    file.write_bytes(content)
+    with file.open("rb") as opened:
+        assert walk(FileSource(opened.fileno()), len(content)) == judge(content)
+
+
+def test_a_usual_slice_costs_one_read() -> None:
+    """Speed: the header comes with the first block, the pixel data is stepped over."""
+    w = Writer()
+    content = part10([*identity(w), *image_pixel(w, rows=512, columns=512), pixels(w, 512 * 512 * 2)])
+    reads: list[tuple[int, int]] = []
+
+    class Counting(BytesSource):
+        def read_at(self, offset: int, length: int) -> bytes:
+            reads.append((offset, length))
+            return super().read_at(offset, length)
+
+    assert walk(Counting(content), len(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
+    assert reads == [(0, 16384)]
+
+
+def test_fragments_cost_a_small_read_each() -> None:
+    """F34: stepping over values is not reading them."""
+    w = Writer(JPEG)
+    fragments = w.sequence(0x7FE00010, w.item(b""), *[w.item(bytes(100_000))] * 50, undefined=True, vr=b"OB")
+    content = part10([*identity(w), *image_pixel(w), fragments], JPEG)
+    read = 0
+
+    class Counting(BytesSource):
+        def read_at(self, offset: int, length: int) -> bytes:
+            nonlocal read
+            read += length
+            return super().read_at(offset, length)
+
+    assert walk(Counting(content), len(content)).wholeness is Wholeness.WHOLE
+    assert read < 16384 + 51 * 4096
+
+
+def test_un_of_undefined_length_is_little_endian_in_a_big_endian_file() -> None:
+    """F33: PS3.5 6.2.2."""
+    w, inside = Writer(BIG), Writer(IMPLICIT)
+    odd = w.header(0x00091010, b"UN", UNDEFINED) + inside.item(nested(inside), undefined=True) + inside.mark(0xE0DD)
+    assert verdict(part10([*identity(w), odd, *image_pixel(w), pixels(w)], BIG)) is Wholeness.WHOLE
+
+
+def test_a_blank_deflated_image_is_whole() -> None:
+    """I3: 1000 to 1 is no bomb while it is small; zlib holds output back when its input is used up."""
+    w = Writer()
+    blank = w.header(0x7FE00010, b"OW", 8 << 20) + bytes(8 << 20)
+    elements = [*identity(w), *image_pixel(w, rows=2048, columns=2048), blank]
+    assert verdict(part10(elements, DEFLATED)) is Wholeness.WHOLE
+
+
+@pytest.mark.parametrize(("syntax", "block"), [(EXPLICIT, 16 << 10), (IMPLICIT, 16 << 10), (DEFLATED, 256 << 10)])
+def test_a_header_on_the_edge_of_a_block_is_read(syntax: str, block: int) -> None:
+    """F17: wherever the blocks end, each element is seen."""
+    w = Writer(syntax)
+    before = identity(w)
+    for shift in range(0, 600, 2):
+        filler = w.element(0x00091010, b"UN", bytes(block - 600 + shift))
+        found = judge(part10([*before[:2], filler, *before[2:], nested(w), *image_pixel(w), pixels(w)], syntax))
+        assert (found.wholeness, found.ids is None, found.notes) == (Wholeness.WHOLE, False, ()), shift
+
+
+AWKWARD: dict[str, Callable[[Writer], bytes]] = {
+    "UN of undefined length": lambda w: (
+        w.header(0x00091010, b"UN", UNDEFINED)
+        + Writer(IMPLICIT).item(nested(Writer(IMPLICIT)), undefined=True)
+        + w.mark(0xE0DD)
+    ),
+    "UN of undefined length with explicit VR inside": lambda w: (
+        w.header(0x00091010, b"UN", UNDEFINED) + w.item(nested(w), undefined=True) + w.mark(0xE0DD)
+    ),
+    "a VR of the future": lambda w: struct.pack("<HH2sHI", 0x0009, 0x1010, b"ZZ", 0, 4) + b"abcd",
+    "an implicit VR element": lambda w: Writer(IMPLICIT).element(0x00091010, b"LO", b"abcd"),
+    "an implicit VR sequence": lambda w: struct.pack("<HHI", 0x0009, 0x1010, UNDEFINED) + w.item(b"") + w.mark(0xE0DD),
+    "an odd length": lambda w: w.header(0x00091010, b"LO", 3) + b"abc",
+    "a delimiter too many": lambda w: w.mark(0xE0DD) + w.mark(0xE00D),
+    "a delimiter too many among items": lambda w: w.sequence(0x00091010, w.item(b"") + w.mark(0xE00D), undefined=True),
+    "a delimiter with a length": lambda w: w.header(0x00091010, b"SQ", UNDEFINED) + w.mark(0xE0DD, 8),
+    "elements out of order": lambda w: w.element(0x00189999, b"LO", b"x") + w.element(0x00080060, b"CS", b"CT"),
+    "a group length": lambda w: w.element(0x00090000, b"UL", bytes(4)),
+    "a fragment sequence that is private": lambda w: w.sequence(0x00091010, w.item(b"abcd"), undefined=True, vr=b"OB"),
+    "a sequence of defined length that makes no sense inside": lambda w: w.header(0x00091010, b"SQ", 3) + b"abc",
+}
+
+
+@pytest.mark.parametrize("odd", AWKWARD.values(), ids=AWKWARD)
+def test_what_real_files_hold_is_tolerated(odd: Callable[[Writer], bytes]) -> None:
+    """I3: an oddity that doesn't hide where the data end fails no file."""
+    w = Writer()
+    before = identity(w)
+    found = judge(part10([*before[:2], odd(w), *before[2:], *image_pixel(w), pixels(w)]))
+    assert (found.wholeness, found.text, found.ids) == (Wholeness.WHOLE, "", IDS)
+
+
+@pytest.mark.parametrize(("declared", "written"), [(EXPLICIT, IMPLICIT), (IMPLICIT, EXPLICIT)])
+def test_the_other_vr_encoding_than_declared_is_read_and_noted(declared: str, written: str) -> None:
+    """I3: scanners that mislabel their files exist."""
+    found = judge(head(declared) + b"".join(image(written)))
+    assert (found.wholeness, len(found.notes)) == (Wholeness.WHOLE, 1)
+
+
+@pytest.mark.parametrize("group_length", [0, 20, 4000, 0xFFFFFFFF])
+def test_a_wrong_file_meta_group_length_is_noted_only(group_length: int) -> None:
+    """F33: meta that disagrees is sent, and noted."""
+    found = judge(head(group_length=group_length) + b"".join(image()))
+    assert found == Inspection(
+        wholeness=Wholeness.WHOLE, ids=IDS, notes=("the file meta group length is wrong or absent",)
+    )
+
+
+def test_file_meta_that_names_another_instance_is_noted_only() -> None:
+    """F33: the data set names the instance; what disagrees is noted."""
+    w = Writer()
+    found = judge(part10([*identity(w, instance="1.2.9"), *image_pixel(w), pixels(w)], sop_class=SR))
+    assert (found.wholeness, found.notes) == (
+        Wholeness.WHOLE,
+        (
+            "the file meta SOP Instance UID is not that of the data set",
+            "the file meta SOP Class UID is not that of the data set",
+        ),
+    )
+
+
+def test_a_missing_patient_id_is_noted_only() -> None:
+    """DESIGN 2: sent, and noted."""
+    elements = [e for e in report() if e[:4] != b"\x10\0\x20\0"]
+    found = judge(part10(elements, sop_class=SR))
+    assert (found.wholeness, found.notes) == (Wholeness.WHOLE, ("no Patient ID (0010,0020)",))
+
+
+@every_syntax
+def test_short_native_pixel_data_is_noted_only(syntax: str) -> None:
+    """DESIGN 2: rows x columns and the like only add a warning; a compressed stream has no such length."""
+    w = Writer(syntax)
+    found = judge(part10([*identity(w), *image_pixel(w, rows=5), *image(syntax)[-1:]], syntax))
+    note = "native pixel data is shorter than rows x columns x samples x bits x frames"
+    assert (found.wholeness, found.notes) == (Wholeness.WHOLE, () if syntax == JPEG else (note,))
+
+
+def test_file_meta_in_implicit_vr_is_read_and_noted() -> None:
+    """F33: writers that use the data set's encoding for group 0002 exist."""
+    w = Writer(IMPLICIT)
+    group = w.element(0x00020010, b"UI", IMPLICIT.encode()) + w.element(0x00020003, b"UI", b"1.2.3.3")
+    group += w.element(0x00020002, b"UI", CT.encode())
+    found = judge(bytes(128) + b"DICM" + group + b"".join(image(IMPLICIT)))
+    assert (found.wholeness, found.notes) == (
+        Wholeness.WHOLE,
+        ("file meta information with implicit VR", "the file meta group length is wrong or absent"),
+    )
+
+
+@pytest.mark.parametrize("size", range(15_900, 16_300, 2))
+def test_file_meta_on_the_edge_of_a_block_is_read(size: int) -> None:
+    """F33: private information (0002,0102) may be long."""
+    w = Writer()
+    private = w.element(0x00020001, b"OB", bytes(size))
+    group = private + head()[128 + 4 + 12 :]
+    start = bytes(128) + b"DICM" + w.element(0x00020000, b"UL", struct.pack("<I", len(group)))
+    assert judge(start + group + b"".join(image())) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
+
+
+@pytest.mark.parametrize("program", [b"MZ", b"\x7fELF"])
+def test_a_program_in_the_preamble_is_noted_and_kept(program: bytes) -> None:
+    """F33: the bytes are the evidence; the preamble means nothing to DICOM."""
+    found = judge(head(preamble=program.ljust(128, b"\1")) + b"".join(image()))
+    assert (found.wholeness, found.notes) == (Wholeness.WHOLE, ("the preamble begins like a program",))
+
+
+# --- cut --------------------------------------------------------------------------------------------------------------------------
+
+
+def ends(elements: Sequence[bytes], start: int) -> list[int]:
+    """Where the top-level elements end."""
+    return list(accumulate((len(e) for e in elements), initial=start))[1:]
+
+
+@every_syntax
+def test_a_cut_image_is_never_sent_but_where_nothing_shows_the_cut(syntax: str) -> None:
+    """F17: at every offset. Unseen stays: exactly between elements, after the Series UID and before the first of Image Pixel."""
+    elements = image(syntax)
+    content = part10(elements, syntax)
+    sent = {cut for cut in range(len(content)) if verdict(content[:cut]) in SENDABLE}
+    assert sent == (set() if syntax == DEFLATED else set(ends(elements, len(head(syntax)))[6:9]))
+
+
+def test_a_cut_object_without_pixel_data_is_sent_only_between_its_elements() -> None:
+    """F17: an object that need not hold pixel data shows no cut between two top-level elements after the Series UID."""
+    elements = report()
+    content = part10(elements, sop_class=SR)
+    sent = {cut for cut in range(len(content)) if verdict(content[:cut]) in SENDABLE}
+    assert sent == set(ends(elements, len(head(sop_class=SR)))[5:-1])
+
+
+@every_syntax
+def test_each_cut_has_a_true_verdict(syntax: str) -> None:
+    """F17, F22: no DICM yet is not DICOM; all else that is cut is truncated, or lacks UIDs or pixels at a clean edge."""
+    elements = image(syntax)
+    content = part10(elements, syntax)
+    start = len(head(syntax))
+    clean = set() if syntax == DEFLATED else set(ends(elements, start))
+    for cut in range(len(content)):
+        if cut < 132:
+            expected = {Wholeness.NOT_DICOM}
+        elif cut in clean:
+            expected = {Wholeness.NO_UID, Wholeness.NO_PIXEL_DATA, Wholeness.WHOLE}
+        else:
+            expected = {Wholeness.TRUNCATED}
+        assert verdict(content[:cut]) in expected, cut
+
+
+def test_a_cut_says_what_is_missing_without_a_value() -> None:
+    """I7: tags and lengths are fine, values never."""
+    content = part10(image())
+    found = judge(content[:-12])
+    assert found == Inspection(
+        wholeness=Wholeness.TRUNCATED, text="the element (7fe0,0010) declares 32 bytes, 20 are there", ids=IDS
+    )
+
+
+@every_syntax
+def test_a_cut_identifier_is_none(syntax: str) -> None:
+    """I2: a reason file names the instance rightly or not at all."""
+    content = part10(image(syntax), syntax)
+    found = {judge(content[:cut]).ids for cut in range(len(content))}
+    assert found <= {None, judge(content).ids}
+
+
+@every_syntax
+def test_no_verdict_carries_a_value(syntax: str) -> None:
+    """I7, F71: the canary stands in the patient's name and id."""
+    content = part10(image(syntax), syntax)
+    for cut in range(len(content)):
+        assert CANARY not in repr(judge(content[:cut]))
+
+
+def test_a_file_that_shrinks_under_the_walk_is_truncated() -> None:
+    """F58: what fstat said is no longer there."""
+    content = part10(image())
+    assert walk(BytesSource(content[:-1]), len(content)).wholeness is Wholeness.TRUNCATED
+
+
+def test_a_data_set_that_was_cut_before_it_was_deflated_is_truncated() -> None:
+    """F17: the stream has its end, the pixel data has not."""
+    found = judge(head(DEFLATED) + deflate(b"".join(image())[:-12]))
+    assert (found.wholeness, found.text) == (
+        Wholeness.TRUNCATED,
+        "the element (7fe0,0010) declares 32 bytes, 20 are there",
+    )
+
+
+def test_a_source_that_gives_little_at_a_time_is_read() -> None:
+    """F9: a read may return less than was asked for."""
+    content = part10(image())
+
+    class Slow(BytesSource):
+        def read_at(self, offset: int, length: int) -> bytes:
+            return super().read_at(offset, min(length, 7))
+
+    assert walk(Slow(content), len(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
+
+
+def test_bytes_behind_the_declared_size_are_not_read() -> None:
+    """F15: a file that grows is judged as fstat saw it, and settles later."""
+    content = part10(image())
+    assert walk(BytesSource(content + b"more"), len(content)).wholeness is Wholeness.WHOLE
+
+
+def test_a_disk_that_fails_judges_nothing() -> None:
+    """F9, F40: EIO and ESTALE say nothing about the file."""
+    with pytest.raises(FileBusyError, match="can't be read just now"):
+        walk(FileSource(-1), 1000)
+
+
+# --- zeros behind the end ---------------------------------------------------------------------------------------------------------
+
+
+@every_syntax
+@pytest.mark.parametrize("zeros", [1, 6, 7, 12, 100_000])
+def test_a_zero_tail_is_told_apart(syntax: str, zeros: int) -> None:
+    """F16: whole, by the full quiet rule only. Behind a deflate stream a few bytes are padding or a checksum."""
+    expected = Wholeness.WHOLE if syntax == DEFLATED and zeros <= 7 else Wholeness.WHOLE_ZERO_TAIL
+    assert verdict(part10(image(syntax), syntax) + bytes(zeros)) is expected
+
+
+def test_one_zero_may_be_the_first_byte_of_an_overlay() -> None:
+    """F17: of (6000,0010), cut. Behind the pixel data no group begins with a zero."""
+    assert verdict(part10(report(), sop_class=SR) + b"\0") is Wholeness.TRUNCATED
+    assert verdict(part10(report(), sop_class=SR) + b"\0\0") is Wholeness.WHOLE_ZERO_TAIL
+
+
+def test_zeros_inside_a_deflated_data_set_are_a_tail_too() -> None:
+    """F16."""
+    assert verdict(part10([*image(DEFLATED), bytes(100)], DEFLATED)) is Wholeness.WHOLE_ZERO_TAIL
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, JPEG, DEFLATED])
+def test_room_that_was_claimed_and_not_yet_filled_is_not_whole(syntax: str) -> None:
+    """F16: zeros from any offset on. From its length on, native pixel data may be zeros: lease and quiet period guard it."""
+    elements = image(syntax)
+    content = part10(elements, syntax)
+    at = ends(elements, len(head(syntax)))
+    first, last = (at[9], len(content)) if syntax in (JPEG, DEFLATED) else (at[9], len(content) - 36)
+    if syntax == DEFLATED:
+        first = 0
+    for cut in range(first, last):
+        filled = content[:cut].ljust(len(content), b"\0")
+        if filled != content:
+            assert verdict(filled) not in SENDABLE, cut
+
+
+def test_a_tail_with_a_byte_in_it_is_no_tail() -> None:
+    """F16."""
+    found = judge(part10(image()) + bytes(5000) + b"x")
+    assert (found.wholeness, found.text) == (
+        Wholeness.NOT_DICOM,
+        f"at byte {len(part10(image()))} no element begins",
+    )
+
+
+def test_zeros_before_the_identifiers_are_a_truncation() -> None:
+    """F16: room was claimed, and the header is not all there."""
+    found = judge(part10(image()[:4]) + bytes(1000))
+    assert found == Inspection(
+        wholeness=Wholeness.TRUNCATED, text="only zeros follow before a readable Study Instance UID came"
+    )
+
+
+def test_zeros_without_end_are_out_of_bounds(tmp_path: Path) -> None:
+    """F16, I8: nobody reads a terabyte of nothing."""
+    cost = walk_apart(sparse(tmp_path, [(0, part10(image()))], size=1 << 40))
+    assert cost.wholeness == "bounds"
+
+
+# --- the other verdicts -----------------------------------------------------------------------------------------------------------
+
+NOT_DICOM = {
+    "empty": (b"", "the file is empty"),
+    "text": (b"hello" * 100, "no DICM at byte 128"),
+    "a data set without a head": (b"".join(image()), "no DICM at byte 128"),
+    "no file meta": (bytes(128) + b"DICM" + b"".join(image()), "no file meta information at byte 132"),
+    "no transfer syntax": (
+        head()[: -len(Writer().element(0x00020010, b"UI", EXPLICIT.encode()))] + b"".join(image()),
+        "the file meta information has no readable Transfer Syntax UID",
+    ),
+    "a VR that is damaged": (
+        part10(image()).replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0\x10N"),
+        f"at byte {ends(image(), len(head()))[2]} no element begins",
+    ),
+    "a VR that is damaged to letters": (
+        part10(image()).replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0XN"),
+        f"at byte {ends(image(), len(head()))[2]} no element begins",
+    ),
+    "a VR that is damaged, with room behind it": (
+        (part10(image()) + Writer().element(0xFFFCFFFC, b"OB", bytes(1 << 20))).replace(
+            b"\x10\0\x10\0PN", b"\x10\0\x10\0\x10N"
+        ),
+        f"at byte {ends(image(), len(head()))[2]} no element begins",
+    ),
+    "noise where the data set should be": (head() + b"\xa5" * 500, f"at byte {len(head())} no element begins"),
+    "no item in a sequence": (
+        part10([Writer().header(0x00081140, b"SQ", UNDEFINED), *image()]),
+        f"at byte {len(head()) + 12} no item begins",
+    ),
+    "an item outside": (part10([*image(), Writer().item(b"")]), f"at byte {len(part10(image()))} no element begins"),
+    "an item that a sequence's end closes": (
+        part10(
+            [Writer().header(0x00081140, b"SQ", UNDEFINED) + Writer().mark(0xE000, UNDEFINED) + Writer().mark(0xE0DD)]
+        ),
+        f"at byte {len(head()) + 20} no element begins",
+    ),
+    "no deflate stream": (
+        head(DEFLATED) + b"\xff" * 100,
+        f"what should be a deflated data set is damaged before byte {len(head(DEFLATED)) + 100} of the file",
+    ),
+    "a deflate stream that is damaged": (
+        head(DEFLATED) + stored(bytes(1000)) + b"\xff" * 100,
+        f"what should be a deflated data set is damaged before byte {len(head(DEFLATED)) + 1105} of the file",
+    ),
+    "file meta that a deflate stream only resembles": (
+        head(DEFLATED) + b"\2\0\x10\0\0\0\0\0" + b"\xff" * 100,
+        f"what should be a deflated data set is damaged before byte {len(head(DEFLATED)) + 108} of the file",
+    ),
+    "text behind a deflate stream": (
+        part10(image(DEFLATED), DEFLATED) + b"something",
+        f"behind the deflated data set, from byte {len(part10(image(DEFLATED), DEFLATED))} of the file on, stand other bytes",
+    ),
+    "endless file meta": (
+        head() + Writer().element(0x00020102, b"OB", b"") * 2000,
+        "more than 1000 elements of file meta information",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "text"), NOT_DICOM.values(), ids=NOT_DICOM)
+def test_what_is_not_dicom_is_named_with_its_place(content: bytes, text: str) -> None:
+    """F22, F33."""
+    found = judge(content)
+    expected = Wholeness.OUT_OF_BOUNDS if "more than" in text else Wholeness.NOT_DICOM
+    assert (found.wholeness, found.text) == (expected, text)
+
+
+def test_a_head_alone_is_truncated() -> None:
+    """F14: a writer that pauses after the file meta information; zeros are room it claimed."""
+    assert judge(head()).text == "the file ends behind its file meta information"
+    assert judge(head() + bytes(50)).text == "only zeros follow the file meta information"
+    assert {verdict(head()), verdict(head() + bytes(50))} == {Wholeness.TRUNCATED}
+
+
+def test_a_dicomdir_is_told() -> None:
+    """F33: a directory names instances and is none."""
+    found = judge(part10(report(), sop_class="1.2.840.10008.1.3.10"))
+    assert found == Inspection(wholeness=Wholeness.DICOMDIR, text="a DICOMDIR lists instances and is none")
+
+
+@pytest.mark.parametrize(
+    "uid", ["", "../../etc/passwd", ".", "..", "1" * 65, "1.2\\1.3", "1.2 3", " 1.2", "1.2-3", "abc"]
+)
+def test_what_is_no_uid_is_no_uid(uid: str) -> None:
+    """F33: nothing but digits and dots may reach a URL or a path."""
+    w = Writer()
+    found = judge(part10([*identity(w, study=uid), *image_pixel(w), pixels(w)]))
+    assert found == Inspection(wholeness=Wholeness.NO_UID, text="the data set has no readable Study Instance UID")
+
+
+@pytest.mark.parametrize(
+    ("stored", "uid"), [("1.2.3\0", "1.2.3"), ("1.2.3 ", "1.2.3"), ("1.2.3 \0\0", "1.2.3"), ("01.02", "01.02")]
+)
+def test_padding_is_no_part_of_a_uid(stored: str, uid: str) -> None:
+    """F33: PS3.5 9.1 pads with one NUL, writers with what they have."""
+    w = Writer()
+    found = judge(part10([*identity(w, study=stored), *image_pixel(w), pixels(w)]))
+    assert found.ids is not None
+    assert found.ids.study_uid == uid
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [(0, "SOP Class UID"), (1, "SOP Instance UID"), (4, "Study Instance UID"), (5, "Series Instance UID")],
+)
+def test_each_identifier_must_be_there_at_the_top_level(missing: int, name: str) -> None:
+    """F33: one inside a sequence names something else."""
+    w = Writer()
+    elements = [*identity(w), *image_pixel(w), pixels(w)]
+    elements[missing] = w.sequence(0x00081140, w.item(elements[missing], undefined=True), undefined=True)
+    assert judge(part10(elements)) == Inspection(
+        wholeness=Wholeness.NO_UID, text=f"the data set has no readable {name}"
+    )
+
+
+W = Writer()
+PIXELS_ELSEWHERE = {
+    "spectroscopy data": (True, SPECTROSCOPY, [W.element(0x56000020, b"OF", bytes(8))], EXPLICIT),
+    "float pixel data": (True, CT, [W.element(0x7FE00008, b"OF", bytes(8))], EXPLICIT),
+    "double float pixel data": (True, CT, [W.element(0x7FE00009, b"OD", bytes(8))], EXPLICIT),
+    "a pixel data provider URL": (True, CT, [W.element(0x00287FE0, b"UR", b"http://x")], EXPLICIT),
+    "JPIP": (True, CT, [], JPIP),
+    "JPIP, deflated": (True, CT, [], JPIP_DEFLATED),
+    "raw data": (True, RAW_DATA, [], EXPLICIT),
+    "a private class with data of its own": (True, PRIVATE_CLASS, [W.element(0x7FE11010, b"OB", bytes(8))], EXPLICIT),
+    "a private class": (False, PRIVATE_CLASS, [], EXPLICIT),
+    "a private class and a delimiter too many": (False, PRIVATE_CLASS, [W.mark(0xE0DD)], EXPLICIT),
+    "a private class that ends in a sequence": (False, PRIVATE_CLASS, [nested(W, 0x00291010)], EXPLICIT),
+    "trailing padding only": (False, CT, [W.element(0xFFFCFFFC, b"OB", bytes(8))], EXPLICIT),
+    "offsets only": (False, CT, [W.element(0x7FE00001, b"OV", b"")], EXPLICIT),
+    "encapsulated pixel data in an icon only": (
+        False,
+        CT,
+        [W.sequence(0x00880200, W.item(encapsulated(W), undefined=True), undefined=True)],
+        EXPLICIT,
+    ),
+    "pixel data in an icon only": (
+        False,
+        CT,
+        [W.sequence(0x00880200, W.item(pixels(W), undefined=True), undefined=True)],
+        EXPLICIT,
+    ),
+}
+
+
+@pytest.mark.parametrize(("whole", "sop_class", "bulk", "syntax"), PIXELS_ELSEWHERE.values(), ids=PIXELS_ELSEWHERE)
+def test_an_image_without_its_pixels_is_not_sent(whole: bool, sop_class: str, bulk: list[bytes], syntax: str) -> None:
+    """F17: the most likely clean cut is before the pixel data; what keeps its pixels elsewhere is whole."""
+    elements = [*identity(W, sop_class=sop_class), *image_pixel(W), *bulk]
+    assert verdict(part10(elements, syntax)) is (Wholeness.WHOLE if whole else Wholeness.NO_PIXEL_DATA)
+
+
+def test_no_rows_is_no_image() -> None:
+    """I3: zero rows declare no pixels, and rows in a sequence are not the object's."""
+    w = Writer()
+    assert verdict(part10([*identity(w), *image_pixel(w, rows=0)])) is Wholeness.WHOLE
+    assert (
+        verdict(part10([*identity(w), w.sequence(0x00081140, w.item(b"".join(image_pixel(w)), undefined=True))]))
+        is Wholeness.WHOLE
+    )
+
+
+# --- bombs ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cost:
+    wholeness: str
+    seconds: float
+    megabytes: float
+
+
+def walk_apart(path: Path) -> Cost:
+    """Walk in a process of its own: what it cost in CPU seconds and in resident memory."""
+    program = (
+        "import os, re, sys, time\n"
+        "from ingestd.spool.part10 import walk\n"
+        "from ingestd.spool.sources import FileSource\n"
+        "usage = lambda: int(re.search(r'VmHWM:\\s+([0-9]+) kB', open('/proc/self/status').read())[1]) / 1024\n"
+        "opened = os.open(sys.argv[1], os.O_RDONLY)\n"
+        "before, start = usage(), time.process_time()\n"
+        "found = walk(FileSource(opened), os.fstat(opened).st_size)\n"
+        "print(found.wholeness.value, time.process_time() - start, usage() - before)\n"
+    )
+    root = str(Path(ingestd.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wholeness, seconds, megabytes = done.stdout.split()
+    return Cost(wholeness, float(seconds), float(megabytes))
+
+
+def sparse(folder: Path, pieces: Sequence[tuple[int, bytes]], *, size: int) -> Path:
+    path = folder / "sparse.dcm"
+    with path.open("wb") as file:
+        for at, piece in pieces:
+            file.seek(at)
+            file.write(piece)
+        file.truncate(size)
+    return path
+
+
+def in_element(w: Writer, length: int) -> bytes:
+    return w.header(0x00091010, b"OB", length)
+
+
+def test_a_deflate_bomb_is_bounded(tmp_path: Path) -> None:
+    """F32, I8: 8 GiB in 8 MiB, by ratio; and 2 GiB that keep to the ratio, by size."""
+    for name, block, count in (
+        ("ratio", bytes(1 << 20), 8192),
+        ("size", os.urandom(8 << 10) + bytes(1016 << 10), 2048),
+    ):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        start = packer.compress(in_element(Writer(), 0xFFFFFFF0)) + packer.flush(zlib.Z_FULL_FLUSH)
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        packed = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+        path = tmp_path / name
+        path.write_bytes(head(DEFLATED) + start + packed * count)
+        cost = walk_apart(path)
+        assert cost.wholeness == "bounds"
+        assert cost.seconds < 20
+        assert cost.megabytes < 8
+
+
+def test_a_length_of_four_gigabytes_is_a_truncation() -> None:
+    """F32: it is compared, never allocated."""
+    content = part10([*identity(W), in_element(W, 0xFFFFFFFE)])
+    assert judge(content).text == "the element (0009,1010) declares 4294967294 bytes, 0 are there"
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_deep_nesting_is_out_of_bounds(syntax: str) -> None:
+    """F32: 100,000 levels, no recursion."""
+    w = Writer(syntax)
+    level = w.header(0x0040A730, b"SQ", UNDEFINED) + w.mark(0xE000, UNDEFINED)
+    found = judge(part10([level * 100_000], syntax))
+    assert (found.wholeness, found.text) == (Wholeness.OUT_OF_BOUNDS, "sequences nest more than 64 deep")
+
+
+def test_nesting_as_deep_as_reports_go_is_whole() -> None:
+    """I3: 64 levels are fine."""
+    tree = b""
+    for _ in range(64):
+        tree = W.sequence(0x0040A730, W.item(tree, undefined=True), undefined=True)
+    assert verdict(part10([*identity(W, sop_class=SR), tree], sop_class=SR)) is Wholeness.WHOLE
+
+
+MANY = {
+    "explicit": (EXPLICIT, W.element(0x00091010, b"LO", b"") * 2_000_000),
+    "implicit": (IMPLICIT, Writer(IMPLICIT).element(0x00091010, b"LO", b"") * 2_000_000),
+    "implicit in explicit": (
+        EXPLICIT,
+        W.element(0x00080005, b"CS", b"") + Writer(IMPLICIT).element(0x00091010, b"", b"") * 2_000_000,
+    ),
+    "items": (EXPLICIT, W.header(0x00081140, b"SQ", UNDEFINED) + W.item(b"") * 2_000_000),
+    "open items": (EXPLICIT, W.header(0x00081140, b"SQ", UNDEFINED) + W.item(b"", undefined=True) * 2_000_000),
+    "delimiters": (EXPLICIT, W.element(0x00080005, b"CS", b"") + W.mark(0xE0DD) * 2_000_000),
+}
+
+
+@pytest.mark.parametrize(("syntax", "data"), MANY.values(), ids=MANY)
+def test_millions_of_elements_are_out_of_bounds(syntax: str, data: bytes) -> None:
+    """F32, I8: bounded CPU, whatever they are."""
+    content = part10([data], syntax)
+    start = time.process_time()
+    assert verdict(content) is Wholeness.OUT_OF_BOUNDS
+    assert time.process_time() - start < 20
+
+
+def test_a_file_of_many_gigabytes_costs_nothing(tmp_path: Path) -> None:
+    """F34: 10 GiB in two native elements and one encapsulated one of three fragments; cut, it is truncated."""
+    before = part10([*identity(W), *image_pixel(W)], JPEG)
+    large = 0xFFFFFFF0
+    first = before + W.header(0x00290010, b"OB", large)
+    fragments = W.header(0x7FE00010, b"OB", UNDEFINED) + W.item(b"")
+    pieces, at = [(0, first)], len(first) + large
+    pieces.append((at, fragments))
+    at += len(fragments)
+    for length in (3 << 30, 3 << 30):
+        pieces.append((at, W.mark(0xE000, length)))
+        at += 8 + length
+    pieces.append((at, W.mark(0xE0DD)))
+    cost = walk_apart(sparse(tmp_path, pieces, size=at + 8))
+    assert (cost.wholeness, cost.seconds < 1, cost.megabytes < 2) == ("whole", True, True)
+    assert walk_apart(sparse(tmp_path, pieces[:-1], size=at)).wholeness == "truncated"
+    assert walk_apart(sparse(tmp_path, pieces[:-1], size=at - 1)).wholeness == "truncated"
+
+
+# --- whatever comes ---------------------------------------------------------------------------------------------------------------
+
+quick = settings(max_examples=300, deadline=None)
+
+
+@quick
+@given(syntax=st.sampled_from(list(SYNTAXES.values())), noise=st.binary(max_size=300))
+def test_noise_behind_a_head_is_judged(syntax: str, noise: bytes) -> None:
+    """F33, F46: a verdict, never an error, and never one to send."""
+    found = judge(head(syntax) + noise)
+    assert found.wholeness not in SENDABLE
+    assert "\n" not in found.text
+
+
+@quick
+@given(
+    syntax=st.sampled_from(list(SYNTAXES.values())),
+    changes=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=8),
+    tail=st.binary(max_size=30),
+)
+def test_a_damaged_file_is_judged(syntax: str, changes: list[tuple[int, int]], tail: bytes) -> None:
+    """F33, F46: damage ends in a verdict; what is sent has all its UIDs."""
+    content = bytearray(part10(image(syntax), syntax) + tail)
+    for at, byte in changes:
+        content[at % len(content)] = byte
+    found = judge(bytes(content))
+    assert found.ids is not None or found.wholeness not in SENDABLE
+
+
+def elements_of(w: Writer) -> st.SearchStrategy[bytes]:
+    """Any element: plain, private, long, a sequence of either kind, encapsulated."""
+    tags = st.integers(0x00290000, 0x0029FFFF)
+    plain = st.builds(
+        w.element, tags, st.sampled_from([b"LO", b"PN", b"UI", b"OB", b"UN", b"UT"]), st.binary(max_size=20)
+    )
+
+    def inside(children: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+        content = st.lists(children, max_size=3).map(b"".join)
+        items = st.lists(st.builds(w.item, content, undefined=st.booleans()), max_size=3)
+        return st.builds(
+            lambda tag, parts, undefined: w.sequence(tag, *parts, undefined=undefined), tags, items, st.booleans()
+        )
+
+    fragments = st.lists(st.builds(w.item, st.binary(max_size=9)), max_size=3)
+    wrapped = st.builds(lambda tag, parts: w.sequence(tag, *parts, undefined=True, vr=b"OB"), tags, fragments)
+    return st.recursive(plain if w.syntax == IMPLICIT else plain | wrapped, inside, max_leaves=12)
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> tuple[str, list[bytes]]:
+    w = Writer(draw(st.sampled_from([EXPLICIT, IMPLICIT, BIG])))
+    return w.syntax, [*identity(w), *draw(st.lists(elements_of(w), max_size=6))]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(made=objects(), share=st.floats(0, 1, exclude_max=True))
+def test_any_object_is_whole_and_no_cut_of_it_but_between_elements(made: tuple[str, list[bytes]], share: float) -> None:
+    """F17: for any nesting in any encoding."""
+    syntax, elements = made
+    content = part10(elements, syntax)
+    assert verdict(content) is Wholeness.WHOLE
+    cut = int(share * len(content))
+    assert verdict(content[:cut]) not in SENDABLE or cut in ends(elements, len(head(syntax)))[5:]
+
+
+# --- the files pydicom is tested with ---------------------------------------------------------------------------------------------
+
+PYDICOM_FILES = sorted((Path(pydicom.__file__).parent / "data").rglob("*.dcm"))
+
+# Looked at one by one: what each says of itself.
+NOT_WHOLE = {
+    Wholeness.NOT_DICOM: "ExplVR_BigEndNoMeta ExplVR_LitEndNoMeta no_meta rtstruct meta_missing_tsyntax",
+    Wholeness.TRUNCATED: "MR_truncated rtplan_truncated",
+    Wholeness.NO_PIXEL_DATA: "chrJapMulti chrJapMultiExplicitIR6 chrKoreanMulti",
+    Wholeness.DICOMDIR: "DICOMDIR-empty",
+    Wholeness.NO_UID: "chrSQEncoding chrSQEncoding1 fall hotiron hotmetalblue pet pet20step spring summer winter "
+    "JPEGLSNearLossless_08 JPEGLSNearLossless_16 SC_rgb_jls_lossy_line SC_rgb_jls_lossy_sample UN_sequence empty_charset_LEI "
+    "nested_priv_SQ no_meta_group_length priv_SQ",
+}
+EXPECTED = {name: wholeness for wholeness, names in NOT_WHOLE.items() for name in names.split()}
+
+
+@pytest.mark.parametrize("path", PYDICOM_FILES, ids=lambda path: path.stem)
+def test_pydicoms_own_files_get_their_true_verdict(path: Path) -> None:
+    """F33, I3: many are awkward, few are broken."""
+    assert verdict(path.read_bytes()) is EXPECTED.get(path.stem, Wholeness.WHOLE)
+
+
+@pytest.mark.parametrize("path", [p for p in PYDICOM_FILES if p.stem not in EXPECTED], ids=lambda path: path.stem)
+def test_the_identifiers_are_those_pydicom_reads(path: Path) -> None:
+    """I2."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = pydicom.dcmread(path, stop_before_pixels=True)
+    assert judge(path.read_bytes()).ids == Identifiers(
+        study_uid=read.StudyInstanceUID,
+        series_uid=read.SeriesInstanceUID,
+        sop_instance_uid=read.SOPInstanceUID,
+        sop_class_uid=read.SOPClassUID,
+        transfer_syntax_uid=read.file_meta.TransferSyntaxUID,
+    )

@@ -1,0 +1,132 @@
+"""The real daemon over fakes, one tick at a time: time stands still until a test advances it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder
+from fakes.origin_fake import FakeOrigin
+from fakes.scanner_fake import FakeScanner
+from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal
+from fakes.values import batch_rules, retry_rules, settle_rules
+
+from ingestd.core.batch import Shelves
+from ingestd.core.model import HoldCause
+from ingestd.core.ports import Supervised
+from ingestd.core.window import Window
+from ingestd.daemon.disposing import Disposing
+from ingestd.daemon.endings import Endings
+from ingestd.daemon.intake import Intake, IntakeRules
+from ingestd.daemon.jobs import Jobs
+from ingestd.daemon.loop import Daemon, LoopRules
+from ingestd.daemon.sending import Sending, SendRules
+
+
+class HeldExecutor(Executor):
+    """Runs a job when the test says so; `at_once` runs it when it is submitted."""
+
+    def __init__(self) -> None:
+        self.at_once = True
+        self.waiting: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, lambda: fn(*args, **kwargs)))
+        if self.at_once:
+            self.run()
+        return future
+
+    def run(self) -> None:
+        while self.waiting:
+            future, work = self.waiting.pop(0)
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - what an executor does
+                future.set_exception(error)
+
+
+class Bench:
+    """A daemon and everything a test may look at."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: int = 2,
+        window: int = 100,
+        threads: tuple[Supervised, ...] = (),
+        deadline: float = 5.0,
+        drain_inbox: bool = False,
+        timeout: float = 900.0,
+        attempts: int = 3,
+    ) -> None:
+        self.clock = FakeClock()
+        self.inbox = FakeInbox()
+        self.scanner = FakeScanner(clock=self.clock)
+        self.origin = FakeOrigin(self.inbox)
+        self.journal = FakeJournal()
+        self.filer = FakeFiler(self.inbox)
+        self.recorder = FakeRecorder()
+        self.notifier = FakeNotifier()
+        self.executor = HeldExecutor()
+        self.window = Window(window)
+        shelves = Shelves(batch_rules())
+        rules = retry_rules(attempts=attempts, patience=0.0)
+        wake = self.wake = threading.Event()
+        common = {"clock": self.clock, "window": self.window, "journal": self.journal}
+        endings = Endings(**common, filer=self.filer, recorder=self.recorder)
+        intake = Intake(
+            **common,
+            scanner=self.scanner,
+            inbox=self.inbox,
+            shelves=shelves,
+            endings=endings,
+            recorder=self.recorder,
+            rules=IntakeRules(settle=settle_rules(timeout=timeout), ready_ahead=1000),
+        )
+        disposing = Disposing(**common, shelves=shelves, endings=endings, rules=rules, rand=lambda: 0.5)
+        sending = Sending(
+            origin=self.origin,
+            inbox=self.inbox,
+            journal=self.journal,
+            window=self.window,
+            shelves=shelves,
+            disposing=disposing,
+            recorder=self.recorder,
+            jobs=Jobs(pool=self.executor, wake=wake.set),
+            rules=SendRules(concurrency=concurrency, retry=rules, hints={HoldCause.UNREACHABLE: "look at the cable"}),
+            rand=lambda: 0.5,
+        )
+        self.daemon = Daemon(
+            clock=self.clock,
+            scanner=self.scanner,
+            threads=threads,
+            origin=self.origin,
+            journal=self.journal,
+            window=self.window,
+            intake=intake,
+            sending=sending,
+            endings=endings,
+            recorder=self.recorder,
+            notifier=self.notifier,
+            wake=wake,
+            rules=LoopRules(deadline_seconds=deadline, drain_inbox=drain_inbox),
+        )
+        self.daemon.start()
+
+    def drop(self, path: str, content: bytes, *, leased: bool = True) -> None:
+        self.inbox.put(path, content, leased=leased)
+        self.scanner.offer(path)
+
+    def tick(self, times: int = 12) -> None:
+        """So many ticks at this instant: enough for a file to go its whole way."""
+        for _ in range(times):
+            self.daemon.tick()
+
+    def after(self, seconds: float, *, steps: int = 1) -> None:
+        """Time passes, in steps; what is due is offered by scan and journal, and ticks follow."""
+        for _ in range(steps):
+            self.clock.advance(seconds / steps)
+            self.scanner.request_scan()
+            self.tick()

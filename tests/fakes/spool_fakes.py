@@ -1,0 +1,286 @@
+"""In-tree fakes of the Inbox, Bodies, Filer and Journal ports, in memory, and a Part 10 file to put into them.
+
+They pass the same contract suites as the real adapters (tests/contract).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FilingError, JournalError
+from ingestd.core.model import (
+    Changes,
+    Deferral,
+    Identifiers,
+    Inspection,
+    Instance,
+    Look,
+    Receipt,
+    Stamp,
+    Verdict,
+    Wait,
+    Wholeness,
+)
+from ingestd.core.ports import Inbox
+from ingestd.core.when import utc_day
+from ingestd.spool.comparable import comparable_elements
+from ingestd.spool.part10 import walk
+from ingestd.spool.sources import BytesSource
+
+SMALL = 64 << 10
+PIECE = 256 << 10
+
+
+def part10(
+    *, study: str = "1.2.3", series: str = "1.2.3.4", sop: str = "1.2.3.4.5", pixels: int = 64, name: str = "A^B"
+) -> bytes:
+    """A small, whole CT image (PS3.10 7.1, explicit VR little endian) of `pixels` x `pixels`."""
+    dataset = Dataset()
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = sop
+    dataset.StudyInstanceUID = study
+    dataset.SeriesInstanceUID = series
+    dataset.PatientID = "P1"
+    dataset.PatientName = name
+    dataset.Modality = "CT"
+    dataset.SliceThickness = "1.50"
+    dataset.Rows = dataset.Columns = pixels
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelRepresentation = 0
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.PixelData = bytes(i % 251 for i in range(pixels)) * pixels
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeFile:
+    """A file of the fake inbox. A test changes one by putting a changed copy in its place."""
+
+    content: bytes
+    stamp: Stamp
+    leased: bool = True
+    links: int = 1
+    owner_owns_folder: bool = True
+    on_network: bool = False
+
+
+class FakeInbox:
+    """The ports Inbox and Bodies over a dict. `trouble` maps a path to the error that touching it raises."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, FakeFile] = {}
+        self.trouble: dict[str, FileError] = {}
+        self.examined: list[str] = []
+        self._numbers = itertools.count(1)
+
+    def put(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        leased: bool = True,
+        links: int = 1,
+        owner_owns_folder: bool = True,
+        on_network: bool = False,
+    ) -> Stamp:
+        """A new file, which replaces one of that name, as a rename does."""
+        number = next(self._numbers)
+        stamp = Stamp(device=1, inode=number, size=len(content), mtime_ns=number, ctime_ns=number)
+        self.files[path] = FakeFile(
+            content=content,
+            stamp=stamp,
+            leased=leased,
+            links=links,
+            owner_owns_folder=owner_owns_folder,
+            on_network=on_network,
+        )
+        return stamp
+
+    def write(self, path: str, content: bytes) -> Stamp:
+        """Other bytes in the same file."""
+        number = next(self._numbers)
+        stamp = replace(self.files[path].stamp, size=len(content), mtime_ns=number, ctime_ns=number)
+        self.files[path] = replace(self.files[path], content=content, stamp=stamp)
+        return stamp
+
+    def set(self, path: str, *, leased: bool) -> None:
+        """Somebody opens the file for writing, or closes it, without writing."""
+        self.files[path] = replace(self.files[path], leased=leased)
+
+    def remove(self, path: str) -> None:
+        del self.files[path]
+
+    def look(self, path: str) -> Look:
+        file = self._find(path)
+        return Look(
+            stamp=file.stamp,
+            links=file.links,
+            leased=file.leased and not file.on_network,
+            owner_owns_folder=file.owner_owns_folder,
+            on_network=file.on_network,
+        )
+
+    def examine(self, path: str) -> tuple[Look, Inspection]:
+        file = self._find(path)
+        self.examined.append(path)
+        found = walk(BytesSource(file.content), len(file.content))
+        if len(file.content) <= SMALL and found.wholeness in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
+            digest = hashlib.sha256(file.content[128:]).hexdigest()
+            found = replace(found, content=file.content, sha256=digest)
+        return self.look(path), found
+
+    def elements(self, instance: Instance) -> dict[str, tuple[str, ...]]:
+        content = self.judged(instance.path, instance.stamp).content
+        handle = os.memfd_create("elements")
+        try:
+            os.write(handle, content)
+            return comparable_elements(handle)
+        finally:
+            os.close(handle)
+
+    def read(self, instance: Instance) -> FakeReading:
+        return FakeReading(self, instance)
+
+    def judged(self, path: str, stamp: Stamp) -> FakeFile:
+        file = self._find(path)
+        if file.stamp != stamp:
+            raise FileChangedError("the file is no longer the one that was judged")
+        return file
+
+    def _find(self, path: str) -> FakeFile:
+        if path in self.trouble:
+            raise self.trouble[path]
+        if path not in self.files:
+            raise FileGoneError("the file is gone")
+        return self.files[path]
+
+
+class FakeReading:
+    def __init__(self, inbox: FakeInbox, instance: Instance) -> None:
+        self._inbox = inbox
+        self._instance = instance
+        self.sha256: str | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        instance = self._instance
+        content = instance.content
+        if content is None:
+            content = self._inbox.judged(instance.path, instance.stamp).content
+            for at in range(0, len(content), PIECE):
+                yield content[at : at + PIECE]
+            self._inbox.judged(instance.path, instance.stamp)
+        else:
+            yield content
+        self.sha256 = hashlib.sha256(content[128:]).hexdigest()
+
+
+class FakeFiler:
+    """The port Filer over dicts: path below done/ or failed/ -> what lies there. `problem` is what the next moves raise."""
+
+    def __init__(self, inbox: FakeInbox) -> None:
+        self._inbox = inbox
+        self.done: dict[str, bytes] = {}
+        self.failed: dict[str, bytes] = {}
+        self.verdicts: dict[str, Verdict] = {}
+        self.problem: FilingError | None = None
+
+    def to_done(self, instance: Instance, *, at: float) -> str:
+        return self._move(instance.path, instance.stamp, self.done, f"{utc_day(at)}/{instance.path}")
+
+    def to_failed(self, verdict: Verdict) -> str:
+        path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path)
+        self.verdicts[path] = verdict
+        return path
+
+    def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str) -> str:
+        file = self._inbox.judged(path, stamp)
+        if self.problem is not None:
+            raise self.problem
+        stem, extension = os.path.splitext(wanted)
+        names = itertools.chain((wanted,), (f"{stem}~{n}{extension}" for n in itertools.count(1)))
+        target = next(name for name in names if name not in folder)
+        folder[target] = file.content
+        self._inbox.remove(path)
+        return target
+
+
+class FakeJournal:
+    """The port Journal over a dict and a list. `problem` is what the next calls raise."""
+
+    def __init__(self) -> None:
+        self.deferrals: dict[str, Deferral] = {}
+        self.receipts: list[Receipt] = []
+        self.commits: list[Changes] = []
+        self.problem: JournalError | None = None
+        self.closed = False
+
+    @property
+    def last_receipt(self) -> int:
+        return len(self.receipts)
+
+    def deferral(self, path: str) -> Deferral | None:
+        self._trouble()
+        return self.deferrals.get(path)
+
+    def due(self, now: float, limit: int) -> Sequence[Deferral]:
+        self._trouble()
+        found = sorted((d for d in self.deferrals.values() if d.due_at <= now), key=lambda d: d.due_at)
+        return tuple(found[:limit])
+
+    def waiting(self) -> Mapping[Wait, int]:
+        self._trouble()
+        return Counter(d.wait for d in self.deferrals.values())
+
+    def receipt(self, ids: Identifiers) -> Receipt | None:
+        self._trouble()
+        for receipt in reversed(self.receipts):
+            if (receipt.study_uid, receipt.series_uid, receipt.sop_instance_uid) == ids.key:
+                return receipt
+        return None
+
+    def commit(self, changes: Changes) -> None:
+        self._trouble()
+        if not changes:
+            return
+        for path in changes.forgotten:
+            self.deferrals.pop(path, None)
+        for deferral in changes.deferrals:
+            self.deferrals[deferral.path] = deferral
+        self.receipts.extend(changes.receipts)
+        self.commits.append(changes)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _trouble(self) -> None:
+        if self.problem is not None:
+            raise self.problem
+
+
+def settled(inbox: Inbox, path: str, *, first_seen: float = 1000.0) -> Instance:
+    """The instance that an inbox, real or fake, shows under `path` now."""
+    look, found = inbox.examine(path)
+    assert found.ids is not None, found.text
+    return Instance(
+        path=path,
+        stamp=look.stamp,
+        ids=found.ids,
+        first_seen=first_seen,
+        content=found.content,
+        sha256=found.sha256,
+    )

@@ -1,0 +1,486 @@
+"""What each answer means for each instance of its batch: DESIGN section 3 as a table (I2, I3).
+
+A is the instance a row is about; B travels with it. `judge` asks for the control exactly where the daemon does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes.values import OTHER_SHA, SHA, answer, batch, deferral, fail, instance, receipt, ref, response
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestd.core.disposition import control_passed, dispose, dispose_held, hold_for, wants_control
+from ingestd.core.model import (
+    AlreadyStored,
+    Answer,
+    Batch,
+    Disposition,
+    Failed,
+    Held,
+    Hold,
+    HoldCause,
+    Isolate,
+    Loss,
+    Quarantine,
+    Reason,
+    Referenced,
+    Resettle,
+    Retry,
+    SendAgain,
+    Stored,
+    StoredWithWarning,
+    Verify,
+    Wait,
+)
+
+A, B = "1.1", "1.2"
+ALONE = batch(instance(A))
+PAIR = batch(instance(A), instance(B))
+TROUBLED = deferral(Wait.REQUEST_TROUBLE)
+PAIR_AGAIN = batch(instance(A), instance(B, history=TROUBLED))
+ALONE_AGAIN = batch(instance(A, history=TROUBLED))
+
+WELL = Answer(status=204)
+UNWELL = Answer(status=403)
+
+
+def judge(of: Batch, said: Answer, control: Answer = WELL) -> tuple[Disposition, ...]:
+    return dispose(of, said, control=control if wants_control(of, said) else None)
+
+
+def rejected(status: int, reason: int, comment: str | None = None) -> Quarantine:
+    return Quarantine(
+        reason=Reason.REJECTED,
+        text=f"the service rejected this instance (FailureReason {reason})",
+        what_to_do="read the service's words in `comment`, correct the file at its source and drop it again",
+        http_status=status,
+        failure_reason=reason,
+        comment=comment,
+        by_service=True,
+    )
+
+
+# A readable response is read instance by instance whatever the status.
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 400, 401, 409, 413, 429, 500, 502, 503])
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (ref(A), Stored()),
+        (ref(A, warning=45063), StoredWithWarning(warning_reason=45063)),
+        (ref(A, warning=1), StoredWithWarning(warning_reason=1)),
+        (fail(A, 45070), Verify()),
+        (fail(A, 45071), Retry(wait=Wait.CREATING, failure_reason=45071)),
+        (fail(A, 272), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=272)),
+        (fail(A, 0xA700), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=0xA700)),
+        (fail(A, 0xA7FF), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=0xA7FF)),
+        (fail(A, 43264, comment="DICOM100"), rejected(0, 43264, "DICOM100")),
+        (fail(A, 43265), rejected(0, 43265)),
+        (fail(A, 0xA900), rejected(0, 0xA900)),
+        (fail(A, 0xC123), rejected(0, 0xC123)),
+        (fail(A, 0x0122), rejected(0, 0x0122)),
+        (fail(A, 4711), rejected(0, 4711)),
+    ],
+)
+def test_what_the_response_says_of_an_instance_is_taken_whatever_the_status(
+    status: int, item: Referenced | Failed, expected: Disposition
+) -> None:
+    """I2, I3, F51: Orthanc answers a mixed batch with 400, Azure all failures with 409 or 500."""
+    if isinstance(expected, Retry | Quarantine):
+        expected = replace(expected, http_status=status)
+    named = answer(status, item, ref(B))
+    assert not wants_control(PAIR, named)
+    assert judge(PAIR, named) == (expected, Stored())
+
+
+def test_stored_wins_where_a_uid_stands_in_both_sequences() -> None:
+    """I2: the same object twice in one request is stored once and refused once (Azure 1.1)."""
+    assert judge(ALONE, answer(202, ref(A), fail(A, 45070))) == (Stored(),)
+
+
+def test_the_retrieve_url_is_kept() -> None:
+    url = "https://pacs.test/v2/studies/1/series/2/instances/3"
+    plain = Referenced(sop_instance_uid=A, retrieve_url=url)
+    warned = Referenced(sop_instance_uid=B, retrieve_url=url, warning_reason=1)
+    assert judge(PAIR, answer(202, plain, warned)) == (
+        Stored(retrieve_url=url),
+        StoredWithWarning(warning_reason=1, retrieve_url=url),
+    )
+
+
+def test_other_bytes_under_a_receipts_uids_are_verified_though_the_service_says_stored() -> None:
+    """I2, F36: Orthanc says stored and keeps the old ones."""
+    said = answer(200, ref(A), ref(B))
+    known = {i.ids.key: receipt(i, sha256=sha) for i, sha in zip(PAIR.instances, (OTHER_SHA, SHA), strict=True)}
+    assert dispose(PAIR, said, receipts=known) == (Verify(), Stored())
+
+
+def test_a_receipt_without_a_digest_speaks_neither_for_nor_against() -> None:
+    """I3: what is not known is no difference."""
+    known = {ALONE.instances[0].ids.key: receipt(ALONE.instances[0], sha256="")}
+    assert dispose(ALONE, answer(200, ref(A)), receipts=known) == (Stored(),)
+
+
+def test_the_digest_that_was_computed_while_sending_is_the_one_compared() -> None:
+    known = {ALONE.instances[0].ids.key: receipt(ALONE.instances[0])}
+    sent = replace(answer(200, ref(A)), digests=(OTHER_SHA,))
+    assert dispose(ALONE, sent, receipts=known) == (Verify(),)
+
+
+def test_stored_before_all_of_it_was_sent_is_not_stored() -> None:
+    """I2, F48, F58: no digest means that not every byte of it went out."""
+    early = replace(answer(200, ref(A), ref(B)), digests=(SHA, None))
+    assert judge(PAIR, early) == (Stored(), Retry(wait=Wait.REQUEST_TROUBLE))
+
+
+def test_an_unnamed_failure_belongs_to_the_instance_that_was_alone() -> None:
+    """F33: Azure names no UID where it can't parse the file."""
+    assert judge(ALONE, answer(409, fail(None, 43264))) == (rejected(409, 43264),)
+
+
+def test_an_unnamed_failure_in_a_batch_accuses_nobody() -> None:
+    """I3: which of the two it was, their next requests show."""
+    assert judge(PAIR, answer(409, fail(None, 43264))) == (Isolate(), Isolate())
+
+
+def test_two_unnamed_failures_for_one_instance_accuse_nobody() -> None:
+    said = answer(409, fail(None, 43264), fail(None, 272))
+    assert judge(ALONE, said) == (Retry(wait=Wait.REFUSED_ALONE, http_status=409),)
+
+
+def test_a_failure_without_a_reason_is_no_verdict() -> None:
+    """I3."""
+    said = answer(202, ref(B), fail(A, None))
+    assert wants_control(PAIR, said)
+    assert judge(PAIR, said) == (Isolate(), Stored())
+
+
+def test_a_uid_that_was_never_sent_stores_nothing() -> None:
+    """I2, F50: another's UID is not ours, nor is a longer one that begins alike."""
+    assert judge(PAIR, answer(200, ref("9.9"), ref(A + ".1"))) == (Isolate(), Isolate())
+
+
+# The rows for whole requests, and for what a response leaves unnamed.
+
+REFUSED_ALONE = Wait.REFUSED_ALONE
+TROUBLE = Wait.REQUEST_TROUBLE
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 400, 402, 405, 407, 409, 410, 411, 414, 415, 422, 431, 451])
+@pytest.mark.parametrize(
+    ("of", "control", "expected"),
+    [
+        (PAIR, Answer(status=204), Isolate()),
+        (PAIR, Answer(status=200), Isolate()),
+        (PAIR, Answer(status=400), Hold(cause=HoldCause.CONTROL)),
+        (PAIR, Answer(status=500), Hold(cause=HoldCause.CONTROL)),
+        (PAIR, Answer(status=404), Hold(cause=HoldCause.ROUTE)),
+        (PAIR, Answer(status=403), Hold(cause=HoldCause.ROLE)),
+        (PAIR, Answer(status=503, retry_after=9.0), Hold(cause=HoldCause.BUSY, retry_after=9.0)),
+        (PAIR, Answer(loss=Loss.NOT_SENT), Hold(cause=HoldCause.UNREACHABLE)),
+        (PAIR, Answer(loss=Loss.TIMEOUT), Hold(cause=HoldCause.CONTROL)),
+        (PAIR_AGAIN, Answer(status=204), Isolate()),
+        (ALONE, Answer(status=204), "refused alone"),
+        (ALONE, Answer(status=400), Hold(cause=HoldCause.CONTROL)),
+        (ALONE_AGAIN, Answer(status=204), "refused alone"),
+    ],
+)
+def test_the_control_says_whose_fault_a_refusal_is(
+    status: int, of: Batch, control: Answer, expected: Disposition | str
+) -> None:
+    """I2, I3, F50, F61, F62: without a name in it no status is success, and none is the file's fault by itself."""
+    if expected == "refused alone":
+        expected = Retry(wait=REFUSED_ALONE, http_status=status)
+    assert wants_control(of, answer(status))
+    assert judge(of, answer(status), control) == (expected,) * len(of.instances)
+
+
+def test_a_refusal_whose_control_is_missing_holds() -> None:
+    """I3: what can't be told is never the file's fault."""
+    assert dispose(PAIR, answer(400)) == (Hold(cause=HoldCause.CONTROL),) * 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(answer(status) for status in (500, 502, 501, 507, 511, 520, 599)),
+        Answer(loss=Loss.TIMEOUT),
+        Answer(loss=Loss.LOST),
+    ],
+    ids=lambda said: str(said.status or said.loss),
+)
+@pytest.mark.parametrize(
+    ("of", "asks", "control", "expected"),
+    [
+        (PAIR, False, WELL, "retry"),
+        (PAIR_AGAIN, True, WELL, "isolate"),
+        (PAIR_AGAIN, True, UNWELL, "retry"),
+        (ALONE, False, WELL, "retry"),
+        (ALONE_AGAIN, False, WELL, "retry"),
+    ],
+)
+def test_trouble_is_waited_out_and_the_second_time_isolated_while_the_service_is_well(
+    said: Answer, of: Batch, asks: bool, control: Answer, expected: str
+) -> None:
+    """I3, F39, F49: a full disk of the service's (507) or a lost connection is no file's fault."""
+    disposition = Isolate() if expected == "isolate" else Retry(wait=TROUBLE, http_status=said.status)
+    assert wants_control(of, said) is asks
+    assert judge(of, said, control) == (disposition,) * len(of.instances)
+
+
+def test_trouble_of_another_kind_before_does_not_ask_for_the_control() -> None:
+    past = batch(instance(A, history=deferral(Wait.CREATING)), instance(B))
+    assert not wants_control(past, answer(500))
+
+
+@pytest.mark.parametrize("control", [WELL, UNWELL])
+def test_a_request_that_is_too_large_is_split_down_to_the_file_itself(control: Answer) -> None:
+    """F60."""
+    too_large = Answer(status=413, comment="limit 100")
+    assert not wants_control(PAIR, too_large)
+    assert judge(PAIR, too_large, control) == (Isolate(), Isolate())
+    (alone,) = judge(ALONE, too_large, control)
+    assert isinstance(alone, Quarantine)
+    assert (alone.reason, alone.http_status, alone.comment, alone.by_service) == (
+        Reason.TOO_LARGE,
+        413,
+        "limit 100",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (answer(401), Hold(cause=HoldCause.IDENTITY)),
+        (answer(403), Hold(cause=HoldCause.ROLE)),
+        (answer(404), Hold(cause=HoldCause.ROUTE)),
+        (answer(406), Hold(cause=HoldCause.ROUTE)),
+        (answer(424), Hold(cause=HoldCause.DEPENDENCY)),
+        (answer(300), Hold(cause=HoldCause.ROUTE)),
+        (answer(301), Hold(cause=HoldCause.ROUTE)),
+        (answer(307), Hold(cause=HoldCause.ROUTE)),
+        (answer(399), Hold(cause=HoldCause.ROUTE)),
+        (answer(408), Hold(cause=HoldCause.BUSY)),
+        (answer(429, retry_after=7.0), Hold(cause=HoldCause.BUSY, retry_after=7.0)),
+        (answer(503, retry_after=1e9), Hold(cause=HoldCause.BUSY, retry_after=1e9)),
+        (answer(504), Hold(cause=HoldCause.BUSY)),
+        (Answer(loss=Loss.NOT_SENT), Hold(cause=HoldCause.UNREACHABLE)),
+    ],
+    ids=lambda value: str(value.status or value.loss) if isinstance(value, Answer) else "",
+)
+@pytest.mark.parametrize("of", [ALONE, PAIR, ALONE_AGAIN, PAIR_AGAIN])
+def test_no_file_answers_for_the_service_the_role_or_the_network(of: Batch, said: Answer, expected: Hold) -> None:
+    """I3, F47, F48, F52, F53, F62, F63."""
+    assert hold_for(said) == expected
+    assert not wants_control(of, said)
+    assert judge(of, said) == (expected,) * len(of.instances)
+
+
+@pytest.mark.parametrize("said", [answer(200), answer(400), answer(500), answer(413), Answer(loss=Loss.TIMEOUT)])
+def test_other_answers_are_no_reason_to_hold_by_themselves(said: Answer) -> None:
+    assert hold_for(said) is None
+
+
+def test_a_response_that_names_some_leaves_the_rest_to_the_status() -> None:
+    """F51: 503 after the first of two; 202 that forgets one."""
+    assert judge(PAIR, answer(503, ref(A))) == (Stored(), Hold(cause=HoldCause.BUSY))
+    assert judge(PAIR, answer(202, ref(A))) == (Stored(), Isolate())
+    assert judge(PAIR, answer(500, ref(A))) == (Stored(), Retry(wait=TROUBLE, http_status=500))
+    assert judge(PAIR_AGAIN, answer(500, ref(A))) == (Stored(), Isolate())
+    assert judge(PAIR_AGAIN, answer(500, ref(A), ref(B))) == (Stored(), Stored())
+
+
+def test_a_file_that_changed_is_looked_at_anew_whatever_the_service_said() -> None:
+    """I4, F19, F58: the others of its request go again, and nothing counts against them."""
+    broken_off = Answer(loss=Loss.FILE_CHANGED, changed=(1,))
+    assert not wants_control(PAIR, broken_off)
+    assert judge(PAIR, broken_off) == (SendAgain(), Resettle())
+    assert judge(PAIR, replace(answer(200, ref(A), ref(B)), changed=(0,))) == (Resettle(), Stored())
+    assert judge(PAIR, replace(answer(200, ref(B)), changed=(0,))) == (Resettle(), Stored())
+
+
+def test_a_changed_file_that_nobody_names_can_be_any_of_them() -> None:
+    """I8: sent again unseen, the batch would go round for ever."""
+    assert judge(PAIR, Answer(loss=Loss.FILE_CHANGED)) == (Resettle(), Resettle())
+
+
+@pytest.mark.parametrize(
+    ("control", "passed"),
+    [(200, True), (202, True), (204, True), (302, False), (400, False), (401, False), (500, False), (503, False)],
+)
+def test_the_control_passes_with_a_2xx(control: int, passed: bool) -> None:
+    assert control_passed(Answer(status=control)) is passed
+
+
+def test_a_lost_control_has_not_passed() -> None:
+    assert not control_passed(Answer(loss=Loss.TIMEOUT))
+
+
+# What holds for every answer.
+
+uids = st.sampled_from(["1.1", "1.2", "1.3", "1.4"])
+reasons = st.sampled_from([None, 0, 272, 0x0122, 0xA700, 43264, 45070, 45071, 65535])
+waits = st.none() | st.sampled_from(Wait).map(deferral)
+responses = st.builds(
+    lambda items: response(*items),
+    st.lists(
+        st.builds(ref, uids, warning=st.sampled_from([None, 1])) | st.builds(fail, st.none() | uids, reasons),
+        max_size=6,
+    ),
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    chosen = draw(st.lists(uids, min_size=1, unique=True))
+    return batch(*(instance(uid, history=draw(waits)) for uid in chosen))
+
+
+@st.composite
+def answers(draw: st.DrawFn, of: Batch) -> Answer:
+    n = len(of.instances)
+    status = draw(st.integers(100, 599) | st.sampled_from([200, 202, 400, 409, 413, 429, 500, 503]))
+    digests = draw(st.just(()) | st.tuples(*[st.sampled_from([SHA, OTHER_SHA, None])] * n))
+    changed = tuple(draw(st.sets(st.integers(0, n - 1), max_size=1)))
+    if loss := draw(st.none() | st.sampled_from(Loss)):
+        return Answer(loss=loss, digests=digests, changed=changed)
+    return Answer(status=status, response=draw(st.none() | responses), digests=digests, changed=changed)
+
+
+controls = st.builds(lambda status: Answer(status=status), st.integers(100, 599)) | st.builds(
+    lambda loss: Answer(loss=loss), st.sampled_from([Loss.NOT_SENT, Loss.TIMEOUT, Loss.LOST])
+)
+
+
+@given(data=st.data(), of=batches(), control=controls)
+def test_every_instance_gets_one_disposition_and_the_grave_ones_only_when_named(
+    data: st.DataObject, of: Batch, control: Answer
+) -> None:
+    """I2, I3: stored only what the response names as stored; judged only what it names as failed, or what alone is too large."""
+    said = data.draw(answers(of))
+    named = {r.sop_instance_uid for r in said.response.referenced} if said.response else set()
+    blamed = said.response.failed if said.response else ()
+    got = judge(of, said, control)
+    assert len(got) == len(of.instances)
+    for n, (one, disposition) in enumerate(zip(of.instances, got, strict=True)):
+        match disposition:
+            case Stored() | StoredWithWarning():
+                assert one.sop_instance_uid in named
+                assert n not in said.changed
+            case Quarantine(reason=Reason.REJECTED, failure_reason=reason):
+                assert any(
+                    f.failure_reason == reason and f.sop_instance_uid in (one.sop_instance_uid, None) for f in blamed
+                )
+                assert one.sop_instance_uid not in named
+            case Quarantine(reason=reason):
+                assert (reason, said.status, len(of.instances)) == (Reason.TOO_LARGE, 413, 1)
+            case AlreadyStored():
+                pytest.fail("only a verification shows that")
+            case Isolate():
+                assert len(of.instances) > 1
+            case _:
+                pass
+
+
+@given(data=st.data(), of=batches())
+def test_the_control_is_asked_for_exactly_where_it_decides(data: st.DataObject, of: Batch) -> None:
+    """I3: it costs a request; and where it is not asked, nobody is held for want of it."""
+    said = data.draw(answers(of))
+    if wants_control(of, said):
+        assert dispose(of, said, control=WELL) != dispose(of, said, control=UNWELL)
+    else:
+        assert Hold(cause=HoldCause.CONTROL) not in dispose(of, said)
+
+
+# Verify.
+
+OWN: dict[str, tuple[str, ...]] = {"00080018": ("1.1",), "00100020": ("P1",), "00200013": ("7",)}
+UNVERIFIED = Wait.UNVERIFIED
+RECEIPT = receipt(ALONE.instances[0])
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (Held(status=404), Retry(wait=UNVERIFIED, http_status=404)),
+        (Held(status=403), Retry(wait=UNVERIFIED, http_status=403)),
+        (Held(status=406), Retry(wait=UNVERIFIED, http_status=406)),
+        (Held(status=400), Retry(wait=UNVERIFIED, http_status=400)),
+        (Held(status=500), Retry(wait=UNVERIFIED, http_status=500)),
+        (Held(status=204), Retry(wait=UNVERIFIED, http_status=204)),
+        (Held(status=200), Retry(wait=UNVERIFIED, http_status=200)),
+        (Held(status=None, loss=Loss.TIMEOUT), Retry(wait=UNVERIFIED)),
+        (Held(status=None, loss=Loss.NOT_SENT), Hold(cause=HoldCause.UNREACHABLE)),
+        (Held(status=401), Hold(cause=HoldCause.IDENTITY)),
+        (Held(status=302), Hold(cause=HoldCause.ROUTE)),
+        (Held(status=503, retry_after=5.0), Hold(cause=HoldCause.BUSY, retry_after=5.0)),
+        (Held(status=200, elements=OWN), AlreadyStored()),
+        (Held(status=200, elements={"00080018": ("1.1",)}), AlreadyStored()),
+        (Held(status=200, elements={}), Retry(wait=UNVERIFIED, http_status=200)),
+        (Held(status=200, elements={"00091001": ("x",)}), Retry(wait=UNVERIFIED, http_status=200)),
+    ],
+)
+def test_only_the_services_own_words_show_that_it_holds_an_instance(held: Held, expected: Disposition) -> None:
+    """I2, F51: absent elements are no evidence, and where nothing can be compared nothing was shown."""
+    assert dispose_held(held, sha256=SHA, receipt=None, own=OWN) == expected
+
+
+@pytest.mark.parametrize("status", [404, 403, 406, 500, 204])
+def test_a_receipt_never_stands_for_the_services_word(status: int) -> None:
+    """I2: it may have been deleted since."""
+    assert dispose_held(Held(status=status), sha256=SHA, receipt=RECEIPT, own=None) == Retry(
+        wait=UNVERIFIED, http_status=status
+    )
+
+
+def test_elements_that_differ_are_a_conflict_that_names_their_tags_and_no_value() -> None:
+    """I7, F36."""
+    held = Held(status=200, elements={**OWN, "00100020": ("P2",), "00200013": ("8",)})
+    conflict = dispose_held(held, sha256=SHA, receipt=None, own=OWN)
+    assert isinstance(conflict, Quarantine)
+    assert (conflict.reason, conflict.http_status, conflict.by_service) == (Reason.CONFLICT, 200, False)
+    assert conflict.text == "the service holds another file under the same UIDs in (0010,0020), (0020,0013)"
+
+
+def test_many_differences_stay_one_short_line() -> None:
+    own: dict[str, tuple[str, ...]] = {f"0010{n:04x}": ("a",) for n in range(100)}
+    conflict = dispose_held(Held(status=200, elements=dict.fromkeys(own, ("b",))), sha256=SHA, receipt=None, own=own)
+    assert isinstance(conflict, Quarantine)
+    assert len(conflict.text) < 200
+
+
+HELD = Held(status=200, elements=OWN)
+
+
+@pytest.mark.parametrize(
+    ("sha256", "known", "own", "expected"),
+    [
+        (SHA, SHA, None, AlreadyStored()),
+        (SHA, OTHER_SHA, None, "conflict"),
+        (SHA, OTHER_SHA, OWN, "conflict"),
+        (None, SHA, None, Retry(wait=UNVERIFIED, http_status=200)),
+        (None, SHA, OWN, AlreadyStored()),
+        (SHA, "", None, Retry(wait=UNVERIFIED, http_status=200)),
+        (SHA, "", OWN, AlreadyStored()),
+    ],
+)
+def test_a_receipt_compares_bytes_where_both_digests_are_known(
+    sha256: str | None, known: str, own: dict[str, tuple[str, ...]] | None, expected: Disposition | str
+) -> None:
+    """I3, F36: a digest that is not known is no other digest."""
+    got = dispose_held(HELD, sha256=sha256, receipt=receipt(ALONE.instances[0], sha256=known), own=own)
+    if expected == "conflict":
+        assert isinstance(got, Quarantine)
+        assert got.reason is Reason.CONFLICT
+        assert got.text == "the service holds another file under the same UIDs"
+    else:
+        assert got == expected
+
+
+def test_nothing_to_compare_with_proves_nothing() -> None:
+    assert dispose_held(HELD, sha256=SHA, receipt=None, own=None) == Retry(wait=UNVERIFIED, http_status=200)

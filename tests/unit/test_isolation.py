@@ -1,0 +1,226 @@
+"""The pure heart as a whole: shelves, dispositions, halves and waits against services that misbehave for hours.
+
+`Heart` does with values what the daemon does with threads and a journal, on a clock of its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from fakes.values import answer, batch_rules, fail, instance, ref, retry_rules
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestd.core.backoff import defer
+from ingestd.core.batch import Shelves, halves
+from ingestd.core.breaker import Breaker
+from ingestd.core.disposition import control_passed, dispose, wants_control
+from ingestd.core.model import (
+    Answer,
+    Batch,
+    Deferral,
+    Hold,
+    HoldCause,
+    Instance,
+    Isolate,
+    Loss,
+    Reason,
+    Retry,
+    SendAgain,
+    Stored,
+)
+
+Service = Callable[[Batch, float], Answer]  # an empty batch is the control
+
+RULES = retry_rules(attempts=8, base=1.0, cap=60.0, patience=3600.0)
+
+
+class Heart:
+    """One slot, one study after another, no disk and no network."""
+
+    def __init__(self, service: Service, *, max_instances: int = 16, seed: int = 1) -> None:
+        self.service = service
+        self.now = 0.0
+        self.stored: dict[str, float] = {}
+        self.judged: dict[str, Reason] = {}
+        self.requests = 0
+        self._random = random.Random(seed)
+        self._shelves = Shelves(batch_rules(max_instances=max_instances))
+        self._prepared: deque[Batch] = deque()
+        self._deferred: list[tuple[float, int, Instance]] = []
+        self._tie = itertools.count()
+        self._breaker = Breaker()
+
+    def drop(self, *instances: Instance) -> None:
+        for one in instances:
+            self._shelves.put(one, now=self.now)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._deferred) + len(self._shelves)
+
+    def run_until(self, end: float) -> None:
+        """Send whatever may be sent, then let time pass to the next thing that is due."""
+        while True:
+            while self._deferred and self._deferred[0][0] <= self.now:
+                self.drop(heapq.heappop(self._deferred)[2])
+            if self._breaker.wants_probe(self.now):
+                self._probe()
+            elif self._breaker.closed and (of := self._next()) is not None:
+                self._send(of)
+            else:
+                due = self._breaker.open_until if not self._breaker.closed else end
+                if self._deferred:
+                    due = min(due, self._deferred[0][0])
+                if due >= end:
+                    self.now = end
+                    return
+                self.now = due
+
+    def _next(self) -> Batch | None:
+        if self._prepared:
+            return self._prepared.popleft()
+        return self._shelves.take(now=self.now, idle=True, arriving=())
+
+    def _probe(self) -> None:
+        control = self.service(Batch(instances=()), self.now)
+        self._breaker = self._breaker.probing()
+        self._breaker = self._breaker.passed() if control_passed(control) else self._held(Hold(cause=HoldCause.CONTROL))
+
+    def _held(self, hold: Hold) -> Breaker:
+        return self._breaker.held(hold, now=self.now, rand=self._random.random(), rules=RULES)
+
+    def _send(self, of: Batch) -> None:
+        self.requests += 1
+        self.now += 0.01
+        said = self.service(of, self.now)
+        control = self.service(Batch(instances=()), self.now) if wants_control(of, said) else None
+        isolated: list[Instance] = []
+        for one, disposition in zip(of.instances, dispose(of, said, control=control), strict=True):
+            if isinstance(disposition, Isolate):
+                isolated.append(one)
+                continue
+            self._shelves.release(one)
+            match disposition:
+                case Stored():
+                    self.stored[one.sop_instance_uid] = self.now
+                case Hold() | SendAgain():
+                    self.drop(one)
+                    if isinstance(disposition, Hold):
+                        self._breaker = self._held(disposition)
+                case Retry():
+                    self._retry(one, disposition, alone=len(of.instances) == 1)
+                case other:
+                    pytest.fail(f"unexpected: {other}")
+        self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(of.instances))))
+
+    def _retry(self, one: Instance, retry: Retry, *, alone: bool) -> None:
+        rand, receipts = self._random.random(), len(self.stored)
+        verdict = defer(one, retry, alone=alone, now=self.now, last_receipt=receipts, rand=rand, rules=RULES)
+        if isinstance(verdict, Deferral):
+            heapq.heappush(self._deferred, (verdict.due_at, next(self._tie), replace(one, history=verdict)))
+        else:
+            self.judged[one.sop_instance_uid] = verdict.reason
+
+
+def good(of: Batch) -> Answer:
+    return answer(200, *(ref(i.sop_instance_uid) for i in of.instances)) if of.instances else answer(204)
+
+
+def poisoned(of: Batch) -> bool:
+    return any(i.sop_instance_uid.startswith("poison") for i in of.instances)
+
+
+def crashes(of: Batch, now: float) -> Answer:
+    """500 for each request that holds poison."""
+    return answer(500) if poisoned(of) else good(of)
+
+
+def hangs(of: Batch, now: float) -> Answer:
+    return Answer(loss=Loss.TIMEOUT) if poisoned(of) else good(of)
+
+
+def fails_each(of: Batch, now: float) -> Answer:
+    """272 for the poison, the rest is stored."""
+    if not of.instances:
+        return answer(204)
+    uids = [i.sop_instance_uid for i in of.instances]
+    return answer(202, *(fail(u, 272) if u.startswith("poison") else ref(u) for u in uids))
+
+
+def changes_its_mind(of: Batch, now: float) -> Answer:
+    """Trouble in all its forms by turns, as gateways before a failing server give it."""
+    if not poisoned(of):
+        return good(of)
+    return (answer(500), Answer(loss=Loss.LOST), fails_each(of, now))[int(now * 100) % 3]
+
+
+@pytest.mark.parametrize("service", [crashes, hangs, fails_each, changes_its_mind])
+def test_poison_in_a_stream_is_judged_and_delays_nobody_for_long(service: Service) -> None:
+    """F61, I1, I3, I8: one new instance a minute for half a day, in the study that holds the poison."""
+    heart = Heart(service)
+    heart.drop(*(instance(f"poison.{n}") for n in range(2)), *(instance(f"good.{n}") for n in range(30)))
+    dropped = {f"good.{n}": 0.0 for n in range(30)}
+    for minute in range(12 * 60):
+        heart.run_until(minute * 60.0)
+        dropped[uid := f"good.later.{minute}"] = heart.now
+        heart.drop(instance(uid))
+    heart.run_until(13 * 3600.0)
+    assert heart.stored.keys() == dropped.keys()
+    assert max(heart.stored[uid] - at for uid, at in dropped.items()) < 60.0
+    assert heart.judged.keys() == {"poison.0", "poison.1"}
+    assert heart.requests < 2000
+
+
+@pytest.mark.parametrize("service", [crashes, hangs, fails_each])
+def test_poison_alone_waits_for_others_and_is_asked_ever_more_rarely(service: Service) -> None:
+    """I3: while nothing else is stored it can't be told whose fault it is; I8: at most four times an hour."""
+    heart = Heart(service)
+    heart.drop(instance("poison"))
+    heart.run_until(24 * 3600.0)
+    assert (heart.judged, heart.waiting) == ({}, 1)
+    assert heart.requests < 24 * 8 + 20
+
+
+def away(status: int) -> Service:
+    """A service that is away for six hours, control and all."""
+
+    def service(of: Batch, now: float) -> Answer:
+        return answer(status) if now < 6 * 3600 else good(of)
+
+    return service
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 424, 429, 500, 502, 503, 504, 507, 400, 405, 415])
+def test_an_outage_of_hours_costs_no_file_and_few_requests(status: int) -> None:
+    """I1, I3, F47, F62, F67: all is delivered within a quarter of an hour of the service's return."""
+    heart = Heart(away(status))
+    heart.drop(*(instance(f"{n}", study=f"S{n % 3}") for n in range(100)))
+    heart.run_until(6 * 3600.0 + 930.0)
+    assert (len(heart.stored), heart.judged, heart.waiting) == (100, {}, 0)
+    assert heart.requests < 100 * 60
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(1, 60),
+    poison=st.sets(st.integers(0, 59), max_size=5),
+    service=st.sampled_from([crashes, hangs, fails_each, changes_its_mind]),
+    max_instances=st.integers(1, 20),
+)
+def test_every_innocent_instance_is_delivered_within_minutes(
+    seed: int, count: int, poison: set[int], service: Service, max_instances: int
+) -> None:
+    """F61, I1: whichever are poison, however they fall into batches, whatever the jitter."""
+    heart = Heart(service, max_instances=max_instances, seed=seed)
+    names = [f"poison.{n}" if n in poison else f"good.{n}" for n in range(count)]
+    heart.drop(*(instance(name) for name in names))
+    heart.run_until(600.0)
+    assert set(heart.stored) == {name for name in names if name.startswith("good")}
+    assert heart.judged == {}

@@ -1,0 +1,58 @@
+"""What the values themselves promise."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from fakes.values import batch, deferral, fail, instance, receipt
+
+from ingestd.core import model
+from ingestd.core.events import Event, Level
+from ingestd.core.model import Answer, Changes, Held, Inspection, Quarantine, Reason, Retry, Wait, Wholeness
+
+VALUES = [v for v in vars(model).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: v.__name__)
+def test_a_value_is_frozen_slotted_and_made_by_keyword(value: type) -> None:
+    """STYLE 10: a change makes a new value."""
+    parameters = value.__dataclass_params__  # type: ignore[attr-defined]  # dataclasses has no public name for it
+    assert parameters.frozen
+    assert "__slots__" in vars(value)
+    assert all(field.kw_only for field in dataclasses.fields(value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        instance(content=b"DOE^JANE"),
+        fail("1", 43264, comment="DOE^JANE"),
+        Answer(status=400, comment="DOE^JANE"),
+        Retry(wait=Wait.CREATING, comment="DOE^JANE"),
+        Quarantine(reason=Reason.REJECTED, text="", what_to_do="", comment="DOE^JANE"),
+        Inspection(wholeness=Wholeness.WHOLE, content=b"DOE^JANE"),
+        Held(status=200, elements={"00100010": ("DOE^JANE",)}),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_neither_a_files_bytes_nor_a_servers_words_show_in_a_repr(value: object) -> None:
+    """I7, F71: a traceback or a debug line shows reprs."""
+    assert "DOE" not in repr(value)
+
+
+def test_a_batch_is_as_large_as_its_instances() -> None:
+    assert batch(instance("1", size=3), instance("2", size=4)).size == 7
+
+
+def test_nothing_to_remember_is_no_change() -> None:
+    assert not Changes()
+    assert Changes(receipts=(receipt(instance()),))
+    assert Changes(deferrals=(deferral(Wait.CREATING),))
+    assert Changes(forgotten=("a.dcm",))
+
+
+def test_every_log_event_has_a_level_and_a_meaning_of_its_own() -> None:
+    """STYLE 13: vocabulary once."""
+    assert all(event.level in Level and event.meaning for event in Event)
+    assert len({event.meaning for event in Event}) == len(Event)
