@@ -116,7 +116,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         )
         rules = _retry_rules(settings)
         window = Window(settings.intake.window)
-        shelves = Shelves(_batch_rules(settings))
+        batch_rules = _batch_rules(settings)
+        shelves = Shelves(batch_rules)
         endings = Endings(
             clock=clock,
             window=window,
@@ -140,6 +141,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                     incomplete_timeout_seconds=settings.intake.incomplete_timeout_seconds,
                 ),
                 ready_ahead=(settings.service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
+                largest_instance=batch_rules.largest_instance,
             ),
         )
         disposing = Disposing(

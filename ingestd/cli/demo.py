@@ -18,7 +18,7 @@ from ingestd.app import Application, application
 from ingestd.cli.daemon import signals
 from ingestd.cli.options import Exit
 from ingestd.config import Settings
-from ingestd.core.model import Outcome
+from ingestd.core.outcome import Outcome
 from ingestd.emulator.samples import tutorial_samples
 from ingestd.emulator.server import running
 from ingestd.spool.journal import SqliteJournal

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from ingestd.core.model import Deferral, Instance, Quarantine, Reason, Retry, Wait
+from ingestd.core.model import Deferral, Instance, Wait
+from ingestd.core.outcome import Quarantine, Reason, Retry
 
 LONGEST_WAIT_SECONDS = 900.0
 CREATING_BASE_SECONDS = 60.0  # FailureReason 45071 clears in minutes, if at all

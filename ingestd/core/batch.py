@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ingestd.core.model import Batch, Instance
 
 HINTED_TURN = 4
+FRAMING_BYTES = 256  # more than a part's boundary and header take, and than the closing one takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,14 @@ class BatchRules:
     linger_seconds: float
     max_request_bytes: int
 
+    @property
+    def largest_instance(self) -> int:
+        """Bytes of the largest instance that a request can carry."""
+        return self.max_request_bytes - 2 * FRAMING_BYTES
+
     def fits(self, count: int, size: int) -> bool:
         """Whether a batch of `count` instances and `size` bytes may travel; one alone always may."""
-        limit = min(self.max_bytes, self.max_request_bytes)
+        limit = min(self.max_bytes, self.max_request_bytes - (count + 1) * FRAMING_BYTES)
         return count <= 1 or (count <= self.max_instances and size <= limit)
 
 

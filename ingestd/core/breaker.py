@@ -13,7 +13,7 @@ import enum
 from dataclasses import dataclass, replace
 
 from ingestd.core.backoff import RetryRules, full_jitter
-from ingestd.core.model import Hold, HoldCause
+from ingestd.core.outcome import Hold, HoldCause
 
 
 class BreakerState(enum.IntEnum):
@@ -56,4 +56,9 @@ class Breaker:
         return replace(self, state=BreakerState.PROBING)
 
     def passed(self) -> Breaker:
-        return Breaker()
+        """The control passed. The waits stay long until something is stored: a gateway may let the control through and no file."""
+        return Breaker(failures=self.failures)
+
+    def stored(self) -> Breaker:
+        """The service stored something: the next outage begins with a short wait."""
+        return replace(self, failures=0) if self.closed else self

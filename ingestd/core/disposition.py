@@ -12,31 +12,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
+from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced
 from ingestd.core.failure_reasons import FailureClass, classify
-from ingestd.core.model import (
+from ingestd.core.model import Batch, Instance, Wait
+from ingestd.core.outcome import (
     AlreadyStored,
-    Answer,
-    Batch,
     Disposition,
-    Failed,
-    Held,
     Hold,
     HoldCause,
-    Instance,
     Isolate,
-    Loss,
     Quarantine,
     Reason,
-    Receipt,
-    Referenced,
     Resettle,
     Retry,
     SendAgain,
     Stored,
     StoredWithWarning,
     Verify,
-    Wait,
 )
+from ingestd.core.record import Receipt
 
 _HOLD_STATUSES = {
     401: HoldCause.IDENTITY,
@@ -117,9 +111,8 @@ def _named(batch: Batch, answer: Answer) -> dict[str, Referenced | Failed]:
     failed = answer.response.failed
     items: dict[str, Referenced | Failed] = {f.sop_instance_uid: f for f in failed if f.sop_instance_uid is not None}
     if len(batch.instances) == 1 and len(failed) == 1 and failed[0].sop_instance_uid is None:
-        items[batch.instances[0].sop_instance_uid] = failed[
-            0
-        ]  # it could not be parsed, and there is only one it can be
+        # It could not be parsed, and there is only one that it can be.
+        items[batch.instances[0].sop_instance_uid] = failed[0]
     items.update({r.sop_instance_uid: r for r in answer.response.referenced})
     return items
 
@@ -218,6 +211,11 @@ def _troubled_before(batch: Batch) -> bool:
     return any(i.history is not None and i.history.wait is Wait.REQUEST_TROUBLE for i in batch.instances)
 
 
+def receipt_speaks(receipt: Receipt | None, sha256: str | None) -> bool:
+    """Whether the receipt can tell if the file has the bytes that were stored: both digests are known."""
+    return receipt is not None and bool(receipt.sha256) and sha256 is not None
+
+
 def dispose_held(
     held: Held, *, sha256: str | None, receipt: Receipt | None, own: Mapping[str, tuple[str, ...]] | None
 ) -> Disposition:
@@ -227,17 +225,14 @@ def dispose_held(
     one of the two digests is unknown. Absent elements are no evidence, and where all are absent nothing was shown (I2).
     """
     answer = Answer(status=held.status, loss=held.loss, retry_after=held.retry_after)
-    if held.status in (
-        403,
-        404,
-        406,
-    ):  # it is not there, or reading is not allowed: nothing is proved, others may go on
+    if held.status in (403, 404, 406):
+        # It is not there, or reading is not allowed: nothing is proved, and the others may go on.
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
     if hold := hold_for(answer):
         return hold
     if held.status != 200 or held.elements is None:
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    if receipt is not None and receipt.sha256 and sha256 is not None:
+    if receipt is not None and receipt_speaks(receipt, sha256):
         return AlreadyStored() if receipt.sha256 == sha256 else _conflict(())
     common = sorted(own.keys() & held.elements.keys()) if own is not None else []
     if own is None or not common:

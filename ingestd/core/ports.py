@@ -9,23 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ingestd.core.answer import Answer, Held
 from ingestd.core.events import Event
-from ingestd.core.model import (
-    Answer,
-    Changes,
-    Deferral,
-    Held,
-    Identifiers,
-    Inspection,
-    Instance,
-    Look,
-    Outcome,
-    Reason,
-    Receipt,
-    Sighting,
-    Verdict,
-    Wait,
-)
+from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Wait
+from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.record import Changes, Receipt, Verdict
 
 LogValue = str | int | float | bool | None
 Rand = Callable[[], float]  # uniform in [0, 1)

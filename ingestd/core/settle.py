@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingestd.core.model import Inspection, Look, Reason, Wholeness
+from ingestd.core.model import Inspection, Look, Wholeness
+from ingestd.core.outcome import Reason
 
 RECHECK_SECONDS = 15.0  # a file that is not whole is looked at again this often, unless an event comes first
 

@@ -9,12 +9,11 @@ from typing import assert_never
 from ingestd.core import backoff
 from ingestd.core.batch import Shelves
 from ingestd.core.lifecycle import Step
-from ingestd.core.model import (
+from ingestd.core.model import Deferral, Instance
+from ingestd.core.outcome import (
     AlreadyStored,
-    Deferral,
     Disposition,
     Hold,
-    Instance,
     Isolate,
     Outcome,
     Quarantine,

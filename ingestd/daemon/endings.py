@@ -13,18 +13,10 @@ from dataclasses import dataclass
 from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
-from ingestd.core.model import (
-    Changes,
-    Deferral,
-    Instance,
-    Outcome,
-    Quarantine,
-    Receipt,
-    Stamp,
-    Verdict,
-    Wait,
-)
+from ingestd.core.model import Deferral, Instance, Stamp, Wait
+from ingestd.core.outcome import Outcome, Quarantine
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
+from ingestd.core.record import Changes, Receipt, Verdict
 from ingestd.core.window import Entry, Window
 
 UNMOVABLE_BASE_SECONDS = 15.0

@@ -12,7 +12,8 @@ from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileBusyError, FileChangedError, FileGoneError, FileRefusedError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Deferral, Inspection, Instance, Look, Quarantine, Reason, Sighting, Stamp, Wait
+from ingestd.core.model import Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
+from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.ports import Clock, Inbox, Journal, Recorder, Scanner
 from ingestd.core.settle import Judged, LookAgain, SetAside, Settled, SettleRules, settle
 from ingestd.core.window import Entry, Window
@@ -35,14 +36,20 @@ WHAT_TO_DO = {
     Reason.BOUNDS: "the file exceeds a safety bound: check it with a DICOM tool, and report it if it is good",
     Reason.HARD_LINK: "copy the file into the folder instead of linking it",
 }
+_TOO_LARGE = Quarantine(
+    reason=Reason.TOO_LARGE,
+    text="the file is larger than service.max_request_bytes",
+    what_to_do="raise service.max_request_bytes if the service takes such requests, and drop the file again",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeRules:
-    """When a file is settled, and how many instances may be ready ahead of the slots."""
+    """When a file is settled, how many instances may be ready ahead of the slots, and the most bytes that one may have."""
 
     settle: SettleRules
     ready_ahead: int
+    largest_instance: int
 
 
 class Intake:
@@ -146,6 +153,8 @@ class Intake:
             look, inspection, looks=entry.looks, unchanged=now - entry.seen_since, rules=self._rules.settle
         )
         match verdict:
+            case Settled() if look.stamp.size > self._rules.largest_instance:
+                self._endings.quarantine(entry, _TOO_LARGE, stamp=look.stamp, instance=None, attempts=0)
             case Settled():
                 self._settled(entry, look, inspection, now)
             case LookAgain(after=after):

@@ -10,10 +10,13 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from ingestd.core.disposition import dispose_held, wants_control
-from ingestd.core.errors import FileError
-from ingestd.core.model import Answer, Batch, Disposition, Hold, Instance, Receipt, Resettle, SendAgain
+from ingestd.core.answer import Answer
+from ingestd.core.disposition import dispose_held, receipt_speaks, wants_control
+from ingestd.core.errors import FileBusyError, FileError
+from ingestd.core.model import Batch, Instance, Wait
+from ingestd.core.outcome import Disposition, Hold, Resettle, Retry, SendAgain
 from ingestd.core.ports import Inbox, Origin
+from ingestd.core.record import Receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +74,11 @@ def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...]) -> Ver
 def _verify_one(origin: Origin, inbox: Inbox, question: Question) -> Disposition:
     instance, receipt = question.instance, question.receipt
     held = origin.metadata(instance.ids)
+    wanted = held.status == 200 and not receipt_speaks(receipt, instance.sha256)
     try:
-        own = inbox.elements(instance) if held.status == 200 and receipt is None else None
+        own = inbox.elements(instance) if wanted else None
+    except FileBusyError:
+        return Retry(wait=Wait.UNVERIFIED)
     except FileError:
         return Resettle()
     return dispose_held(held, sha256=instance.sha256, receipt=receipt, own=own)

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from ingestd.core.answer import Answer, Loss
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker, BreakerState
 from ingestd.core.disposition import control_passed, dispose, hold_for
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Answer, Batch, Disposition, Hold, HoldCause, Instance, Isolate, Loss, SendAgain
+from ingestd.core.model import Batch, Instance
+from ingestd.core.outcome import Disposition, Hold, HoldCause, Isolate, SendAgain, Stored, StoredWithWarning
 from ingestd.core.ports import Inbox, Journal, Origin, Rand, Recorder
 from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
@@ -75,8 +77,8 @@ class Sending:
 
     def due_at(self) -> float | None:
         """When there is something to do that nothing will wake the loop for: a probe, or a batch that has lingered."""
-        if self.breaker.state is BreakerState.OPEN:
-            return self.breaker.open_until
+        if not self.breaker.closed:
+            return self.breaker.open_until if self.breaker.state is BreakerState.OPEN else None
         return self._shelves.ripe_at() if self.in_flight < self._rules.concurrency else None
 
     def reap(self, now: float) -> int:
@@ -120,6 +122,8 @@ class Sending:
             ended = replace(instance, sha256=digest)
             self._disposing.apply(ended, disposition, status=answer.status, alone=alone, now=now)
         self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(batch.instances))))
+        if any(isinstance(d, Stored | StoredWithWarning) for d in dispositions):
+            self.breaker = self.breaker.stored()
         self._hold_for(dispositions, now)
         self._recorder.request(_status(answer), answer.seconds, answer.sent_bytes)
         self._recorder.log(

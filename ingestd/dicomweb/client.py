@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 import httpx
 
+from ingestd.core.answer import Answer, Held, Loss
 from ingestd.core.errors import FileError
-from ingestd.core.model import Answer, Held, Identifiers, Instance, Loss
+from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Bodies, Clock
 from ingestd.dicomweb.auth import TokenError, TokenSource
 from ingestd.dicomweb.dicom_json import elements, one_dataset

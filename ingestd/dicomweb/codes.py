@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ingestd.core.model import HoldCause
+from ingestd.core.outcome import HoldCause
 
 FAILURE_REASONS: Mapping[int, str] = MappingProxyType(
     {

@@ -19,7 +19,7 @@ import httpcore
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from ingestd.core.model import Loss
+from ingestd.core.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.call import Call
 from ingestd.dicomweb.transport import Transport

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ingestd.core.model import Failed, Referenced, StoreResponse
+from ingestd.core.answer import Failed, Referenced, StoreResponse
 from ingestd.dicomweb.dicom_json import Dataset, one_dataset
 
 RETRIEVE_URL = "00081190"

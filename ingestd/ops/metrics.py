@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ingestd.core.model import Outcome, Reason
+from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.ports import ScanStatus, Snapshot
 from ingestd.ops.metric_table import (
     BREAKER_STATE,

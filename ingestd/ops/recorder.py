@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingestd.core.events import Event
-from ingestd.core.model import Outcome, Reason
+from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.ports import LogValue, Snapshot
 from ingestd.ops.logs import Log
 from ingestd.ops.metrics import Metrics

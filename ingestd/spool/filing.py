@@ -27,7 +27,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FileRefusedError, FilingError
-from ingestd.core.model import Instance, Stamp, Verdict
+from ingestd.core.model import Instance, Stamp
+from ingestd.core.record import Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
 from ingestd.spool.crossing import Copy, Entry, copy_over, put_back, take_away

@@ -17,7 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ingestd.core.model import Changes, Deferral, Identifiers, Outcome, Receipt, Stamp, Wait
+from ingestd.core.model import Deferral, Identifiers, Stamp, Wait
+from ingestd.core.outcome import Outcome
+from ingestd.core.record import Changes, Receipt
 from ingestd.spool.journal_file import (
     DEFERRAL,
     RECEIPT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from ingestd.core.model import Verdict
+from ingestd.core.record import Verdict
 from ingestd.core.when import rfc3339
 
 REASON_SUFFIX: Final = ".reason.json"

@@ -209,7 +209,6 @@ def _tame() -> None:
     """What of watchdog can only be set for the whole process."""
     # It logs paths, and at every `mkdir -p` warns with the path of every folder it watches (I7). What it means is seen here by
     # other means.
-    logging.getLogger("watchdog").propagate = False
     logging.getLogger("watchdog").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", message="Callback with id ", category=RuntimeWarning)
     # It holds each move out of the tree, and all that comes after it, to pair it with a move in: half a second by default, which

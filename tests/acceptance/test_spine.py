@@ -219,7 +219,7 @@ def test_a_second_daemon_on_the_same_state_is_refused(house: type[House], servic
     """F43: exit 75 and one line; the first goes on."""
     home = house(service)
     home.start()
-    home.waits(lambda: (home.root / "state" / "journal.sqlite").exists(), 20)
+    home.waits((home.root / "state" / "journal.sqlite").exists, 20)
     second = home.run("run", "--root", str(home.root), "--url", service)
     assert second.returncode == 75
     assert len(second.stderr.splitlines()) == 1

@@ -86,8 +86,10 @@ def main() -> None:
             for _ in range(3):
                 top = ceiling(url, contents)
                 rate, cpu = daemon(url, contents)
-                print(f"{count} files of {size} bytes: httpx alone {top:,.0f}/s, ingestd {rate:,.0f}/s, "
-                      f"{rate / top:.2f} of it, {cpu:.0f} us of CPU a file")
+                print(
+                    f"{count} files of {size} bytes: httpx alone {top:,.0f}/s, ingestd {rate:,.0f}/s, "
+                    f"{rate / top:.2f} of it, {cpu:.0f} us of CPU a file"
+                )
         finally:
             sink.kill()
 

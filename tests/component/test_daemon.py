@@ -6,9 +6,12 @@ import pytest
 from fakes.daemon_bench import Bench
 from fakes.studies import made
 
+from ingestd.core.answer import Answer, Failed, Held, Loss, StoreResponse
 from ingestd.core.errors import FileBusyError, FilingError, JournalError
 from ingestd.core.events import Event
-from ingestd.core.model import Answer, Changes, Failed, Held, Loss, Outcome, Reason, StoreResponse, Wait
+from ingestd.core.model import Wait
+from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.record import Changes
 from ingestd.daemon.loop import STUCK_SECONDS, End
 
 
@@ -437,3 +440,44 @@ def test_run_ends_when_everything_has_ended_or_nothing_moves() -> None:
     bench.origin.script(*[Answer(loss=Loss.NOT_SENT)] * 999)
     bench.drop(made(3).name, made(3).content)
     assert bench.daemon.run(until=bench.daemon.empty, patience=20, each=pass_time) is End.GAVE_UP
+
+
+def test_a_file_larger_than_any_request_fails_without_being_sent() -> None:
+    """F60: its own limit is a verdict about the file; the rest goes on."""
+    bench = Bench(largest=10_000)
+    bench.drop("large.dcm", made(1, size=20_000).content)
+    bench.drop("small.dcm", made(2).content)
+    bench.tick()
+    assert bench.filer.verdicts["large.dcm"].quarantine.reason is Reason.TOO_LARGE
+    assert len(bench.filer.done) == 1
+
+
+def test_the_wait_grows_while_the_control_passes_and_nothing_is_stored() -> None:
+    """I8: a gateway that lets the control through and no file is not asked in a hot loop."""
+    bench = Bench()
+    bench.origin.script(*[Answer(status=503)] * 1000)
+    bench.drop(made(1).name, made(1).content)
+    bench.after(600, steps=1200)
+    assert len(bench.origin.stores) < 40
+    assert bench.filer.failed == {}
+
+
+def test_a_busy_file_is_not_verified_in_a_hot_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9: its elements can't be read just now; it waits."""
+    bench = Bench()
+    one = made(1)
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.journal.receipts.clear()
+
+    def busy(instance: object) -> dict[str, tuple[str, ...]]:
+        raise FileBusyError("busy")
+
+    elements = bench.inbox.elements
+    monkeypatch.setattr(bench.inbox, "elements", busy)
+    bench.drop("again.dcm", one.content)
+    bench.tick(30)
+    assert len(bench.origin.stores) == 2
+    monkeypatch.setattr(bench.inbox, "elements", elements)
+    bench.after(10, steps=10)
+    assert bench.recorder.count(Outcome.ALREADY_STORED) == 1

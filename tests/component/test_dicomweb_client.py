@@ -15,8 +15,9 @@ import pytest
 from fakes.bodies_fake import FakeBodies, digest, parts
 from fakes.hostile_server import HostileServer, Peer, answering, hostile, named
 
+from ingestd.core.answer import Answer, Loss, Referenced, StoreResponse
 from ingestd.core.errors import ConfigurationError, FileChangedError
-from ingestd.core.model import Answer, Identifiers, Loss, Referenced, StoreResponse
+from ingestd.core.model import Identifiers
 from ingestd.dicomweb.auth import AzureToken, TokenError, TokenFile, azure_credential
 from ingestd.dicomweb.client import OriginServer
 from ingestd.ops.clock import SystemClock

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fakes.bodies_fake import FakeBodies, parts
 from fakes.hostile_server import HostileServer, Peer, Script, answer, answering, hostile, named
 
-from ingestd.core.model import Answer, Loss
+from ingestd.core.answer import Answer, Loss
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.wire import Wire, Wires
 from ingestd.ops.clock import SystemClock

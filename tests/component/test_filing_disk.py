@@ -19,7 +19,9 @@ import pytest
 from fakes.spool_fakes import part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError, FilingError
-from ingestd.core.model import Instance, Quarantine, Reason, Verdict
+from ingestd.core.model import Instance
+from ingestd.core.outcome import Quarantine, Reason
+from ingestd.core.record import Verdict
 from ingestd.spool import crossing, filing, fsutil
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from ingestd.core.errors import ConfigurationError, JournalError, StateHeldError
-from ingestd.core.model import Changes, Deferral, Identifiers, Outcome, Receipt, Stamp, Wait
+from ingestd.core.model import Deferral, Identifiers, Stamp, Wait
+from ingestd.core.outcome import Outcome
+from ingestd.core.record import Changes, Receipt
 from ingestd.spool import state as state_module
 from ingestd.spool.journal import SqliteJournal, StateLock
 from ingestd.spool.journal_file import set_aside

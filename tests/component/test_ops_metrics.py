@@ -12,7 +12,7 @@ from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingestd.core.events import Event
-from ingestd.core.model import Outcome, Reason
+from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.ports import Clock, Notifier, Recorder, ScanStatus, Snapshot
 from ingestd.ops.clock import SystemClock
 from ingestd.ops.logs import Log

@@ -8,8 +8,10 @@ import pytest
 from fakes.spool_fakes import FakeFiler, FakeInbox, part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError
-from ingestd.core.model import Instance, Quarantine, Reason, Verdict
+from ingestd.core.model import Instance
+from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.ports import Filer, Inbox
+from ingestd.core.record import Verdict
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from fakes.spool_fakes import FakeJournal
 
-from ingestd.core.model import Changes, Deferral, Identifiers, Outcome, Receipt, Stamp, Wait
+from ingestd.core.model import Deferral, Identifiers, Stamp, Wait
+from ingestd.core.outcome import Outcome
 from ingestd.core.ports import Journal
+from ingestd.core.record import Changes, Receipt
 from ingestd.spool.journal import SqliteJournal
 
 IDS = Identifiers(

@@ -11,8 +11,9 @@ import pytest
 from fakes.bodies_fake import FakeBodies, digest
 from fakes.origin_fake import FakeOrigin
 
+from ingestd.core.answer import Loss
 from ingestd.core.errors import FileChangedError, FileGoneError
-from ingestd.core.model import Instance, Loss
+from ingestd.core.model import Instance
 from ingestd.core.ports import Origin
 from ingestd.dicomweb.client import OriginServer
 from ingestd.emulator.samples import ct_instance

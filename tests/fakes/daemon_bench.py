@@ -13,7 +13,7 @@ from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal
 from fakes.values import batch_rules, retry_rules, settle_rules
 
 from ingestd.core.batch import Shelves
-from ingestd.core.model import HoldCause
+from ingestd.core.outcome import HoldCause
 from ingestd.core.ports import Supervised
 from ingestd.core.window import Window
 from ingestd.daemon.disposing import Disposing
@@ -60,6 +60,7 @@ class Bench:
         drain_inbox: bool = False,
         timeout: float = 900.0,
         attempts: int = 3,
+        largest: int = 1 << 32,
     ) -> None:
         self.clock = FakeClock()
         self.inbox = FakeInbox()
@@ -83,7 +84,7 @@ class Bench:
             shelves=shelves,
             endings=endings,
             recorder=self.recorder,
-            rules=IntakeRules(settle=settle_rules(timeout=timeout), ready_ahead=1000),
+            rules=IntakeRules(settle=settle_rules(timeout=timeout), ready_ahead=1000, largest_instance=largest),
         )
         disposing = Disposing(**common, shelves=shelves, endings=endings, rules=rules, rand=lambda: 0.5)
         sending = Sending(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ingestd.core.events import Event
-from ingestd.core.model import Outcome, Reason
+from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.ports import LogValue, Snapshot
 from ingestd.ops.logs import LOG_KEYS
 

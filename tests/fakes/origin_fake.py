@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileError
-from ingestd.core.model import Answer, Failed, Held, Identifiers, Instance, Loss, Referenced, StoreResponse
+from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Bodies
 
 ALREADY_THERE = 45070

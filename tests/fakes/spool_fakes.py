@@ -17,20 +17,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FilingError, JournalError
-from ingestd.core.model import (
-    Changes,
-    Deferral,
-    Identifiers,
-    Inspection,
-    Instance,
-    Look,
-    Receipt,
-    Stamp,
-    Verdict,
-    Wait,
-    Wholeness,
-)
+from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
 from ingestd.core.ports import Inbox
+from ingestd.core.record import Changes, Receipt, Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool.comparable import comparable_elements
 from ingestd.spool.part10 import walk

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
+from ingestd.core.answer import Answer, Failed, Referenced, StoreResponse
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules
-from ingestd.core.model import (
-    Answer,
-    Batch,
-    Deferral,
-    Failed,
-    Identifiers,
-    Inspection,
-    Instance,
-    Look,
-    Outcome,
-    Receipt,
-    Referenced,
-    Stamp,
-    StoreResponse,
-    Wait,
-    Wholeness,
-)
+from ingestd.core.model import Batch, Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
+from ingestd.core.outcome import Outcome
+from ingestd.core.record import Receipt
 from ingestd.core.settle import SettleRules
 
 SHA = "a" * 64

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.backoff import LONGEST_WAIT_SECONDS, REFUSED_ALONE_LIMIT, RetryRules, defer, full_jitter
-from ingestd.core.model import Deferral, Instance, Quarantine, Reason, Retry, Wait
+from ingestd.core.model import Deferral, Instance, Wait
+from ingestd.core.outcome import Quarantine, Reason, Retry
 
 RULES = retry_rules(attempts=8, base=1.0, patience=3600.0)
 SERVICE_WAITS = [w for w in Wait if w not in (Wait.INCOMPLETE, Wait.UNMOVABLE)]

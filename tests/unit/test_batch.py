@@ -12,9 +12,11 @@ from fakes.values import answer, batch_rules, fail, instance, ref
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.core.answer import Answer, Referenced
 from ingestd.core.batch import HINTED_TURN, BatchRules, Shelves, halves
 from ingestd.core.disposition import dispose, wants_control
-from ingestd.core.model import Answer, Batch, Instance, Isolate, Quarantine, Reason, Referenced, Retry, Stored, Wait
+from ingestd.core.model import Batch, Instance, Wait
+from ingestd.core.outcome import Isolate, Quarantine, Reason, Retry, Stored
 
 
 def filled(rules: BatchRules, *instances: Instance, at: float = 0.0) -> Shelves:
@@ -403,3 +405,11 @@ def test_a_limit_that_only_the_service_knows_is_found_by_halves(sizes: list[int]
     assert refused == {i.sop_instance_uid for i in instances if i.size > limit}
     assert stored == {i.sop_instance_uid for i in instances if i.size <= limit}
     assert requests <= 2 * len(instances) - 1
+
+
+def test_the_largest_instance_leaves_room_for_the_framing() -> None:
+    """F60: boundary and header count against the service's limit too."""
+    rules = batch_rules(max_request_bytes=10_000)
+    assert rules.largest_instance < 10_000
+    assert rules.fits(2, 9_000)
+    assert not rules.fits(2, 9_900)

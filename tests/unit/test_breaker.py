@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.breaker import Breaker, BreakerState
-from ingestd.core.model import Hold, HoldCause
+from ingestd.core.outcome import Hold, HoldCause
 
 RULES = retry_rules(base=1.0, cap=60.0)
 DOWN = Hold(cause=HoldCause.UNREACHABLE)
@@ -53,8 +53,18 @@ def test_only_one_probe_is_under_way() -> None:
     assert not probing.wants_probe(1e12)
 
 
-def test_a_control_that_passes_closes_it_and_forgets() -> None:
-    assert failed_probes(5).probing().passed() == Breaker()
+def test_a_control_that_passes_closes_it_and_the_waits_stay_long_until_something_is_stored() -> None:
+    """I8: a gateway may let the control through and no file."""
+    before = failed_probes(5)
+    closed = before.probing().passed()
+    assert closed == Breaker(failures=before.failures)
+    assert closed.stored() == Breaker()
+
+
+def test_what_was_stored_while_it_is_open_does_not_close_it() -> None:
+    """A batch that was under way when it opened may still be stored."""
+    before = failed_probes(2)
+    assert before.stored() == before
 
 
 def test_each_failed_probe_doubles_the_ceiling_up_to_the_cap() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingestd.core.failure_reasons import ALREADY_STORED, BEING_CREATED
-from ingestd.core.model import HoldCause
+from ingestd.core.outcome import HoldCause
 from ingestd.dicomweb.codes import FAILURE_REASONS, HOLDS, WARNING_REASONS, failure_meaning
 
 

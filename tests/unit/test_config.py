@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd import config
-from ingestd.config import Raw, Settings, load
+from ingestd.config import Raw, Settings, load, loading
 from ingestd.core.errors import ConfigurationError
 
 URL = "https://ws-dicom.dicom.azurehealthcareapis.com/v2"
@@ -20,7 +19,7 @@ ROOT = "/srv/ingestd"
 
 @pytest.fixture(autouse=True)
 def no_file_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "not-there.toml")
+    monkeypatch.setattr(loading, "DEFAULT_FILE", tmp_path / "not-there.toml")
 
 
 def raw(**sections: dict[str, Any]) -> Raw:
@@ -103,14 +102,6 @@ def test_flags_beat_the_environment_and_the_environment_beats_the_file(tmp_path:
     assert (batch.max_instances, batch.linger_seconds, batch.by, batch.max_bytes) == (3, 2, "any", 64 << 20)
 
 
-def test_a_commands_own_defaults_come_last(tmp_path: Path) -> None:
-    file = write(tmp_path, "[batch]\nmax_instances = 1")
-    defaults: Raw = {"batch": {"max_instances": 9, "linger_seconds": 9.0}}
-    batch = load(file=file, environment={}, flags=raw(), defaults=defaults).batch
-    assert (batch.max_instances, batch.linger_seconds) == (1, 9)
-    assert defaults == {"batch": {"max_instances": 9, "linger_seconds": 9.0}}
-
-
 def test_the_file_is_the_flags_or_the_environments_or_the_one_in_etc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +110,7 @@ def test_the_file_is_the_flags_or_the_environments_or_the_one_in_etc(
         return write(tmp_path / name, f"[log]\nlevel = '{name}'")
 
     etc, named, flag = file("error"), file("warning"), file("debug")
-    monkeypatch.setattr(config, "DEFAULT_FILE", etc)
+    monkeypatch.setattr(loading, "DEFAULT_FILE", etc)
     by_name = {"INGESTD_CONFIG": str(named)}
     levels = [
         load(file=f, environment=e, flags=raw()).log.level for f, e in [(flag, by_name), (None, by_name), (None, {})]
@@ -258,13 +249,13 @@ def test_a_size_that_can_not_be_read_says_how_to_write_one() -> None:
 def test_an_unknown_key_is_refused() -> None:
     """A key without an effect does not exist."""
     line = refusal(batch={"max_instance": 5})
-    assert line == "batch.max_instance = 5: there is no such key: see `ingestd config show` for all of them"
+    assert line == "batch.max_instance = 5: there is no such key: `ingestd config docs` lists all of them"
     assert refusal({"INGESTD_BATCH__MAX_INSTANCE": "5"}).startswith("batch.max_instance = '5': ")
 
 
 def test_an_unknown_section_is_refused() -> None:
     line = refusal(bach={"max_instances": 5})
-    assert line == "bach: there is no such section: see `ingestd config show` for all of them"
+    assert line == "bach: there is no such section: `ingestd config docs` lists all of them"
     assert refusal({"INGESTD_BACH__BY": "any"}).startswith("bach: ")
 
 

@@ -12,28 +12,23 @@ from fakes.values import OTHER_SHA, SHA, answer, batch, deferral, fail, instance
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced
 from ingestd.core.disposition import control_passed, dispose, dispose_held, hold_for, wants_control
-from ingestd.core.model import (
+from ingestd.core.model import Batch, Wait
+from ingestd.core.outcome import (
     AlreadyStored,
-    Answer,
-    Batch,
     Disposition,
-    Failed,
-    Held,
     Hold,
     HoldCause,
     Isolate,
-    Loss,
     Quarantine,
     Reason,
-    Referenced,
     Resettle,
     Retry,
     SendAgain,
     Stored,
     StoredWithWarning,
     Verify,
-    Wait,
 )
 
 A, B = "1.1", "1.2"

@@ -17,24 +17,13 @@ from fakes.values import answer, batch_rules, fail, instance, ref, retry_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.core.answer import Answer, Loss
 from ingestd.core.backoff import defer
 from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker
 from ingestd.core.disposition import control_passed, dispose, wants_control
-from ingestd.core.model import (
-    Answer,
-    Batch,
-    Deferral,
-    Hold,
-    HoldCause,
-    Instance,
-    Isolate,
-    Loss,
-    Reason,
-    Retry,
-    SendAgain,
-    Stored,
-)
+from ingestd.core.model import Batch, Deferral, Instance
+from ingestd.core.outcome import Hold, HoldCause, Isolate, Reason, Retry, SendAgain, Stored
 
 Service = Callable[[Batch, float], Answer]  # an empty batch is the control
 

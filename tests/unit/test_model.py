@@ -8,8 +8,11 @@ import pytest
 from fakes.values import batch, deferral, fail, instance, receipt
 
 from ingestd.core import model
+from ingestd.core.answer import Answer, Held
 from ingestd.core.events import Event, Level
-from ingestd.core.model import Answer, Changes, Held, Inspection, Quarantine, Reason, Retry, Wait, Wholeness
+from ingestd.core.model import Inspection, Wait, Wholeness
+from ingestd.core.outcome import Quarantine, Reason, Retry
+from ingestd.core.record import Changes
 
 VALUES = [v for v in vars(model).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
 

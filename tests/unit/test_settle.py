@@ -7,7 +7,8 @@ from fakes.values import inspection, look, settle_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.model import Inspection, Look, Reason, Wholeness
+from ingestd.core.model import Inspection, Look, Wholeness
+from ingestd.core.outcome import Reason
 from ingestd.core.settle import (
     HARD_LINK_TEXT,
     RECHECK_SECONDS,

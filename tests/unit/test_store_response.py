@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.model import Failed, Referenced, StoreResponse
+from ingestd.core.answer import Failed, Referenced, StoreResponse
 from ingestd.dicomweb.store_response import COMMENT_LIMIT, read_store_response
 
 DICOM_JSON = "application/dicom+json; charset=utf-8"

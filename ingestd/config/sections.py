@@ -1,8 +1,4 @@
-"""The settings: read once, validated once, frozen.
-
-Flags beat the environment, the environment beats the file. A key that is not here has no effect anywhere and is refused, and
-so is a value that can't work; each refusal is one line that names key and value. Nothing is opened or made before all is right.
-"""
+"""Every key, its default and its meaning; `docs/configuration.md` is printed from here."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ import ipaddress
 import json
 import os
 import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -21,18 +15,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from ingestd.core.errors import ConfigurationError
-
-DEFAULT_FILE = Path("/etc/ingestd/ingestd.toml")
-ENVIRONMENT_PREFIX = "INGESTD_"
-
-_SECRETIVE = re.compile(r"(?!auth\.mode$)(?!.*_file$)(auth\.|.*(secret|password|token|credential))")
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?", re.IGNORECASE)
 _UNITS = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
@@ -56,8 +43,11 @@ def _list(value: object) -> object:
     return value
 
 
+TELLING_SIGNS = "@?#"  # in a URL, what stands beside one of these may be a password or a signature
+
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_list)]
+SomePatterns = Annotated[Patterns, Field(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -107,7 +97,7 @@ class Folders(Section):
 class Intake(Section):
     """Which files are taken, and when one is complete."""
 
-    include: Patterns = ("*.dcm",)
+    include: SomePatterns = ("*.dcm",)
     """Names to take, case-insensitive; a pattern with / is matched against the whole relative path."""
     exclude: Patterns = ()
     """Names to leave alone although `include` takes them."""
@@ -147,7 +137,7 @@ class Service(Section):
     @classmethod
     def _plain_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if _holds_a_secret("service.url", value):
+        if any(sign in value for sign in TELLING_SIGNS):
             raise ValueError("give the URL without user, password, query or fragment")
         if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
             raise ValueError("give a URL that begins with https://, without blanks or line ends")
@@ -288,83 +278,3 @@ class Settings(Section):
     shutdown: Shutdown = Shutdown()
     admin: Admin = Admin()
     log: Log = Log()
-
-
-Raw = dict[str, dict[str, Any]]
-
-
-def load(*, file: Path | None, environment: Mapping[str, str], flags: Raw, defaults: Raw | None = None) -> Settings:
-    """Settings from flags over environment over file over `defaults`. Raises ConfigurationError, one line a problem."""
-    merged: Raw = {}
-    chosen = _file(file, environment)
-    for layer in (defaults or {}, _read(chosen) if chosen else {}, _from_environment(environment), flags):
-        for section, keys in layer.items():
-            merged.setdefault(section, {}).update(keys)
-    merged.setdefault("service", {})
-    try:
-        return Settings.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigurationError("\n".join(_line(e) for e in error.errors(include_url=False))) from None
-
-
-def _file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
-    if file is not None:
-        return file
-    if name := environment.get("INGESTD_CONFIG"):
-        return Path(name)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
-
-
-def _read(file: Path) -> Raw:
-    try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}: give a file that can be read with --config") from None
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a number of more than 4300 digits
-        raise ConfigurationError(f"{file}: not TOML: {error}") from None
-    for section, keys in raw.items():
-        if not isinstance(keys, dict):
-            raise ConfigurationError(
-                f"{file}: {section} stands outside any section: put it under one, such as [service]"
-            )
-    return raw
-
-
-def _from_environment(environment: Mapping[str, str]) -> Raw:
-    """INGESTD_<SECTION>__<KEY>. Names without `__` are not ours (kubelet injects INGESTD_SERVICE_HOST)."""
-    raw: Raw = {}
-    for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-            raw.setdefault(section, {})[key] = value
-    return raw
-
-
-def _line(error: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    message = str(error["msg"]).removeprefix("Value error, ")
-    match error["type"]:
-        case "missing":
-            env = ENVIRONMENT_PREFIX + key.upper().replace(".", "__")
-            flag = {"folders": " or give --root DIR", "service": " or give --url URL"}.get(key.partition(".")[0], "")
-            if key == "folders":
-                return "folders is not set: give --root DIR (for DIR/inbox, done, failed and state), or a [folders] section"
-            return f"{key} is not set: set it in the configuration file, {env}{flag}"
-        case "extra_forbidden":
-            kind = "key" if "." in key else "section"
-            return f"{_said(key, error['input'])}: there is no such {kind}: see `ingestd config show` for all of them"
-        case "value_error" if "." not in key:  # a check over a whole section names its keys itself
-            return message
-        case _:
-            return f"{_said(key, error['input'])}: {message}"
-
-
-def _said(key: str, value: object) -> str:
-    """Key and value, but for a value that may be a secret in the wrong place (I7)."""
-    return key if _holds_a_secret(key, value) else f"{key} = {value!r}"
-
-
-def _holds_a_secret(key: str, value: object) -> bool:
-    if key == "service.url":
-        return any(sign in str(value) for sign in "@?#")
-    return isinstance(value, dict) or _SECRETIVE.match(key) is not None

@@ -1,0 +1,51 @@
+"""What is remembered: receipts and waits in the journal, verdicts beside the files in failed/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ingestd.core.model import Deferral, Identifiers, Stamp
+from ingestd.core.outcome import Outcome, Quarantine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof that the service named an instance. `stored_at` in seconds, wall clock; `sha256` of the bytes from 128 on."""
+
+    stored_at: float
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    size: int
+    sha256: str
+    path: str
+    outcome: Outcome
+    http_status: int | None
+    reason: int | None  # WarningReason or FailureReason, where there was one
+    retrieve_url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """All that failed/'s reason file says about a quarantined file, and which file it is (`stamp`)."""
+
+    path: str
+    stamp: Stamp
+    quarantine: Quarantine
+    attempts: int
+    first_seen: float
+    failed_at: float
+    ids: Identifiers | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one tick writes to the journal, in one transaction. `forgotten` are paths whose deferral has ended."""
+
+    receipts: tuple[Receipt, ...] = ()
+    deferrals: tuple[Deferral, ...] = ()
+    forgotten: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.receipts or self.deferrals or self.forgotten)
