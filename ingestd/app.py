@@ -15,24 +15,31 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ingestd.config import Auth, Folders, Settings
+from ingestd.config import Auth, Folders, Service, Settings
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules, Shelves
+from ingestd.core.brake import Brake, BrakeRules
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.events import Event
+from ingestd.core.outcome import DuplicatePolicy
 from ingestd.core.ports import Supervised
 from ingestd.core.settle import SettleRules
 from ingestd.core.window import Window
-from ingestd.daemon.disposing import Disposing
+from ingestd.daemon.braking import Braking
+from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import Jobs
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
-from ingestd.dicomweb.auth import AzureToken, TokenFile, TokenSource, azure_credential
+from ingestd.dicomweb.auth import BasicPassword, TokenFile, TokenSource
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.codes import HOLDS
+from ingestd.dicomweb.credentials import EntraToken
+from ingestd.dicomweb.tls import Certificates
+from ingestd.dicomweb.token_cell import TokenCell
 from ingestd.ops.admin import AdminServer
 from ingestd.ops.clock import SystemClock
 from ingestd.ops.foreign import capture
@@ -46,8 +53,10 @@ from ingestd.spool.discover import FolderScanner
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder, ignore_sigio
 from ingestd.spool.journal import SqliteJournal, StateLock
+from ingestd.spool.orders import FileOrders
 
 SALT_FILE = "salt"
+SALT_BYTES = 16
 LOG_CLOSE_SECONDS = 2.0
 
 
@@ -70,6 +79,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
     """
     with ExitStack() as stack:
         clock = SystemClock()
+        token = _token_source(settings, clock)
         _make_folders(settings.folders)
         folders = _resolved(settings.folders)
         lock = StateLock(folders.state)
@@ -90,14 +100,25 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         log.sink.start()
         stack.enter_context(capture(log, clock))
         free_space = FreeSpace({name: os.fspath(path) for name, path in folders})
-        metrics = Metrics(version=version("ingestd"), free_space=free_space)
+        metrics = Metrics(
+            version=version("ingestd"),
+            free_space=free_space,
+            token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
+        )
         recorder = LogAndMetrics(log, metrics)
+        recorder.log(
+            Event.STARTED,
+            version=version("ingestd"),
+            url_host=urlsplit(settings.service.url).hostname,
+            auth_mode=settings.auth.mode,
+            listen=settings.admin.listen,
+        )
         if journal.set_aside:
             recorder.log(Event.JOURNAL_SET_ASIDE)
 
         wake = threading.Event()
         inbox = InboxFolder(folders.inbox)
-        origin = _origin(settings, inbox, clock)
+        origin = _origin(settings, inbox, clock, token)
         stack.callback(origin.close)
         pool = ThreadPoolExecutor(
             settings.service.concurrency + 1, thread_name_prefix="store"
@@ -144,13 +165,17 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 largest_instance=batch_rules.largest_instance,
             ),
         )
+        orders = FileOrders(folders.state)
+        braking = Braking(brake=Brake(BrakeRules(**settings.brake.model_dump())), orders=orders, recorder=recorder)
         disposing = Disposing(
             clock=clock,
             journal=journal,
             window=window,
             shelves=shelves,
             endings=endings,
-            rules=rules,
+            braking=braking,
+            orders=orders,
+            rules=DisposeRules(retry=rules, replace_conflicts=settings.duplicates.conflict == "replace"),
             rand=random.random,
         )
         sending = Sending(
@@ -160,12 +185,18 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             window=window,
             shelves=shelves,
             disposing=disposing,
+            braking=braking,
             recorder=recorder,
             jobs=Jobs(pool=pool, wake=wake.set),
-            rules=SendRules(concurrency=settings.service.concurrency, retry=rules, hints=HOLDS),
+            rules=SendRules(
+                concurrency=settings.service.concurrency,
+                retry=rules,
+                policy=DuplicatePolicy(settings.duplicates.policy),
+                hints=HOLDS,
+            ),
             rand=random.random,
         )
-        threads: list[Supervised] = [log.sink]
+        threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else [])]
         daemon = Daemon(
             clock=clock,
             scanner=scanner,
@@ -176,6 +207,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             intake=intake,
             sending=sending,
             endings=endings,
+            braking=braking,
             recorder=recorder,
             notifier=ServiceManager(os.environ),
             wake=wake,
@@ -190,7 +222,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 settings.admin.listen,
                 clock=clock,
                 live=daemon.live_problem,
-                ready=daemon.ready_problem,
+                ready=lambda: daemon.ready_problem() or free_space.problem(),
                 metrics=metrics.render,
             )
             stack.callback(admin.join, 0)
@@ -200,7 +232,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
 
 
 def _make_folders(folders: Folders) -> None:
-    if not folders.inbox.is_dir():
+    if not os.path.isdir(folders.inbox):
         raise ConfigurationError(
             f"folders.inbox = {folders.inbox}: there is no such folder: make it, or mount the share"
         )
@@ -222,38 +254,58 @@ def _salt(state: Path) -> bytes:
     """Keeps path digests the same from run to run, and worthless to anyone without the state folder."""
     file = state / SALT_FILE
     try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        salt = secrets.token_bytes(16)
+        if file.exists() and len(salt := file.read_bytes()) == SALT_BYTES:
+            return salt
         folder = fsutil.open_root(state)
         try:
-            fsutil.write_durably(folder, SALT_FILE, salt)
+            fsutil.write_durably(folder, SALT_FILE, salt := secrets.token_bytes(SALT_BYTES))
         finally:
             os.close(folder)
-        return salt
+    except OSError as error:
+        text = f"folders.state: the file {SALT_FILE} in it can't be read or written ({error.strerror}): remove it, or mend its mode"
+        raise ConfigurationError(text) from None
+    return salt
 
 
-def _origin(settings: Settings, inbox: InboxFolder, clock: SystemClock) -> OriginServer:
+def _origin(settings: Settings, inbox: InboxFolder, clock: SystemClock, token: TokenSource | None) -> OriginServer:
     service = settings.service
     return OriginServer(
         url=service.url,
         bodies=inbox,
         clock=clock,
-        token=_token_source(settings.auth),
+        token=token,
         connections=service.concurrency + 1,
         connect_timeout=service.connect_timeout_seconds,
         response_timeout=service.response_timeout_seconds,
+        tls=_certificates(service, clock),
+        proxy=service.proxy,
+        partition=service.partition,
     )
 
 
-def _token_source(auth: Auth) -> TokenSource | None:
-    match auth.mode:
-        case "none":
+def _certificates(service: Service, clock: SystemClock) -> Certificates | None:
+    if not service.url.startswith("https:"):
+        return None
+    return Certificates(
+        clock=clock,
+        ca_bundle=service.ca_bundle,
+        client_cert=service.client_cert,
+        client_key=service.client_key,
+    )
+
+
+def _token_source(settings: Settings, clock: SystemClock) -> TokenSource | None:
+    auth, service = settings.auth, settings.service
+    match auth:
+        case Auth(mode="none"):
             return None
-        case "token-file":
-            return TokenFile(auth.token_file) if auth.token_file is not None else None
-        case mode:
-            return AzureToken(azure_credential(mode, client_id=auth.client_id), scope=auth.scope)
+        case Auth(mode="token-file", token_file=Path() as file):
+            return TokenFile(file)
+        case Auth(mode="basic", username=str() as username, password_file=Path() as file):
+            return BasicPassword(username, file)
+        case _:
+            fetch = EntraToken(auth, clock=clock, ca_bundle=service.ca_bundle, proxy=service.proxy)
+            return TokenCell(fetch, clock=clock)
 
 
 def _retry_rules(settings: Settings) -> RetryRules:

@@ -18,13 +18,14 @@ from ingestd.config import Settings
 from ingestd.daemon.loop import Daemon, End
 
 STDERR = 2
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LAST_LINES_SECONDS = 1.0
 
 
 @contextmanager
 def signals(daemon: Daemon) -> Iterator[None]:
     """SIGTERM and SIGINT set the daemon's flag; nothing else happens in a handler."""
-    before = {number: signal.signal(number, lambda *_: daemon.signal()) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, lambda *_: daemon.signal()) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from ingestd.app import Application, application
 from ingestd.cli.daemon import signals
 from ingestd.cli.options import Exit
 from ingestd.config import Settings
+from ingestd.core.errors import ConfigurationError
 from ingestd.core.outcome import Outcome
 from ingestd.emulator.samples import tutorial_samples
 from ingestd.emulator.server import running
@@ -58,7 +59,10 @@ class Row:
 def run_demo(root: Path | None, *, json: bool) -> Exit:
     """Drop six files, say what became of each, and where to look."""
     work = root.absolute() if root is not None else Path(tempfile.mkdtemp(prefix="ingestd-demo-"))
-    (work / "inbox").mkdir(parents=True, exist_ok=True)
+    try:
+        (work / "inbox").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--root {root}: can't be made: {error.strerror}: give another folder") from None
     files = _files()
     started = time.monotonic()
     with (
@@ -158,7 +162,7 @@ def _print(work: Path, rows: list[Row], moved: Mapping[str, float], *, seconds: 
     table = Table(title="What became of each file", show_lines=True)
     table.add_column("file", no_wrap=True)
     table.add_column("what became of it", no_wrap=True)
-    table.add_column("why")
+    table.add_column("why", overflow="fold")
     for row in rows:
         colour = "red" if row.failed else "green"
         folder = row.where.partition("/")[0]
@@ -175,7 +179,7 @@ def _print(work: Path, rows: list[Row], moved: Mapping[str, float], *, seconds: 
     looks = {
         "done/": "files that the service named as stored, or was shown to hold",
         "failed/": "files with a verdict, and beside each its reason file",
-        "inbox/": "empty: every file has ended",
+        "inbox/": "what has not ended; empty if all went well",
         "state/": "the journal: a receipt for each stored file",
         "service/": "what the embedded service keeps",
         "ingestd.log": "what the daemon logged: no path and no patient's name in it",

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, settings
-from ingestd.core.errors import ConfigurationError, IngestdError, StateHeldError
+from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, settings
+from ingestd.core.errors import ConfigurationError, IngestdError, JournalError, StateHeldError
+from ingestd.core.outcome import Reason
 
 STDERR = 2
 
@@ -25,6 +26,10 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="See the settings.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+failed_app = typer.Typer(help="See what went into failed/ and why; send it again.", no_args_is_help=True)
+app.add_typer(failed_app, name="failed")
+
+OfReason = Annotated[Reason | None, typer.Option("--reason", metavar="CODE", help="Only files of this reason code.")]
 
 
 @app.command()
@@ -75,15 +80,90 @@ def emulator(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", metavar="FILE", help="Want one of this file's bearer tokens.")
     ] = None,
+    jwt_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--jwt-key-file",
+            metavar="FILE",
+            help="Want a token that is signed by the other half of this RSA public key (PEM), for the service, and not expired.",
+        ),
+    ] = None,
 ) -> None:
     """Run the embedded DICOMweb service, with the Azure DICOM service's answers. For demos, development and tests."""
     from ingestd.emulator import EmulatorError  # noqa: PLC0415
     from ingestd.emulator.server import serve  # noqa: PLC0415
 
+    if token_file is not None and jwt_key_file is not None:
+        raise typer.BadParameter("--token-file and --jwt-key-file exclude each other: give one of them")
     try:
-        serve(host=host, port=port, data=data, token_file=token_file)
+        serve(host=host, port=port, data=data, token_file=token_file, jwt_key_file=jwt_key_file)
     except EmulatorError as error:
         raise ConfigurationError(f"emulator: {error}") from None
+
+
+@failed_app.command("list")
+def failed_list(
+    reason: OfReason = None,
+    config: Config = None,
+    root: Root = None,
+    url: Url = None,
+    json: Json = False,
+    log_level: Level = None,
+) -> None:
+    """Which files are in failed/ and why; with --json one reason file a line, without the service's comment."""
+    from ingestd.cli.failed import list_failed  # noqa: PLC0415
+
+    raise typer.Exit(
+        list_failed(folder_settings(config, root, url, json=json, level=log_level), reason=reason, json=json)
+    )
+
+
+@failed_app.command("show")
+def failed_show(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="As `failed list` prints it, or a path to the file.")],
+    config: Config = None,
+    root: Root = None,
+    url: Url = None,
+    json: Json = False,
+    log_level: Level = None,
+) -> None:
+    """All that is known about one file, with the service's own words, which can hold a patient's data."""
+    from ingestd.cli.failed import show_failed  # noqa: PLC0415
+
+    raise typer.Exit(show_failed(folder_settings(config, root, url, json=json, level=log_level), path, json=json))
+
+
+@failed_app.command("retry")
+def failed_retry(
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="As `failed list` prints them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every file in failed/.")] = False,
+    reason: OfReason = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="On a conflict, replace what the service holds by these files.")
+    ] = False,
+    config: Config = None,
+    root: Root = None,
+    url: Url = None,
+    json: Json = False,
+    log_level: Level = None,
+) -> None:
+    """Put files back into the inbox, to be judged anew: give PATH..., --all or --reason. Exit 1: some could not be put back."""
+    from ingestd.cli.failed import retry_failed  # noqa: PLC0415
+
+    if bool(paths) + every + (reason is not None) != 1:
+        raise typer.BadParameter("give one of PATH..., --all and --reason CODE")
+    found = folder_settings(config, root, url, json=json, level=log_level)
+    raise typer.Exit(retry_failed(found, paths or (), reason=reason, replace=replace, json=json))
+
+
+@app.command()
+def resume(
+    config: Config = None, root: Root = None, url: Url = None, json: Json = False, log_level: Level = None
+) -> None:
+    """Take the brake off: go on sending after the service refused nearly everything."""
+    from ingestd.cli.failed import release_brake  # noqa: PLC0415
+
+    raise typer.Exit(release_brake(folder_settings(config, root, url, json=json, level=log_level), json=json))
 
 
 @config_app.command("show")
@@ -109,14 +189,14 @@ def main() -> None:
     _fill_standard_streams()
     sys.excepthook = _internal_error
     try:
-        app()
+        typer.main.get_command(app)()  # calling `app` itself would put typer's own hook, which prints values, over ours
     except IngestdError as error:
         for line in str(error).splitlines():
             print(f"ingestd: {line}", file=sys.stderr)
         match error:
             case ConfigurationError():
                 sys.exit(Exit.CONFIGURATION)
-            case StateHeldError():
+            case StateHeldError() | JournalError():
                 sys.exit(Exit.SOME_LEFT)
             case _:
                 sys.exit(Exit.SOME_FAILED)
@@ -131,8 +211,6 @@ def _fill_standard_streams() -> None:
 
 def _internal_error(kind: type[BaseException], _error: BaseException, traceback: TracebackType | None) -> None:
     """Where and which, never what: the text of an exception can be a path or quote a patient (I7)."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.exit(Exit.SOME_FAILED)
     frames: list[str] = []
     while traceback is not None:
         frames.append(f"{traceback.tb_frame.f_globals.get('__name__', '?')}:{traceback.tb_lineno}")

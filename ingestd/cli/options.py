@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ingestd.config import Raw, Settings, load
+from ingestd.config import FolderSettings, Raw, Settings, load, load_folders
 
 
 class Exit(IntEnum):
@@ -71,3 +71,10 @@ def settings(
 ) -> Settings:
     """Settings from options, environment and file. Raises ConfigurationError."""
     return load(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))
+
+
+def folder_settings(
+    config: Path | None, root: Path | None, url: str | None, *, json: bool, level: LogLevel | None
+) -> FolderSettings:
+    """The same for the commands that talk to no service. Raises ConfigurationError."""
+    return load_folders(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))

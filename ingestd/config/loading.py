@@ -10,11 +10,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ingestd.config.sections import TELLING_SIGNS, Settings
+from ingestd.config.sections import TELLING_SIGNS, Folders, Intake, Section, Settings
 from ingestd.core.errors import ConfigurationError
 
 DEFAULT_FILE = Path("/etc/ingestd/ingestd.toml")
@@ -25,16 +25,41 @@ _SECRETIVE = re.compile(r"(?!auth\.mode$)(?!.*_file$)(auth\.|.*(secret|password|
 Raw = dict[str, dict[str, Any]]
 
 
+class FolderSettings(Section):
+    """What the commands need that only move files: the folders, and which names the inbox takes."""
+
+    folders: Folders
+    intake: Intake = Intake()
+
+
+_Model = TypeVar("_Model", bound=Section)
+
+
 def load(*, file: Path | None, environment: Mapping[str, str], flags: Raw) -> Settings:
     """Settings from flags over environment over file. Raises ConfigurationError, one line a problem."""
+    return _validated(Settings, {"service": {}} | _merged(file, environment, flags))
+
+
+def load_folders(*, file: Path | None, environment: Mapping[str, str], flags: Raw) -> FolderSettings:
+    """The same for a command that talks to no service: it asks for none, and looks at no other section."""
+    merged = _merged(file, environment, flags)
+    return _validated(
+        FolderSettings, {name: keys for name, keys in merged.items() if name in FolderSettings.model_fields}
+    )
+
+
+def _merged(file: Path | None, environment: Mapping[str, str], flags: Raw) -> Raw:
     merged: Raw = {}
     chosen = _file(file, environment)
     for layer in (_read(chosen) if chosen else {}, _from_environment(environment), flags):
         for section, keys in layer.items():
             merged.setdefault(section, {}).update(keys)
-    merged.setdefault("service", {})
+    return merged
+
+
+def _validated(model: type[_Model], merged: Raw) -> _Model:
     try:
-        return Settings.model_validate(merged)
+        return model.model_validate(merged)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_line(e) for e in error.errors(include_url=False))) from None
 
@@ -52,7 +77,10 @@ def _read(file: Path) -> Raw:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}: give a file that can be read with --config") from None
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a number of more than 4300 digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of more than 4300 digits
         raise ConfigurationError(f"{file}: not TOML: {error}") from None
     for section, keys in raw.items():
         if not isinstance(keys, dict):
@@ -97,6 +125,6 @@ def _said(key: str, value: object) -> str:
 
 
 def _holds_a_secret(key: str, value: object) -> bool:
-    if key == "service.url":
+    if key in ("service.url", "service.proxy"):
         return any(sign in str(value) for sign in TELLING_SIGNS)
     return isinstance(value, dict) or _SECRETIVE.match(key) is not None

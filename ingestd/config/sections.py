@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,6 +19,17 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_validator,
+)
+
+from ingestd.config.modes import (
+    FROM_ENTRA,
+    SCOPE,
+    Mode,
+    checked_authority,
+    checked_id,
+    checked_scope,
+    checked_username,
+    complaint,
 )
 
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?", re.IGNORECASE)
@@ -38,7 +50,7 @@ def _list(value: object) -> object:
     if isinstance(value, str):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             raise ValueError('give a list as JSON, such as ["*.dcm"]') from None
     return value
 
@@ -48,8 +60,9 @@ TELLING_SIGNS = "@?#"  # in a URL, what stands beside one of these may be a pass
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_list)]
 SomePatterns = Annotated[Patterns, Field(min_length=1)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+YEAR = 31_536_000.0
+Seconds = Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=YEAR, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -122,14 +135,24 @@ class Service(Section):
 
     url: str
     """Base URL with the version, such as https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2."""
+    partition: str | None = None
+    """Azure's data partition to store to. A name that does not exist yet is created by the first store, mistyped or not."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     """Store transactions at once."""
     connect_timeout_seconds: Positive = 10.0
     """To connect, TLS included."""
     response_timeout_seconds: Positive = 300.0
     """From the last byte sent to the answer."""
-    max_request_bytes: Size = 4293918720
+    max_request_bytes: Annotated[Size, Field(ge=65536)] = 4293918720
     """The service's own limit on one request."""
+    ca_bundle: Path | None = None
+    """CA certificates (PEM) to trust instead of the system's, for Entra ID beside them: a file, or a folder of files."""
+    client_cert: Path | None = None
+    """Our certificate (PEM, with its chain) where the service or a gateway wants one; read again when it changes."""
+    client_key: Path | None = None
+    """Its key (PEM, no passphrase), which other users may not read; not set: it stands in `client_cert`."""
+    proxy: str | None = None
+    """HTTP proxy, such as http://proxy.example:3128, without user or password; proxy settings of the environment have no effect."""
     allow_http: bool = False
     """Allow plain HTTP off loopback: patients' data travels unencrypted."""
 
@@ -144,6 +167,42 @@ class Service(Section):
         if parts.port == 0:  # .port raises ValueError for what is no port at all
             raise ValueError("Port out of range 1-65535")
         return value.rstrip("/")
+
+    @field_validator("partition")
+    @classmethod
+    def _partition_name(cls, value: str | None) -> str | None:
+        if value is None or (re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) and value.strip(".")):
+            return value
+        raise ValueError("give 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+
+    @field_validator("proxy")
+    @classmethod
+    def _plain_proxy(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if any(sign in value for sign in TELLING_SIGNS):
+            raise ValueError("give the proxy without user and password: one that wants them can't be used")
+        parts = urlsplit(value)
+        if parts.scheme != "http" or not parts.hostname or not value.isprintable() or " " in value:
+            raise ValueError("give http://HOST:PORT; what goes to the service is encrypted all the way through it")
+        if parts.path.strip("/") or parts.port == 0:  # .port raises ValueError for what is no port at all
+            raise ValueError("give http://HOST:PORT and nothing after it")
+        return value.rstrip("/")
+
+    @field_validator("ca_bundle", "client_cert", "client_key", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str) and (not value or "\0" in value):  # an empty one would be the working directory
+            raise ValueError("give the path of a file")
+        return value
+
+    @model_validator(mode="after")
+    def _certificates(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("service.client_key needs service.client_cert")
+        if self.client_cert is not None and not self.url.startswith("https:"):
+            raise ValueError(f"service.client_cert has no effect while service.url = {self.url} is not https")
+        return self
 
     @model_validator(mode="after")
     def _encrypted(self) -> Self:
@@ -164,25 +223,51 @@ def _loopback(host: str) -> bool:
         return False
 
 
+Id = Annotated[str, AfterValidator(checked_id)]
+
+
 class Auth(Section):
     """How the daemon proves who it is."""
 
-    mode: Literal["none", "default", "managed-identity", "workload-identity", "token-file"] = "none"
+    mode: Mode = "none"
     """The one credential that is used."""
-    scope: str = "https://dicom.healthcareapis.azure.com/.default"
-    """What the token is for (Azure)."""
-    client_id: str | None = None
-    """The user-assigned identity's client id, for managed-identity and workload-identity."""
+    scope: Annotated[str, AfterValidator(checked_scope)] = SCOPE
+    """What the token is for (Entra ID)."""
+    authority: Annotated[str, AfterValidator(checked_authority)] | None = None
+    """Entra ID's host in a sovereign cloud, such as login.microsoftonline.us; not set: AZURE_AUTHORITY_HOST, or the public one."""
+    tenant_id: Id | None = None
+    """The directory, for client-secret and client-certificate; for workload-identity not set: AZURE_TENANT_ID."""
+    client_id: Id | None = None
+    """The application, or the user-assigned identity; for workload-identity not set: AZURE_CLIENT_ID."""
+    client_secret_file: Path | None = None
+    """A file that holds the application's secret. All users may read neither this nor the other files; a change is seen at once."""
+    certificate_file: Path | None = None
+    """A file that holds the application's certificate and its RSA key: PEM, or PKCS#12 without a password."""
     token_file: Path | None = None
-    """A file that holds a bearer token, read again when it changes."""
+    """A file that holds a bearer token; for workload-identity the pod's own token, not set: AZURE_FEDERATED_TOKEN_FILE."""
+    username: Annotated[str, AfterValidator(checked_username)] | None = None
+    """For basic."""
+    password_file: Path | None = None
+    """A file that holds the password, for basic."""
+
+    @field_validator("client_secret_file", "certificate_file", "token_file", "password_file", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str) and (not value or "\0" in value):  # an empty one would be the working directory
+            raise ValueError("give the path of a file")
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.mode == "token-file" and self.token_file is None:
-            raise ValueError("auth.mode = token-file needs auth.token_file")
-        if self.mode != "token-file" and self.token_file is not None:
-            raise ValueError(f"auth.token_file has no effect while auth.mode = {self.mode}: set auth.mode = token-file")
+        given = {name for name, value in self if value is not None and value != type(self).model_fields[name].default}
+        if (wrong := complaint(self.mode, given - {"mode"})) is not None:
+            raise ValueError(wrong)
         return self
+
+    @property
+    def from_entra(self) -> bool:
+        """Whether tokens are fetched, from Microsoft Entra ID."""
+        return self.mode in FROM_ENTRA
 
 
 class BatchSection(Section):
@@ -215,6 +300,26 @@ class Retry(Section):
     """The least time over which attempts that count are spread; `drain` gives up when nothing moved for this long."""
 
 
+class Duplicates(Section):
+    """What to do when the service says that it has an instance already."""
+
+    policy: Literal["verify", "compare", "accept"] = "verify"
+    """What proves it: a receipt or the metadata, the bytes that the service holds, or its word alone."""
+    conflict: Literal["quarantine", "replace"] = "quarantine"
+    """When it holds other bytes under the same UIDs: put the file into failed/, or put it in their place."""
+
+
+class Brake(Section):
+    """When the service refuses nearly everything, sending stops until `ingestd resume`."""
+
+    in_a_row: Annotated[int, Field(ge=1)] = 50
+    """So many instances refused in a row."""
+    last: Annotated[int, Field(ge=1)] = 200
+    """How many of the newest instances `share` looks at."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """The share of them that the service refused."""
+
+
 class Done(Section):
     """What happens to a stored file."""
 
@@ -225,7 +330,14 @@ class Done(Section):
     @classmethod
     def _known_fields(cls, value: str) -> str:
         rest = value.replace("{date}", "").replace("{path}", "")
-        if not value.endswith("{path}") or value.startswith("/") or "{" in rest or "}" in rest or ".." in rest:
+        parts = value.split("/")
+        if (
+            parts[-1] != "{path}"
+            or {"", ".", ".."} & set(parts)
+            or not value.isprintable()
+            or "{" in rest
+            or "}" in rest
+        ):
             raise ValueError("use {date} and {path}, {path} last, such as {date}/{path}")
         return value
 
@@ -274,7 +386,16 @@ class Settings(Section):
     auth: Auth = Auth()
     batch: BatchSection = BatchSection()
     retry: Retry = Retry()
+    duplicates: Duplicates = Duplicates()
+    brake: Brake = Brake()
     done: Done = Done()
     shutdown: Shutdown = Shutdown()
     admin: Admin = Admin()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _trust_is_used(self) -> Self:
+        service = self.service
+        if service.ca_bundle is not None and not service.url.startswith("https:") and not self.auth.from_entra:
+            raise ValueError(f"service.ca_bundle has no effect while service.url = {service.url} is not https")
+        return self

@@ -69,3 +69,16 @@ class Held:
     loss: Loss | None = None
     elements: dict[str, tuple[str, ...]] | None = field(default=None, repr=False)
     retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What came of retrieving one instance to compare it: the SHA-256 (hex, from byte 128 on) of what the service holds.
+
+    `sha256` is there only with a status of 200 and a body that was whole.
+    """
+
+    status: int | None
+    loss: Loss | None = None
+    sha256: str | None = None
+    retry_after: float | None = None

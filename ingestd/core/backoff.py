@@ -40,6 +40,11 @@ def full_jitter(*, base: float, cap: float, attempt: int, rand: float) -> float:
     return rand * ceiling
 
 
+def growing(*, base: float, attempt: int, cap: float = LONGEST_WAIT_SECONDS) -> float:
+    """Seconds that double with each attempt (from 1), for waits that nobody else's clock is in step with."""
+    return min(cap, base * 2.0 ** min(attempt - 1, 32))
+
+
 def defer(
     instance: Instance, retry: Retry, *, alone: bool, now: float, last_receipt: int, rand: float, rules: RetryRules
 ) -> Deferral | Quarantine:
@@ -109,7 +114,7 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
                 comment=retry.comment,
                 by_service=True,
             )
-        case Wait.UNVERIFIED | Wait.INCOMPLETE | Wait.UNMOVABLE:
+        case Wait.UNVERIFIED | Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE:
             return None
         case _:
             assert_never(retry.wait)

@@ -82,6 +82,10 @@ class Shelves:
         """`instance` is no longer in a batch or in flight."""
         self._busy.discard(instance.sop_instance_uid)
 
+    def occupy(self, instance: Instance) -> None:
+        """`instance` is in flight without having been taken from here: it replaces what the service holds."""
+        self._busy.add(instance.sop_instance_uid)
+
     def take(self, *, now: float, idle: bool, arriving: Collection[str]) -> Batch | None:
         """The next batch, or None while nothing is ripe.
 
@@ -140,9 +144,9 @@ def halves(instances: tuple[Instance, ...], *, whole: int) -> tuple[Batch, ...]:
     if not instances:
         return ()
     if len(instances) < whole or len(instances) == 1:
-        return (Batch(instances=instances, isolating=True),)
+        return (Batch(instances=instances),)
     middle = len(instances) // 2
     return (
-        Batch(instances=instances[:middle], isolating=True),
-        Batch(instances=instances[middle:], isolating=True),
+        Batch(instances=instances[:middle]),
+        Batch(instances=instances[middle:]),
     )

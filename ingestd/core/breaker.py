@@ -42,9 +42,14 @@ class Breaker:
 
         Batches that were under way when it opened report the same outage, so they count once.
         """
-        floor = now + min(hold.retry_after or 0.0, rules.retry_after_cap_seconds)
-        if self.state is BreakerState.OPEN:
+        if not self.closed:
+            floor = now + min(hold.retry_after or 0.0, rules.retry_after_cap_seconds)
             return replace(self, open_until=max(self.open_until, floor), cause=hold.cause)
+        return self.failed(hold, now=now, rand=rand, rules=rules)
+
+    def failed(self, hold: Hold, *, now: float, rand: float, rules: RetryRules) -> Breaker:
+        """It opens, or opens again because the control failed: the wait grows."""
+        floor = now + min(hold.retry_after or 0.0, rules.retry_after_cap_seconds)
         failures = self.failures + 1
         wait = full_jitter(base=rules.base_seconds, cap=rules.cap_seconds, attempt=failures - 1, rand=rand)
         return Breaker(state=BreakerState.OPEN, failures=failures, open_until=max(now + wait, floor), cause=hold.cause)

@@ -10,14 +10,16 @@ was in it, so isolate the culprit by halves.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import assert_never
 
-from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced
-from ingestd.core.failure_reasons import FailureClass, classify
+from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced
+from ingestd.core.failure_reasons import FailureClass, classify, meaning
 from ingestd.core.model import Batch, Instance, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
     Disposition,
+    DuplicatePolicy,
     Hold,
     HoldCause,
     Isolate,
@@ -44,18 +46,20 @@ _HOLD_STATUSES = {
     504: HoldCause.BUSY,
 }
 
+_NEVER_ABOUT_A_BATCH = frozenset({401, 429})
+HOLDS_LIMIT = 3  # Hold answers that a batch may draw while the control passes in between
+
 
 def hold_for(answer: Answer) -> Hold | None:
     """The hold that an answer to any request asks for, or None where it is no reason to hold."""
     if answer.loss is Loss.NOT_SENT:
-        return Hold(cause=HoldCause.UNREACHABLE)
+        return Hold(cause=HoldCause.UNREACHABLE, problem=answer.comment)  # our own words: nothing was heard
     if answer.status is None:
         return None
-    if 300 <= answer.status < 400:
-        return Hold(cause=HoldCause.ROUTE)
-    if cause := _HOLD_STATUSES.get(answer.status):
-        return Hold(cause=cause, retry_after=answer.retry_after)
-    return None
+    cause = HoldCause.ROUTE if 300 <= answer.status < 400 else _HOLD_STATUSES.get(answer.status)
+    if cause is None:
+        return None
+    return Hold(cause=cause, retry_after=answer.retry_after, counts=answer.status not in _NEVER_ABOUT_A_BATCH)
 
 
 def _in_trouble(answer: Answer) -> bool:
@@ -63,14 +67,24 @@ def _in_trouble(answer: Answer) -> bool:
     return answer.loss is not None or (answer.status is not None and answer.status >= 500)
 
 
-def control_passed(control: Answer) -> bool:
-    """Azure answers the control with 204, Orthanc with 200."""
-    return control.status is not None and 200 <= control.status < 300
+def control_passed(control: Answer, normal: int | None = None) -> bool:
+    """Azure answers the control with 204, Orthanc with 200. `normal`: how it was answered when the service was last seen well.
+
+    A 2xx whose body is neither empty nor a Store Instances Response is a login page or some other web server, not the service.
+    """
+    if control.status is None:
+        return False
+    well = 200 <= control.status < 300
+    if well and control.response is None and control.comment:
+        return False
+    return control.status == normal if normal is not None else well
 
 
 def wants_control(batch: Batch, answer: Answer) -> bool:
     """Whether `dispose` needs the control's answer to judge this one."""
-    if hold_for(answer) is not None or answer.loss is Loss.FILE_CHANGED or answer.status == 413:
+    if (hold := hold_for(answer)) is not None:
+        return _held_too_often(batch, hold) and bool(_unnamed(batch, answer))
+    if answer.loss is Loss.FILE_CHANGED or answer.status == 413:
         return False
     if _in_trouble(answer):
         return len(batch.instances) > 1 and _troubled_before(batch) and bool(_unnamed(batch, answer))
@@ -82,14 +96,18 @@ def dispose(
     answer: Answer,
     *,
     control: Answer | None = None,
+    normal: int | None = None,
     receipts: Mapping[tuple[str, str, str], Receipt] | None = None,
+    policy: DuplicatePolicy = DuplicatePolicy.VERIFY,
 ) -> tuple[Disposition, ...]:
     """One disposition for each instance, in the batch's order.
 
-    `control` is the control's answer where `wants_control` asked for it. `receipts` are the newest ones for the batch's instances.
+    `control` is the control's answer where `wants_control` asked for it, `normal` as in control_passed. `receipts` are the newest
+    ones for the batch's instances.
     """
     named = _named(batch, answer)
-    whole_request = _whole_request(batch, answer, control)
+    well = control is not None and control_passed(control, normal)
+    whole_request = _whole_request(batch, answer, control, well=well)
     out: list[Disposition] = []
     for i, instance in enumerate(batch.instances):
         item = named.get(instance.sop_instance_uid)
@@ -98,7 +116,7 @@ def dispose(
         elif isinstance(item, Referenced):
             out.append(_stored(item, _receipt(instance, receipts), _digest(instance, answer, i)))
         elif isinstance(item, Failed) and item.failure_reason is not None:
-            out.append(_failed(item, item.failure_reason, answer.status))
+            out.append(_failed(item, item.failure_reason, answer.status, policy))
         else:
             out.append(whole_request)
     return tuple(out)
@@ -144,16 +162,18 @@ def _stored(item: Referenced, receipt: Receipt | None, sha256: str | None) -> Di
     if sha256 is None:
         return Retry(wait=Wait.REQUEST_TROUBLE)
     if receipt is not None and receipt.sha256 not in ("", sha256):
-        return Verify()
+        return Verify(by_bytes=True, named=True)
     if item.warning_reason is not None:
         return StoredWithWarning(warning_reason=item.warning_reason, retrieve_url=item.retrieve_url)
     return Stored(retrieve_url=item.retrieve_url)
 
 
-def _failed(item: Failed, failure_reason: int, status: int | None) -> Disposition:
+def _failed(item: Failed, failure_reason: int, status: int | None, policy: DuplicatePolicy) -> Disposition:
     match classify(failure_reason):
+        case FailureClass.HOLDS_IT if policy is DuplicatePolicy.ACCEPT:
+            return AlreadyStored()
         case FailureClass.HOLDS_IT:
-            return Verify()
+            return Verify(by_bytes=policy is DuplicatePolicy.COMPARE)
         case FailureClass.CREATING:
             return Retry(wait=Wait.CREATING, http_status=status, failure_reason=failure_reason, comment=item.comment)
         case FailureClass.SERVER_TROUBLE:
@@ -163,7 +183,7 @@ def _failed(item: Failed, failure_reason: int, status: int | None) -> Dispositio
         case FailureClass.REJECTED:
             return Quarantine(
                 reason=Reason.REJECTED,
-                text=f"the service rejected this instance (FailureReason {failure_reason})",
+                text=f"the service rejected this instance: {meaning(failure_reason)} (FailureReason {failure_reason})",
                 what_to_do="read the service's words in `comment`, correct the file at its source and drop it again",
                 http_status=status,
                 failure_reason=failure_reason,
@@ -174,23 +194,25 @@ def _failed(item: Failed, failure_reason: int, status: int | None) -> Dispositio
             assert_never(unknown)
 
 
-def _whole_request(batch: Batch, answer: Answer, control: Answer | None) -> Disposition:
-    """What becomes of each instance that the answer does not name."""
+def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well: bool) -> Disposition:
+    """What becomes of each instance that the answer does not name; `well`: the control passed."""
     alone = len(batch.instances) == 1
     if hold := hold_for(answer):
-        return hold
+        if not (well and _held_too_often(batch, hold)):
+            return hold
+        return Retry(wait=Wait.REQUEST_TROUBLE, http_status=answer.status) if alone else Isolate()
     if answer.loss is Loss.FILE_CHANGED:
         # Where nobody is named it may be any of them: sent again unseen, they would go round for ever.
         return SendAgain() if answer.changed else Resettle()
     if answer.status == 413:
         return _too_large(answer) if alone else Isolate()
     if _in_trouble(answer):
-        service_is_well = control is not None and control_passed(control)
-        if service_is_well and not alone:
+        if well and not alone:
             return Isolate()
         return Retry(wait=Wait.REQUEST_TROUBLE, http_status=answer.status, comment=answer.comment)
-    if control is None or not control_passed(control):
-        return (hold_for(control) if control is not None else None) or Hold(cause=HoldCause.CONTROL)
+    if not well:
+        hold = hold_for(control) if control is not None else None
+        return replace(hold, counts=False) if hold is not None else Hold(cause=HoldCause.CONTROL)
     if alone:
         return Retry(wait=Wait.REFUSED_ALONE, http_status=answer.status, comment=answer.comment)
     return Isolate()
@@ -207,6 +229,11 @@ def _too_large(answer: Answer) -> Quarantine:
     )
 
 
+def _held_too_often(batch: Batch, hold: Hold) -> bool:
+    """A gateway that refuses one file with a Hold answer must not stop the rest."""
+    return hold.counts and min(i.holds for i in batch.instances) >= HOLDS_LIMIT - 1
+
+
 def _troubled_before(batch: Batch) -> bool:
     return any(i.history is not None and i.history.wait is Wait.REQUEST_TROUBLE for i in batch.instances)
 
@@ -214,6 +241,16 @@ def _troubled_before(batch: Batch) -> bool:
 def receipt_speaks(receipt: Receipt | None, sha256: str | None) -> bool:
     """Whether the receipt can tell if the file has the bytes that were stored: both digests are known."""
     return receipt is not None and bool(receipt.sha256) and sha256 is not None
+
+
+def _unread(status: int | None, loss: Loss | None, retry_after: float | None) -> Disposition | None:
+    """What a read that showed nothing means; None where it succeeded."""
+    if status in (403, 404, 406):
+        # It is not there, or reading is not allowed: nothing is proved, and the others may go on.
+        return Retry(wait=Wait.UNVERIFIED, http_status=status)
+    if hold := hold_for(Answer(status=status, loss=loss, retry_after=retry_after)):
+        return replace(hold, counts=False)
+    return None if status == 200 else Retry(wait=Wait.UNVERIFIED, http_status=status)
 
 
 def dispose_held(
@@ -224,28 +261,36 @@ def dispose_held(
     `own` are the file's elements in the normal form of `Held.elements`; needed only where no receipt speaks: there is none, or
     one of the two digests is unknown. Absent elements are no evidence, and where all are absent nothing was shown (I2).
     """
-    answer = Answer(status=held.status, loss=held.loss, retry_after=held.retry_after)
-    if held.status in (403, 404, 406):
-        # It is not there, or reading is not allowed: nothing is proved, and the others may go on.
-        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    if hold := hold_for(answer):
-        return hold
-    if held.status != 200 or held.elements is None:
+    if (unread := _unread(held.status, held.loss, held.retry_after)) is not None:
+        return unread
+    if held.elements is None:
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
     if receipt is not None and receipt_speaks(receipt, sha256):
-        return AlreadyStored() if receipt.sha256 == sha256 else _conflict(())
+        return AlreadyStored() if receipt.sha256 == sha256 else conflict()
     common = sorted(own.keys() & held.elements.keys()) if own is not None else []
     if own is None or not common:
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
     different = tuple(tag for tag in common if own[tag] != held.elements[tag])
-    return _conflict(different) if different else AlreadyStored()
+    return conflict(different) if different else AlreadyStored()
 
 
-def _conflict(tags: tuple[str, ...]) -> Quarantine:
+def dispose_fetched(fetched: Fetched, *, sha256: str | None, named: bool) -> Disposition:
+    """What the bytes that the service holds mean (Verify by bytes). `named`: the request itself said stored."""
+    if (unread := _unread(fetched.status, fetched.loss, fetched.retry_after)) is not None:
+        return unread
+    if fetched.sha256 is None or sha256 is None:
+        return Retry(wait=Wait.UNVERIFIED, http_status=fetched.status)
+    if fetched.sha256 != sha256:
+        return conflict()
+    return Stored() if named else AlreadyStored()
+
+
+def conflict(tags: tuple[str, ...] = ()) -> Quarantine:
+    """The service holds another file under the same UIDs; `tags` are elements that differ, their values never shown."""
     where = f" in {', '.join(f'({t[:4]},{t[4:]})' for t in tags[:8])}" if tags else ""
     return Quarantine(
         reason=Reason.CONFLICT,
         text=f"the service holds another file under the same UIDs{where}",
-        what_to_do="decide which one is right; delete the instance in the service to send this one",
+        what_to_do="decide which one is right: `ingestd failed retry --replace` puts this one in its place",
         http_status=200,
     )

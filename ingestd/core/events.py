@@ -23,9 +23,15 @@ class Event(enum.Enum):
     BATCH = (Level.INFO, "the canonical line of one Store transaction")
     VERIFIED = (Level.INFO, "the service was asked whether it holds an instance")
     QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
+    NOTED = (Level.DEBUG, "remarks about a file that was sent all the same")
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
     PROBED = (Level.INFO, "the control was sent to see whether the service is back")
     RESUMED = (Level.INFO, "sending goes on")
+    BRAKED = (
+        Level.ERROR,
+        "sending has stopped: the service refuses nearly everything, which is more likely us than the files",
+    )
+    RELEASED = (Level.INFO, "a person took the brake off")
     WAITING = (Level.INFO, "a file is not whole yet, or can't be read: it is looked at again later")
     UNMOVABLE = (Level.ERROR, "a file's outcome is known and it can't be moved: mend the folder")
     INBOX_TROUBLE = (Level.ERROR, "the inbox can't be read")

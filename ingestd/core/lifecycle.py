@@ -33,7 +33,7 @@ class Step(enum.Enum):
     SET_ASIDE = "it must wait"
     ENDED = "an outcome was found: stored, already stored or quarantined"
     BATCHED = "it was put into a batch"
-    SENT = "its batch got a slot"
+    SENT = "its batch got a slot, or it is sent to replace what the service holds"
     RETURNED = "its request said nothing about it"
     ISOLATED = "its request was refused as a whole: it goes into a smaller batch"
     ASKED = "the service says it holds it"
@@ -62,6 +62,7 @@ TABLE: dict[tuple[State, Step], State] = {
     (State.IN_FLIGHT, Step.ASKED): State.VERIFYING,
     (State.IN_FLIGHT, Step.SET_ASIDE): State.DEFERRED,
     (State.IN_FLIGHT, Step.ENDED): State.ENDING,
+    (State.VERIFYING, Step.SENT): State.IN_FLIGHT,
     (State.VERIFYING, Step.RETURNED): State.READY,
     (State.VERIFYING, Step.CHANGED): State.SIGHTED,
     (State.VERIFYING, Step.SET_ASIDE): State.DEFERRED,

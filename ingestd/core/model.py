@@ -97,6 +97,7 @@ class Wait(enum.Enum):
     REQUEST_TROUBLE = "request_trouble"  # 500, 502, timeout, lost: reported against the request
     REFUSED_ALONE = "refused_alone"  # a whole-request refusal met it alone, and the control passed
     CREATING = "creating"  # FailureReason 45071
+    CHANGED = "changed"  # it changed, or could not be read to its end, while it was sent
     UNVERIFIED = "unverified"  # FailureReason 45070, and the service could not show that it holds it
 
 
@@ -124,7 +125,8 @@ class Deferral:
 class Instance:
     """A whole, settled file that may be sent: what was judged (`stamp`) is what must be opened.
 
-    `content` and `sha256` as in Inspection. `history` is its last wait for the service, if it had one.
+    `content` and `sha256` as in Inspection. `history` is its last wait for the service, if it had one. `holds` counts the Hold
+    answers that its requests drew while the control passed in between. `replacing`: it was sent to replace what the service held.
     """
 
     path: str
@@ -135,6 +137,8 @@ class Instance:
     content: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
     history: Deferral | None = None
+    holds: int = 0
+    replacing: bool = False
 
     @property
     def size(self) -> int:
@@ -147,10 +151,9 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Instances for one Store transaction; never two of one SOP Instance UID. `isolating`: it is a half of a refused one."""
+    """Instances for one Store transaction; never two of one SOP Instance UID."""
 
     instances: tuple[Instance, ...]
-    isolating: bool = False
 
     @property
     def size(self) -> int:

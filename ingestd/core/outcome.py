@@ -34,6 +34,14 @@ class Outcome(enum.Enum):
     QUARANTINED = "quarantined"
 
 
+class DuplicatePolicy(enum.Enum):
+    """What proves that an instance of which the service says "already there" is the same: `duplicates.policy`."""
+
+    VERIFY = "verify"  # its metadata, or a receipt and its metadata
+    COMPARE = "compare"  # its bytes
+    ACCEPT = "accept"  # the service's word
+
+
 class HoldCause(enum.Enum):
     """Whose fault a Hold is; each has its line in codes that says how to mend it."""
 
@@ -64,7 +72,13 @@ class AlreadyStored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verify:
-    """The service says it holds this SOP Instance UID: ask it, and compare."""
+    """The service says it holds this SOP Instance UID: ask it, and compare.
+
+    `by_bytes`: retrieve it and compare digests. `named`: this request named it as stored, and a receipt shows other bytes.
+    """
+
+    by_bytes: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +93,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Never the file's fault: it stays, the breaker opens. `retry_after` is the service's own floor in seconds."""
+    """Never the file's fault: it stays, the breaker opens. `retry_after` is the service's own floor in seconds.
+
+    `counts`: as one of the three after which a batch is isolated (not 401, 429, or no answer at all). `problem`: our own words.
+    """
 
     cause: HoldCause
     retry_after: float | None = None
+    counts: bool = False
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

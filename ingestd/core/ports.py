@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ingestd.core.answer import Answer, Held
+from ingestd.core.answer import Answer, Fetched, Held
 from ingestd.core.events import Event
-from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Wait
+from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.record import Changes, Receipt, Verdict
 
@@ -41,6 +41,7 @@ class ScanStatus:
     last_scan_at: float | None = None
     last_scan_seconds: float = 0.0
     overflows: int = 0
+    watching: bool | None = None  # whether file events come; None before that is known
     ignored: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = None  # why the inbox can't be read just now; one line without a path
 
@@ -116,6 +117,12 @@ class Origin(Protocol):
     def metadata(self, ids: Identifiers) -> Held:
         """Retrieve Metadata of one instance (PS3.18 10.4.1.1.2)."""
 
+    def fetch(self, ids: Identifiers) -> Fetched:
+        """Retrieve one instance as it is stored (PS3.18 10.4.1.1.1), only to digest it."""
+
+    def replace(self, instance: Instance) -> Answer:
+        """Store this instance in place of what the service holds: PUT where it has that, else DELETE and then POST."""
+
     def abort(self) -> None:
         """End every request under way; they answer as lost."""
 
@@ -137,6 +144,9 @@ class Journal(Protocol):
     def waiting(self) -> Mapping[Wait, int]:
         """How many files are deferred, by kind."""
 
+    def oldest(self) -> float | None:
+        """When the deferred file that has waited longest was first seen."""
+
     def receipt(self, ids: Identifiers) -> Receipt | None:
         """The newest receipt for these three UIDs."""
 
@@ -156,6 +166,23 @@ class Filer(Protocol):
     def to_failed(self, verdict: Verdict) -> str: ...
 
 
+class Orders(Protocol):
+    """What a person has ordered by a command, and the brake, which only a person releases. Files in the state folder, so they
+    outlive the daemon and need no connection to it. Reading never raises: what can't be read is as it was when last read."""
+
+    def braked(self) -> str | None:
+        """Why the brake is on, in one line; None while it is off. `ingestd resume` takes it off."""
+
+    def brake(self, why: str) -> None:
+        """Put the brake on, durably. Raises JournalError."""
+
+    def replaces(self, path: str, stamp: Stamp) -> bool:
+        """Whether `failed retry --replace` sent this very file back to replace what the service holds."""
+
+    def replaced(self, path: str, stamp: Stamp) -> None:
+        """The order is carried out, or void. Never raises."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """The gauges, taken once a second."""
@@ -163,6 +190,8 @@ class Snapshot:
     pending: Mapping[str, int]  # stage -> files: waiting, ready, in_flight, unmovable
     oldest_pending_seconds: float
     breaker: int  # 0 closed, 1 probing, 2 open
+    braked: bool
+    concurrency_limit: int
     scan: ScanStatus
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingestd.core.lifecycle import LEFT_WINDOW, State, Step, after
-from ingestd.core.model import Deferral, Inspection, Instance, Sighting, Stamp
+from ingestd.core.model import Deferral, Inspection, Sighting, Stamp
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -29,7 +29,6 @@ class Entry:
     looks: int = 0
     seen_since: float = 0.0
     inspection: Inspection | None = None
-    instance: Instance | None = None
 
 
 class Window:
@@ -91,7 +90,7 @@ class Window:
             return
         self._states[state] += 1
         if state is State.SIGHTED:
-            entry.inspection = entry.instance = None
+            entry.inspection = None
             self._queue(entry)
 
     def look_at(self, entry: Entry, when: float) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from ingestd.core import backoff
 from ingestd.core.batch import Shelves
-from ingestd.core.lifecycle import Step
-from ingestd.core.model import Deferral, Instance
+from ingestd.core.lifecycle import State, Step
+from ingestd.core.model import Deferral, Instance, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
     Disposition,
@@ -17,6 +18,7 @@ from ingestd.core.outcome import (
     Isolate,
     Outcome,
     Quarantine,
+    Reason,
     Resettle,
     Retry,
     SendAgain,
@@ -24,8 +26,9 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
-from ingestd.core.ports import Clock, Journal, LogValue
+from ingestd.core.ports import Clock, Journal, LogValue, Orders, Rand
 from ingestd.core.window import Entry, Window
+from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings, receipt_for
 from ingestd.daemon.jobs import Question
 
@@ -48,6 +51,14 @@ def counted(dispositions: Iterable[Disposition]) -> dict[str, LogValue]:
     return {**Counter(WORDS[type(d)] for d in dispositions)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisposeRules:
+    """The `retry` keys, and whether a conflict is replaced for everyone (`duplicates.conflict`)."""
+
+    retry: backoff.RetryRules
+    replace_conflicts: bool
+
+
 class Disposing:
     """Applies dispositions. Isolation is the batch's affair and does not come here."""
 
@@ -59,17 +70,22 @@ class Disposing:
         window: Window,
         shelves: Shelves,
         endings: Endings,
-        rules: backoff.RetryRules,
-        rand: Callable[[], float],
+        braking: Braking,
+        orders: Orders,
+        rules: DisposeRules,
+        rand: Rand,
     ) -> None:
         self._clock = clock
         self._journal = journal
         self._window = window
         self._shelves = shelves
         self._endings = endings
+        self._braking = braking
+        self._orders = orders
         self._rules = rules
         self._rand = rand
         self.questions: deque[Question] = deque()
+        self.replacements: deque[Instance] = deque()
 
     def apply(
         self, instance: Instance, disposition: Disposition, *, status: int | None, alone: bool, now: float
@@ -87,20 +103,42 @@ class Disposing:
                 self._stored(entry, instance, Outcome.ALREADY_STORED, status=status)
             case Verify():
                 self._window.step(entry, Step.ASKED)
-                self.questions.append(Question(instance=instance, receipt=self._journal.receipt(instance.ids)))
+                receipt = self._journal.receipt(instance.ids)
+                self.questions.append(Question(instance=instance, receipt=receipt, how=disposition))
             case Retry():
                 self._retry(entry, instance, disposition, alone=alone, now=now)
-            case Hold() | SendAgain():
-                self._window.step(entry, Step.RETURNED)
-                self._shelves.put(instance, now=now)
+            case Hold(counts=counts):
+                self._return(entry, replace(instance, holds=instance.holds + counts), now)
+            case SendAgain():
+                self._return(entry, instance, now)
             case Resettle():
-                self._window.step(entry, Step.CHANGED)
+                # One that really changed shows another stamp when it is looked at, and begins anew; one that can't be read waits.
+                self._retry(entry, instance, Retry(wait=Wait.CHANGED), alone=alone, now=now)
             case Quarantine():
-                self._quarantine(entry, instance, disposition)
+                self._refused(entry, instance, disposition, now)
             case Isolate():
                 raise ValueError("isolation is the batch's affair")
             case _:
                 assert_never(disposition)
+
+    def _refused(self, entry: Entry, instance: Instance, verdict: Quarantine, now: float) -> None:
+        """A verdict: into failed/, unless the brake is on (it is more likely us) or a conflict is to be replaced."""
+        if verdict.by_service and self._braking.on:
+            self._return(entry, instance, now)
+        elif verdict.reason is Reason.CONFLICT and entry.state is State.VERIFYING and self._replaces(instance):
+            self._shelves.occupy(instance)
+            self.replacements.append(instance)
+        else:
+            self._quarantine(entry, instance, verdict)
+
+    def _return(self, entry: Entry, instance: Instance, now: float) -> None:
+        self._window.step(entry, Step.RETURNED)
+        self._shelves.put(instance, now=now)
+
+    def _replaces(self, instance: Instance) -> bool:
+        """Whether these bytes are to take the place of what the service holds; once, for a second try would not end."""
+        ordered = self._rules.replace_conflicts or self._orders.replaces(instance.path, instance.stamp)
+        return ordered and not instance.replacing
 
     def _stored(
         self,
@@ -115,11 +153,13 @@ class Disposing:
         at = self._clock.wall()
         receipt = receipt_for(instance, outcome, at=at, status=status, reason=reason, url=url)
         self._endings.stored(entry, instance, outcome, receipt)
+        self._braking.stored()
+        self._orders.replaced(instance.path, instance.stamp)
 
     def _retry(self, entry: Entry, instance: Instance, retry: Retry, *, alone: bool, now: float) -> None:
         last_receipt, rand = self._journal.last_receipt, self._rand()
         verdict = backoff.defer(
-            instance, retry, alone=alone, now=now, last_receipt=last_receipt, rand=rand, rules=self._rules
+            instance, retry, alone=alone, now=now, last_receipt=last_receipt, rand=rand, rules=self._rules.retry
         )
         if isinstance(verdict, Deferral):
             self._endings.defer(entry, verdict)
@@ -129,3 +169,6 @@ class Disposing:
     def _quarantine(self, entry: Entry, instance: Instance, verdict: Quarantine) -> None:
         attempts = (instance.history.attempts if instance.history is not None else 0) + 1
         self._endings.quarantine(entry, verdict, stamp=instance.stamp, instance=instance, attempts=attempts)
+        self._orders.replaced(instance.path, instance.stamp)
+        if verdict.by_service:
+            self._braking.refused()

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, JournalError
+from ingestd.core.backoff import growing
+from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
 from ingestd.core.model import Deferral, Instance, Stamp, Wait
@@ -19,7 +20,10 @@ from ingestd.core.ports import Clock, Filer, Journal, Recorder
 from ingestd.core.record import Changes, Receipt, Verdict
 from ingestd.core.window import Entry, Window
 
+SLICE = 256  # files moved a tick
+SLICE_SECONDS = 0.05
 UNMOVABLE_BASE_SECONDS = 15.0
+UNMOVABLE_SAID_SECONDS = 60.0  # a folder that takes nothing is said once, then once a minute with a count (I8)
 JOURNAL_RETRY_SECONDS = 1.0
 
 
@@ -48,6 +52,8 @@ class Endings:
         self._found: list[_Ending] = []
         self._committed: deque[_Ending] = deque()
         self._retry_at = 0.0
+        self._unsaid = 0
+        self._say_at = 0.0
         self.problem: str | None = None  # why the journal can't be written just now
         self.filed = 0  # files moved since the start
         self.quarantined = 0  # of these, into failed/
@@ -55,6 +61,11 @@ class Endings:
     def __len__(self) -> int:
         """Files whose outcome is known and that are not filed yet."""
         return len(self._found) + len(self._committed)
+
+    @property
+    def uncommitted(self) -> int:
+        """Files that wait and that the journal does not hold yet."""
+        return len(self._deferrals)
 
     def stored(self, entry: Entry, instance: Instance, outcome: Outcome, receipt: Receipt | None) -> None:
         """The service named it, or was shown to hold it. No receipt: there is one already."""
@@ -124,10 +135,11 @@ class Endings:
             self._committed.extend(self._found)
             self._found.clear()
 
-    def file_away(self, limit: int) -> int:
-        """Move up to `limit` files whose receipts are on disk; how many were handled."""
+    def file_away(self) -> int:
+        """Move files whose receipts are on disk, in a bounded slice; how many were handled."""
+        deadline = self._clock.monotonic() + SLICE_SECONDS
         handled = 0
-        while self._committed and handled < limit:
+        while self._committed and handled < SLICE and (not handled or self._clock.monotonic() < deadline):
             self._file(self._committed.popleft())
             handled += 1
         return handled
@@ -143,7 +155,7 @@ class Endings:
             self._window.step(entry, Step.VANISHED)
         except FileChangedError:
             self._window.step(entry, Step.CHANGED)
-        except FilingError as error:
+        except (FilingError, FileError) as error:
             self._unmovable(ending, str(error))
         else:
             self._window.step(entry, Step.MOVED)
@@ -174,14 +186,21 @@ class Endings:
             path=entry.path,
             stamp=known.stamp,
             wait=Wait.UNMOVABLE,
-            due_at=now + min(UNMOVABLE_BASE_SECONDS * 2.0 ** min(attempts - 1, 6), 900.0),
+            due_at=now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts),
             first_seen=entry.first_seen,
             since=before.since if before is not None else now,
             attempts=attempts,
+            mark=self._journal.last_receipt if ending.instance is not None else 0,
         )
         if before is None:
-            self._recorder.log(Event.UNMOVABLE, path=entry.path, problem=problem)
+            self._say_unmovable(entry.path, problem, now)
         self.defer(entry, deferral)
+
+    def _say_unmovable(self, path: str, problem: str, now: float) -> None:
+        self._unsaid += 1
+        if now >= self._say_at:
+            self._recorder.log(Event.UNMOVABLE, path=path, problem=problem, files=self._unsaid)
+            self._unsaid, self._say_at = 0, now + UNMOVABLE_SAID_SECONDS
 
     def _forget(self, entry: Entry) -> None:
         self._deferrals.pop(entry.path, None)

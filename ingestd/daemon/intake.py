@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ingestd.core.backoff import growing
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileBusyError, FileChangedError, FileGoneError, FileRefusedError
 from ingestd.core.events import Event
@@ -24,6 +25,7 @@ SLICE_SECONDS = 0.05
 CONTENT_LIMIT = 64 << 20  # bytes of small files held ahead of the slots
 DUE_EVERY_SECONDS = 0.5
 BUSY_RETRY_SECONDS = 2.0
+BUSY_CAP_SECONDS = 60.0
 
 NO_STAMP = Stamp(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0)  # it could not even be opened
 
@@ -81,10 +83,12 @@ class Intake:
 
     def admit(self, now: float) -> int:
         """Take what the scanner and the journal offer, as far as there is room; how many came in."""
+        if self._endings.problem is not None:
+            return 0  # what leaves the window could not be remembered
         before = len(self._window)
         for sighting in self._scanner.take_hinted(self._window.room(hinted=True)):
             self._offer(sighting, now)
-        for sighting in self._scanner.take(max(self._window.room(hinted=False), 0)):
+        for sighting in self._scanner.take(self._window.room(hinted=False)):
             self._offer(sighting, now)
         if now >= self._due_at and (room := self._window.room(hinted=False)) > 0:
             self._due_at = now + DUE_EVERY_SECONDS
@@ -92,6 +96,10 @@ class Intake:
                 if deferral.path not in self._window:
                     self._window.admit(Sighting(path=deferral.path), now=now, history=deferral)
         return len(self._window) - before
+
+    def due_at(self) -> float | None:
+        """When a quiet file's second look is due; None while nothing would be looked at."""
+        return None if self._shelves_full() else self._window.next_look_at()
 
     def examine(self, now: float) -> int:
         """Look at what is new and what has been quiet, in a bounded slice; how many were looked at."""
@@ -129,7 +137,9 @@ class Intake:
         except (FileGoneError, FileRefusedError):
             self._endings.vanished(entry)
         except (FileBusyError, FileChangedError) as error:
-            self._wait(entry, entry.stamp or NO_STAMP, now, BUSY_RETRY_SECONDS, str(error), since=now)
+            tries = entry.history.attempts if entry.history is not None else 1
+            after = growing(base=BUSY_RETRY_SECONDS, attempt=tries, cap=BUSY_CAP_SECONDS)
+            self._wait(entry, entry.stamp or NO_STAMP, now, after, str(error), since=now)
         else:
             if again and look.stamp != entry.stamp:
                 self._window.step(entry, Step.CHANGED)
@@ -169,8 +179,11 @@ class Intake:
                 self._endings.quarantine(entry, quarantine, stamp=look.stamp, instance=None, attempts=0)
 
     def _wait(self, entry: Entry, stamp: Stamp, now: float, after: float, text: str, *, since: float) -> None:
-        known = entry.history is not None and entry.history.wait is Wait.INCOMPLETE
-        if not known:
+        history = entry.history
+        if history is not None and history.wait is not Wait.INCOMPLETE:
+            self._endings.defer(entry, replace(history, due_at=now + after))  # what was counted stays counted
+            return
+        if history is None:
             self._recorder.log(Event.WAITING, path=entry.path, problem=text, wait_seconds=round(after, 3))
         deferral = Deferral(
             path=entry.path,
@@ -179,7 +192,7 @@ class Intake:
             due_at=now + after,
             first_seen=entry.first_seen,
             since=since,
-            attempts=entry.history.attempts + 1 if known and entry.history is not None else 1,
+            attempts=history.attempts + 1 if history is not None else 1,
         )
         self._endings.defer(entry, deferral)
 
@@ -197,16 +210,20 @@ class Intake:
             sha256=inspection.sha256,
             history=history,
         )
-        entry.instance = instance
         self._window.step(entry, Step.SETTLED)
-        if history is not None and history.wait is Wait.UNMOVABLE and self._stored_before(entry, instance):
+        if inspection.notes:
+            self._recorder.log(Event.NOTED, path=entry.path, problem="; ".join(inspection.notes))
+        if history is not None and history.wait is Wait.UNMOVABLE and self._stored_before(entry, instance, history):
             return
         self._shelves.put(instance, now=now)
 
-    def _stored_before(self, entry: Entry, instance: Instance) -> bool:
-        """A file that was stored and could not be moved is not sent again: its receipt is about this very state of it."""
+    def _stored_before(self, entry: Entry, instance: Instance, history: Deferral) -> bool:
+        """A file that was stored and could not be moved is not sent again: its receipt is about this very state of it.
+
+        `mark` says that it was stored: a verdict that could not be moved has none, whatever older receipt the path may have.
+        """
         receipt = self._journal.receipt(instance.ids)
-        if receipt is None or receipt.path != instance.path or instance.sha256 not in (None, receipt.sha256):
+        if not history.mark or receipt is None or receipt.path != instance.path:
             return False
         self._endings.stored(entry, instance, receipt.outcome, None)
         return True

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
 from ingestd.core.answer import Answer
-from ingestd.core.disposition import dispose_held, receipt_speaks, wants_control
+from ingestd.core.disposition import dispose_fetched, dispose_held, receipt_speaks, wants_control
 from ingestd.core.errors import FileBusyError, FileError
 from ingestd.core.model import Batch, Instance, Wait
-from ingestd.core.outcome import Disposition, Hold, Resettle, Retry, SendAgain
+from ingestd.core.outcome import Disposition, Hold, Resettle, Retry, SendAgain, Verify
 from ingestd.core.ports import Inbox, Origin
 from ingestd.core.record import Receipt
 
@@ -30,10 +30,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Does the service hold this instance? `receipt` is the newest one of these UIDs."""
+    """Does the service hold this instance? `receipt` is the newest one of these UIDs; `how` as the disposition asked."""
 
     instance: Instance
     receipt: Receipt | None
+    how: Verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,22 @@ class Probed:
     answer: Answer
 
 
-Result = Sent | Verified | Probed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """The control's answer while the service is well."""
+
+    answer: Answer
+
+
+Result = Sent | Verified | Probed | Learnt
+
+
+def replace_held(origin: Origin, instance: Instance) -> Sent:
+    """Send one instance to replace what the service holds under its UIDs."""
+    batch = Batch(instances=(replace(instance, replacing=True),))
+    answer = origin.replace(instance)
+    control = origin.control() if wants_control(batch, answer) else None
+    return Sent(batch=batch, answer=answer, control=control)
 
 
 def store(origin: Origin, batch: Batch) -> Sent:
@@ -61,7 +77,7 @@ def store(origin: Origin, batch: Batch) -> Sent:
 
 
 def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...]) -> Verified:
-    """Ask for each instance's metadata. After an answer that says hold, the rest is not asked."""
+    """Ask for each instance's metadata, or its bytes. After an answer that says hold, the rest is not asked."""
     out: list[tuple[Instance, Disposition]] = []
     held_up = False
     for question in questions:
@@ -73,6 +89,8 @@ def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...]) -> Ver
 
 def _verify_one(origin: Origin, inbox: Inbox, question: Question) -> Disposition:
     instance, receipt = question.instance, question.receipt
+    if question.how.by_bytes:
+        return dispose_fetched(origin.fetch(instance.ids), sha256=instance.sha256, named=question.how.named)
     held = origin.metadata(instance.ids)
     wanted = held.status == 200 and not receipt_speaks(receipt, instance.sha256)
     try:
@@ -99,6 +117,7 @@ class Jobs:
         self._pool = pool
         self._wake = wake
         self._under_way = 0
+        self.carrying = 0  # of them, those with instances
         self._finished: SimpleQueue[Job] = SimpleQueue()
 
     def __len__(self) -> int:
@@ -108,6 +127,7 @@ class Jobs:
     def submit(self, instances: tuple[Instance, ...], work: Callable[[], Result]) -> None:
         job = Job(instances=instances, future=self._pool.submit(work))
         self._under_way += 1
+        self.carrying += bool(instances)
 
         def finished(_: Future[Result]) -> None:
             self._finished.put(job)
@@ -122,4 +142,5 @@ class Jobs:
         except Empty:
             return None
         self._under_way -= 1
+        self.carrying -= bool(job.instances)
         return job

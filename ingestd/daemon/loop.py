@@ -18,18 +18,21 @@ from dataclasses import dataclass
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State
 from ingestd.core.model import Wait
-from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, Snapshot, Supervised
+from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, ScanStatus, Snapshot, Supervised
 from ingestd.core.window import Window
+from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.intake import Intake
 from ingestd.daemon.sending import Sending
 
-FILE_SLICE = 256  # files moved a tick
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.01
 STOP_SLEEP_SECONDS = 0.02
 PULSE_SECONDS = 1.0  # gauges, supervision, watchdog
 STUCK_SECONDS = 60.0  # a loop that has not ticked for so long is not alive
+
+READY = (State.READY, State.BATCHED)
+IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class Daemon:
         intake: Intake,
         sending: Sending,
         endings: Endings,
+        braking: Braking,
         recorder: Recorder,
         notifier: Notifier,
         wake: threading.Event,
@@ -78,6 +82,7 @@ class Daemon:
         self._intake = intake
         self._sending = sending
         self._endings = endings
+        self._braking = braking
         self._recorder = recorder
         self._notifier = notifier
         self._wake = wake
@@ -87,13 +92,15 @@ class Daemon:
         self._pulse_at = 0.0
         self._inbox_problem: str | None = None
         self._ready = False
+        self._stopping = False
+        self._watching: bool | None = None
+        self._ignored = 0
 
     # What others may ask, from any thread
 
     def signal(self) -> None:
-        """A SIGTERM or SIGINT came. Only sets a flag; safe in a signal handler."""
+        """A SIGTERM or SIGINT came. Only counts: an Event's lock may be held by the very code that the handler interrupts."""
         self._signals += 1
-        self._wake.set()
 
     def live_problem(self) -> str | None:
         """Why /livez is red: the loop does not tick. Never the service, never a stuck share."""
@@ -103,7 +110,7 @@ class Daemon:
     def ready_problem(self) -> str | None:
         """Why /readyz is red: inbox or journal. Never the service."""
         if not self._ready:
-            return "starting: the first scan has not ended"
+            return "starting: the inbox has not been looked at yet"
         if (problem := self._scanner.status().problem) is not None:
             return f"inbox: {problem}"
         if self._endings.problem is not None:
@@ -112,8 +119,10 @@ class Daemon:
 
     @property
     def left(self) -> int:
-        """Files in the window or passed over for now: what is not in done/ or failed/ yet, as far as it is known."""
-        return len(self._window) + sum(self._journal.waiting().values())
+        """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over for now."""
+        admitted = sum(entry.history is not None for entry in self._window)
+        waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted
+        return self._scanner.status().offered + len(self._window) + waiting
 
     @property
     def filed(self) -> int:
@@ -138,7 +147,6 @@ class Daemon:
 
     def start(self) -> None:
         """Start the threads."""
-        self._recorder.log(Event.STARTED)
         for thread in self._threads:
             if not thread.alive():
                 thread.start()
@@ -178,9 +186,9 @@ class Daemon:
     def tick(self, *, intake: bool = True, dispatch: bool = True) -> bool:
         """Run every stage once, tail first; whether anything moved."""
         now = self._clock.now()
-        moved = self._endings.file_away(FILE_SLICE)
+        moved = self._endings.file_away()
         moved += self._sending.reap(now)
-        if dispatch:
+        if dispatch and self._endings.problem is None:  # what is stored now could not be remembered
             moved += self._sending.probe(now)
             moved += self._sending.dispatch()
             moved += self._sending.batch(now)
@@ -199,6 +207,7 @@ class Daemon:
             and not self._scanner.status().offered
             and not self._window
             and not self._sending.in_flight
+            and not self._endings.uncommitted
             and not self._journal.waiting()
         )
 
@@ -206,7 +215,7 @@ class Daemon:
         """Until something wakes it, a quiet file is due for its second look, or a second has passed."""
         wait = LONGEST_SLEEP_SECONDS
         now = self._clock.now()
-        for due in (self._window.next_look_at(), self._sending.due_at()):
+        for due in (self._intake.due_at(), self._sending.due_at()):
             if due is not None:
                 wait = min(wait, due - now)
         self._wake.wait(max(wait, SHORTEST_SLEEP_SECONDS))
@@ -217,21 +226,25 @@ class Daemon:
     def stop(self) -> int:
         """Let what is in flight end inside the deadline, file it, stop the threads in order; how many files are left."""
         deadline = self._clock.monotonic() + self._rules.deadline_seconds
+        self._stopping = True
+        drained = False
         self._notifier.stopping(self._rules.deadline_seconds)
         self._recorder.log(Event.STOPPING, in_flight=self._sending.in_flight, left=self.left)
         whole = self._rules.drain_inbox and self._signals > 0
         if not whole:
+            drained = self.empty()
             self._scanner.stop()
         while self._clock.monotonic() < deadline and self._signals < 2:
             if not (self.tick(intake=whole, dispatch=whole) or self._busy(whole)):
                 break
             self._wake.wait(STOP_SLEEP_SECONDS)
             self._wake.clear()
+        drained = drained or (whole and self.empty())
         self._origin.abort()
         self.tick(intake=False, dispatch=False)
         self.tick(intake=False, dispatch=False)  # receipts are committed by the first, moved by the second
         left = self.left
-        self._recorder.log(Event.STOPPED, left=left, drained=left == 0)
+        self._recorder.log(Event.STOPPED, left=left, drained=drained and left == 0)
         for thread in self._threads:
             thread.stop()
         for thread in self._threads:
@@ -239,7 +252,7 @@ class Daemon:
         return left
 
     def _busy(self, whole: bool) -> bool:
-        return bool(self._sending.in_flight or len(self._endings)) or (whole and not self.empty())
+        return bool(self._sending.carrying or len(self._endings)) or (whole and not self.empty())
 
     # Once a second
 
@@ -249,23 +262,34 @@ class Daemon:
             return
         self._pulse_at = now + PULSE_SECONDS
         self._supervise()
+        self._braking.look()
         scan = self._scanner.status()
         if scan.problem != self._inbox_problem:
             event = Event.INBOX_TROUBLE if scan.problem else Event.INBOX_BACK
             self._recorder.log(event, problem=scan.problem)
             self._inbox_problem = scan.problem
+        self._say_what_is_not_taken(scan)
         waiting = self._journal.waiting()
         unmovable = waiting.get(Wait.UNMOVABLE, 0)
         pending = {
-            "waiting": self._window.count(State.SIGHTED, State.QUIET) + sum(waiting.values()) - unmovable,
-            "ready": self._window.count(State.READY, State.BATCHED),
-            "in_flight": self._window.count(State.IN_FLIGHT, State.VERIFYING, State.ENDING),
+            "waiting": self.left - unmovable - self._window.count(*READY, *IN_FLIGHT),
+            "ready": self._window.count(*READY),
+            "in_flight": self._window.count(*IN_FLIGHT),
             "unmovable": unmovable,
         }
-        oldest = self._window.oldest()
-        age = max(now - oldest, 0.0) if oldest is not None else 0.0
+        firsts = [first for first in (self._window.oldest(), self._journal.oldest()) if first is not None]
+        age = max(now - min(firsts), 0.0) if firsts else 0.0
         breaker = int(self._sending.breaker.state)
-        self._recorder.gauges(Snapshot(pending=pending, oldest_pending_seconds=age, breaker=breaker, scan=scan))
+        self._recorder.gauges(
+            Snapshot(
+                pending=pending,
+                oldest_pending_seconds=age,
+                breaker=breaker,
+                braked=self._braking.on,
+                concurrency_limit=self._sending.concurrency.limit,
+                scan=scan,
+            )
+        )
         if not self._ready and (scan.full_scans or len(self._window) or scan.problem):
             self._ready = True
             self._notifier.ready("watching the inbox")
@@ -274,9 +298,19 @@ class Daemon:
             f"{sum(pending.values())} files pending, breaker {self._sending.breaker.state.name.lower()}"
         )
 
+    def _say_what_is_not_taken(self, scan: ScanStatus) -> None:
+        """Names that no pattern includes, and folders without file events, are said when that changes."""
+        if (ignored := scan.ignored.get("no_pattern", 0)) != self._ignored:
+            self._ignored = ignored
+            self._recorder.log(Event.IGNORED, files=ignored, hint="such as no extension: set intake.include")
+        if scan.watching is not None and scan.watching != self._watching:
+            self._watching = scan.watching
+            if not scan.watching:
+                self._recorder.log(Event.WATCH_OFF)
+
     def _supervise(self) -> None:
         """A thread that has died is started again, counted and said; never silent (F10)."""
-        if self._signals:
+        if self._stopping:
             return
         for thread in self._threads:
             if not thread.alive():

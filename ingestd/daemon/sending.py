@@ -14,16 +14,27 @@ from ingestd.core.answer import Answer, Loss
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker, BreakerState
+from ingestd.core.concurrency import Concurrency
 from ingestd.core.disposition import control_passed, dispose, hold_for
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Batch, Instance
-from ingestd.core.outcome import Disposition, Hold, HoldCause, Isolate, SendAgain, Stored, StoredWithWarning
+from ingestd.core.outcome import (
+    Disposition,
+    DuplicatePolicy,
+    Hold,
+    HoldCause,
+    Isolate,
+    SendAgain,
+    Stored,
+    StoredWithWarning,
+)
 from ingestd.core.ports import Inbox, Journal, Origin, Rand, Recorder
 from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
+from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import Disposing, counted
-from ingestd.daemon.jobs import Job, Jobs, Probed, Sent, Verified
+from ingestd.daemon.jobs import Job, Jobs, Learnt, Probed, Sent, Verified
 
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
@@ -33,10 +44,11 @@ _LOSS_STATUS = {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout", Loss.LO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRules:
-    """The slots, the `retry` keys, and for each hold the line that says how to mend it."""
+    """The slots, the `retry` keys, `duplicates.policy`, and for each hold the line that says how to mend it."""
 
     concurrency: int
     retry: RetryRules
+    policy: DuplicatePolicy
     hints: Mapping[HoldCause, str]
 
 
@@ -52,6 +64,7 @@ class Sending:
         window: Window,
         shelves: Shelves,
         disposing: Disposing,
+        braking: Braking,
         recorder: Recorder,
         jobs: Jobs,
         rules: SendRules,
@@ -63,23 +76,34 @@ class Sending:
         self._window = window
         self._shelves = shelves
         self._disposing = disposing
+        self._braking = braking
         self._recorder = recorder
         self._jobs = jobs
         self._rules = rules
         self._rand = rand
         self._prepared: deque[Batch] = deque()
+        self._normal: int | None = None  # how the control is answered while the service is well
+        self._learning = False
         self.breaker = Breaker()
+        self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 
     @property
     def in_flight(self) -> int:
         """Jobs under way."""
         return len(self._jobs)
 
+    @property
+    def carrying(self) -> int:
+        """Jobs under way that carry instances; a probe can be left alone."""
+        return self._jobs.carrying
+
     def due_at(self) -> float | None:
         """When there is something to do that nothing will wake the loop for: a probe, or a batch that has lingered."""
         if not self.breaker.closed:
             return self.breaker.open_until if self.breaker.state is BreakerState.OPEN else None
-        return self._shelves.ripe_at() if self.in_flight < self._rules.concurrency else None
+        if self._braking.on or self.in_flight >= self.concurrency.limit:
+            return None
+        return self._shelves.ripe_at()
 
     def reap(self, now: float) -> int:
         """Take in what jobs have brought back; how many."""
@@ -96,6 +120,8 @@ class Sending:
                     self._verified(dispositions, now)
                 case Probed(answer=answer):
                     self._probed(answer, now)
+                case Learnt(answer=answer):
+                    self._learnt(answer)
                 case unknown:
                     assert_never(unknown)
         return taken
@@ -110,7 +136,14 @@ class Sending:
     def _answered(self, sent: Sent, now: float) -> None:
         batch, answer = sent.batch, sent.answer
         known = {i.ids.key: r for i in batch.instances if (r := self._journal.receipt(i.ids)) is not None}
-        dispositions = dispose(batch, answer, control=sent.control, receipts=known)
+        dispositions = dispose(
+            batch,
+            answer,
+            control=sent.control,
+            normal=self._normal,
+            receipts=known,
+            policy=self._rules.policy,
+        )
         isolated: list[Instance] = []
         for n, (instance, disposition) in enumerate(zip(batch.instances, dispositions, strict=True)):
             if isinstance(disposition, Isolate):
@@ -124,6 +157,8 @@ class Sending:
         self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(batch.instances))))
         if any(isinstance(d, Stored | StoredWithWarning) for d in dispositions):
             self.breaker = self.breaker.stored()
+            self._learn()
+        self._pace(answer)
         self._hold_for(dispositions, now)
         self._recorder.request(_status(answer), answer.seconds, answer.sent_bytes)
         self._recorder.log(
@@ -143,7 +178,24 @@ class Sending:
         self._hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
 
-    # The breaker
+    def _pace(self, answer: Answer) -> None:
+        if answer.status in (429, 503) or answer.loss is Loss.TIMEOUT:
+            self.concurrency = self.concurrency.in_trouble()
+        elif answer.status is not None and answer.status < 500:
+            self.concurrency = self.concurrency.went_well()
+
+    # The control
+
+    def _learn(self) -> None:
+        """It stored something just now, so how it answers the control is how it does when it is well."""
+        if self._normal is None and not self._learning:
+            self._learning = True
+            self._jobs.submit((), lambda: Learnt(answer=self._origin.control()))
+
+    def _learnt(self, answer: Answer) -> None:
+        self._learning = False
+        if answer.status is not None and answer.status < 500 and hold_for(answer) is None:
+            self._normal = answer.status
 
     def probe(self, now: float) -> int:
         """Send the control when the breaker's time has come."""
@@ -154,33 +206,38 @@ class Sending:
         return 1
 
     def _probed(self, answer: Answer, now: float) -> None:
-        passed = control_passed(answer)
+        passed = control_passed(answer, self._normal)
         self._recorder.log(Event.PROBED, status=_status(answer), passed=passed)
         if passed:
             self.breaker = self.breaker.passed()
             self._recorder.log(Event.RESUMED)
             return
         lost = HoldCause.UNREACHABLE if answer.loss is not None else HoldCause.CONTROL
-        self._hold(hold_for(answer) or Hold(cause=lost), now)
+        self._hold(hold_for(answer) or Hold(cause=lost), now, probe=True)
 
     def _hold_for(self, dispositions: Sequence[Disposition], now: float) -> None:
         if hold := next((d for d in dispositions if isinstance(d, Hold)), None):
             self._hold(hold, now)
 
-    def _hold(self, hold: Hold, now: float) -> None:
+    def _hold(self, hold: Hold, now: float, *, probe: bool = False) -> None:
         before = self.breaker
-        self.breaker = before.held(hold, now=now, rand=self._rand(), rules=self._rules.retry)
+        self.breaker = (before.failed if probe else before.held)(
+            hold, now=now, rand=self._rand(), rules=self._rules.retry
+        )
         if before.cause is not hold.cause:
-            self._recorder.log(Event.HELD, cause=hold.cause.value, hint=self._rules.hints.get(hold.cause))
+            hint = self._rules.hints.get(hold.cause)
+            self._recorder.log(Event.HELD, cause=hold.cause.value, problem=hold.problem, hint=hint)
 
     # Batches and slots
 
     def dispatch(self) -> int:
         """Give free slots their work; how many got some."""
         given = 0
-        while self.breaker.closed and self.in_flight < self._rules.concurrency:
+        while self.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
             if self._disposing.questions:
                 self._ask()
+            elif self._disposing.replacements:
+                self._replace(self._disposing.replacements.popleft())
             elif self._prepared:
                 self._send(self._prepared.popleft())
             else:
@@ -193,6 +250,10 @@ class Sending:
             self._window.step(self._window[instance.path], Step.SENT)
         self._jobs.submit(batch.instances, lambda: work.store(self._origin, batch))
 
+    def _replace(self, instance: Instance) -> None:
+        self._window.step(self._window[instance.path], Step.SENT)
+        self._jobs.submit((instance,), lambda: work.replace_held(self._origin, instance))
+
     def _ask(self) -> None:
         waiting = self._disposing.questions
         some = tuple(waiting.popleft() for _ in range(min(VERIFY_ROUND, len(waiting))))
@@ -204,7 +265,7 @@ class Sending:
         arriving = self._window.arriving()
         unknown = self._window.count(State.SIGHTED) > 0
         while len(self._prepared) < self._rules.concurrency + BATCHES_AHEAD:
-            free = self._rules.concurrency - self.in_flight - len(self._prepared)
+            free = self.concurrency.limit - self.in_flight - len(self._prepared)
             batch = self._shelves.take(now=now, idle=free > 0 and not unknown, arriving=arriving)
             if batch is None:
                 break

@@ -11,29 +11,37 @@ response_timeout seconds after the last byte went out. See wire.py for what no d
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from importlib.metadata import version
 from urllib.parse import quote
 
 import httpx
 
-from ingestd.core.answer import Answer, Held, Loss
+from ingestd.core.answer import Answer, Fetched, Held, Loss
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Bodies, Clock
-from ingestd.dicomweb.auth import TokenError, TokenSource
+from ingestd.dicomweb.auth import Headers, TokenSource
 from ingestd.dicomweb.dicom_json import elements, one_dataset
 from ingestd.dicomweb.exchange import Exchange
 from ingestd.dicomweb.multipart import StoreBody
+from ingestd.dicomweb.partitions import ACCEPT, Partition
+from ingestd.dicomweb.replace import replace_by
+from ingestd.dicomweb.retrieve import ACCEPT_EITHER, ACCEPT_MULTIPART, NOT_ACCEPTED, InstanceDigest
 from ingestd.dicomweb.retry_after import seconds_to_wait
+from ingestd.dicomweb.signed import Signed
 from ingestd.dicomweb.store_response import COMMENT_LIMIT, read_store_response
+from ingestd.dicomweb.tls import Certificates
 
 MINIMUM_RATE = 64 * 1024  # bytes a second: half a megabit, the slowest line that is still worth waiting for
 
 
 class OriginServer:
-    """`url` is the base with its version, such as https://host/v2; `connections` are kept open between requests. Any thread."""
+    """`url` is the base with its version, such as https://host/v2; `connections` are kept open between requests. Any thread.
+
+    `partition` (Azure) stands in the path of all that is stored and read. `proxy` is an http:// URL.
+    """
 
     def __init__(
         self,
@@ -46,51 +54,73 @@ class OriginServer:
         connect_timeout: float = 10.0,
         response_timeout: float = 300.0,
         minimum_rate: int = MINIMUM_RATE,
-        tls: ssl.SSLContext | None = None,
+        tls: Certificates | None = None,
+        proxy: str | None = None,
+        partition: str | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
+        self._base = url.rstrip("/")
+        self._partition = Partition(partition, clock=clock) if partition is not None else None
+        self._url = self._base + (self._partition.path if self._partition is not None else "")
         self._bodies = bodies
         self._clock = clock
-        self._token = token
         self._minimum_rate = minimum_rate
-        if tls is None and self._url.startswith("https:"):
-            tls = httpx.create_ssl_context(trust_env=False)
-        self._exchange = Exchange(
+        encrypted = self._url.startswith("https:")
+        self._tls = (tls or Certificates(clock=clock)) if encrypted else None
+        exchange = Exchange(
             clock=clock,
             connections=connections,
             connect_timeout=connect_timeout,
             response_timeout=response_timeout,
-            tls=tls,
+            tls=self._tls,
+            proxy=proxy,
+            tunnel=encrypted and proxy is not None,
             headers=(
                 ("Accept", "application/dicom+json"),
                 ("Accept-Encoding", "identity"),
                 ("User-Agent", f"ingestd/{version('ingestd')}"),
             ),
         )
+        self._exchange = Signed(exchange, token, clock=clock, minimum_rate=minimum_rate)
 
     def store(self, instances: Sequence[Instance]) -> Answer:
         """One Store transaction (PS3.18 10.5), to the Studies service whatever the studies."""
-        return self._store(instances)
+        return self._store("POST", instances)
 
     def control(self) -> Answer:
-        """An empty Store transaction: `--boundary--` and nothing in it."""
-        return self._store(())
+        """An empty Store transaction: `--boundary--` and nothing in it.
+
+        It would create a partition that does not exist. That is answered as the 404 it should have been, and nothing is sent.
+        """
+        return self._no_partition() or self._store("POST", ())
 
     def metadata(self, ids: Identifiers) -> Held:
         """Retrieve Metadata of one instance (PS3.18 10.4.1.1.2)."""
-        study, series, instance = (_segment(uid) for uid in ids.key)
-        url = f"{self._url}/studies/{study}/series/{series}/instances/{instance}/metadata"
-        try:
-            headers = self._authorization()
-        except TokenError:
-            return Held(status=None, loss=Loss.NOT_SENT)
-        reply = self._exchange.ask(lambda: self._exchange.request("GET", url, headers))
+        url = f"{self._instance(ids)}/metadata"
+        reply = self._exchange.ask(lambda identity: self._exchange.request("GET", url, identity))
         dataset = one_dataset(reply.content_type, reply.content) if reply.status == 200 and reply.whole else None
         return Held(
             status=reply.status,
             loss=reply.loss,
             elements=None if dataset is None else elements(dataset),
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
+        )
+
+    @property
+    def problem(self) -> str | None:
+        """What will stop requests sooner or later though they go on now, in one line for the log: a certificate, a key."""
+        return self._tls.problem if self._tls is not None else None
+
+    def fetch(self, ids: Identifiers) -> Fetched:
+        """Retrieve Instance (PS3.18 10.4.1.1.1), digested as it arrives; see retrieve.py."""
+        found = self._retrieve(ids, ACCEPT_EITHER)
+        return self._retrieve(ids, ACCEPT_MULTIPART) if found.status in NOT_ACCEPTED else found
+
+    def replace(self, instance: Instance) -> Answer:
+        """PUT, or DELETE and then POST; see replace.py for what lies between those two."""
+        return replace_by(
+            put=lambda: self._store("PUT", (instance,)),
+            delete=lambda: self._delete(instance),
+            post=lambda: self._store("POST", (instance,)),
         )
 
     def abort(self) -> None:
@@ -101,22 +131,36 @@ class OriginServer:
         """Give the idle connections back. Call it when no request is under way."""
         self._exchange.close()
 
-    def _store(self, instances: Sequence[Instance]) -> Answer:
+    def _no_partition(self) -> Answer | None:
+        """Why the control can't be sent: what GET /partitions was answered. None where the partition exists, or none is set."""
+        if self._partition is None or self._partition.exists():
+            return None
         started = self._clock.monotonic()
-        try:
-            headers = self._authorization()
-        except TokenError as error:
-            return Answer(loss=Loss.NOT_SENT, comment=f"no token: {error}")
+        url = f"{self._base}/partitions"
+        reply = self._exchange.ask(lambda identity: self._exchange.request("GET", url, {**identity, "Accept": ACCEPT}))
+        problem = self._partition.learn(reply.status, reply.content)
+        if self._partition.exists():
+            return None
+        return Answer(
+            status=404 if problem is not None else reply.status,
+            loss=reply.loss,
+            retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
+            comment=problem or reply.problem,
+            sent_bytes=reply.sent,
+            seconds=self._clock.monotonic() - started,
+        )
+
+    def _store(self, method: str, instances: Sequence[Instance]) -> Answer:
+        started = self._clock.monotonic()
         attempts: list[StoreBody] = []
 
-        def build() -> httpx.Request:
+        def build(identity: Headers) -> httpx.Request:
             attempts.append(body := StoreBody(instances, self._bodies))
             own = {"Content-Type": body.content_type, "Content-Length": str(body.length)}
-            return self._exchange.request("POST", f"{self._url}/studies", {**headers, **own}, body)
+            return self._exchange.request(method, f"{self._url}/studies", {**identity, **own}, body)
 
-        size = sum(instance.size for instance in instances)
         try:
-            reply = self._exchange.ask(build, send_within=size / self._minimum_rate)
+            reply = self._exchange.ask(build, size=sum(instance.size for instance in instances))
         except FileError:
             changed = attempts[-1].failed
             return Answer(
@@ -131,14 +175,52 @@ class OriginServer:
             loss=reply.loss,
             response=response,
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
-            comment=None if response else _start_of(reply.content),
+            comment=None if response else reply.problem or _start_of(reply.content),
             sent_bytes=reply.sent,
             seconds=self._clock.monotonic() - started,
-            digests=attempts[-1].digests,
+            digests=attempts[-1].digests if attempts else (),
         )
 
-    def _authorization(self) -> Mapping[str, str]:
-        return self._token.headers() if self._token is not None else {}
+    def _retrieve(self, ids: Identifiers, accept: str) -> Fetched:
+        url = self._instance(ids)
+        sink = InstanceDigest(rate=self._minimum_rate)
+        reply = self._exchange.ask(
+            lambda identity: self._exchange.request("GET", url, {**identity, "Accept": accept}), sink=sink
+        )
+        return Fetched(
+            status=reply.status,
+            loss=reply.loss,
+            sha256=sink.sha256 if reply.status == 200 and reply.whole else None,
+            retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
+        )
+
+    def _delete(self, instance: Instance) -> Answer:
+        """Delete what the service holds in this one's place, once our own file has been read to its end.
+
+        Not in PS3.18, but Azure and others have it where the standard has Retrieve. Any type will do for what it says: Orthanc
+        answers 400 for a type that it can't make, instead of 405.
+        """
+        started = self._clock.monotonic()
+        try:
+            deque(self._bodies.read(instance), maxlen=0)
+        except FileError:
+            return Answer(loss=Loss.FILE_CHANGED, changed=(0,), digests=(None,))
+        url = self._instance(instance.ids)
+        reply = self._exchange.ask(
+            lambda identity: self._exchange.request("DELETE", url, {**identity, "Accept": "*/*"})
+        )
+        return Answer(
+            status=reply.status,
+            loss=reply.loss,
+            retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
+            comment=reply.problem or _start_of(reply.content),
+            sent_bytes=reply.sent,
+            seconds=self._clock.monotonic() - started,
+        )
+
+    def _instance(self, ids: Identifiers) -> str:
+        study, series, instance = (_segment(uid) for uid in ids.key)
+        return f"{self._url}/studies/{study}/series/{series}/instances/{instance}"
 
 
 def _segment(uid: str) -> str:

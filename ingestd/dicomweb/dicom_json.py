@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from ingestd.core.elements import normalise
+from ingestd.dicomweb.media_type import decoded, media_type
 
 Dataset = Mapping[str, object]
 
@@ -14,11 +15,16 @@ _TYPES = frozenset({"application/dicom+json", "application/json"})
 
 
 def one_dataset(content_type: str, content: bytes) -> Dataset | None:
-    """The one data set of a body: an object, or an array of one. UTF-8 with or without a byte order mark (RFC 8259 8.1)."""
-    if content_type.partition(";")[0].strip().lower() not in _TYPES:
+    """The one data set of a body: an object, or an array of one.
+
+    UTF-8 with or without a byte order mark (RFC 8259 8.1), or what is declared. A body without a Content-Type is what we asked for:
+    Orthanc sends none with its Store Instances Response when a file of the batch was bad.
+    """
+    kind = media_type(content_type)
+    if content_type and kind.name not in _TYPES:
         return None
     try:
-        found: object = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+        found: object = json.loads(decoded(content, kind.charset), parse_constant=_refuse)
     except (ValueError, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         return None
     if isinstance(found, list) and len(found) == 1:

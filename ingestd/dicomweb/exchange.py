@@ -5,15 +5,15 @@ Here foreign exceptions end. Above, a request has a status or a loss. `FileError
 A connection that the server closed while it was idle looks like one that broke: httpcore finds out on the next request, and only
 if the server's FIN came in time. So a call that began on a kept connection, sent no more than the kernel alone may have swallowed
 and did not get one byte back is made once more on a fresh one, as if nothing had been (F54). Every request here may be repeated: a
-Store is idempotent by SOP Instance UID, the rest are reads.
+Store is idempotent by SOP Instance UID, deleting twice is deleting once, the rest are reads.
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Protocol
 
 import httpcore
 import httpx
@@ -22,8 +22,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from ingestd.core.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.call import Call
+from ingestd.dicomweb.tls import Certificates
 from ingestd.dicomweb.transport import Transport
-from ingestd.dicomweb.wire import Wires
+from ingestd.dicomweb.wire import NoConnectionError
+from ingestd.dicomweb.wires import Wires
 
 ANSWER_LIMIT = 16 << 20
 SOCKET_BUFFER = 4 << 20  # what tcp_wmem lets a socket hold: more was sent, so somebody was there
@@ -41,15 +43,31 @@ _FAILURES = _NOT_SENT + _TIMEOUT + _LOST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A status or a loss. `whole`: all of the body is there; else `content` is its start. Bytes sent as HTTP has them."""
+    """A status or a loss. `whole`: all of the body is there; else `content` is its start. Bytes sent as HTTP has them.
+
+    `problem` says why nothing was sent, fit for a log.
+    """
 
     status: int | None = None
     loss: Loss | None = None
+    problem: str | None = None
     content_type: str = ""
     retry_after: str | None = None
     content: bytes = b""
     whole: bool = False
     sent: int = 0
+
+
+class Sink(Protocol):
+    """Takes the body of a 200 piece by piece, however large, instead of Reply.content. Both methods say whether to read on.
+
+    `rate` in bytes a second: what has arrived gives the rest more time.
+    """
+
+    @property
+    def rate(self) -> int: ...
+    def begin(self, headers: Mapping[str, str]) -> bool: ...
+    def take(self, piece: bytes) -> bool: ...
 
 
 class _StaleConnectionError(Exception):
@@ -66,15 +84,17 @@ class Exchange:
         connections: int,
         connect_timeout: float,
         response_timeout: float,
-        tls: ssl.SSLContext | None,
+        tls: Certificates | None,
+        proxy: str | None,
+        tunnel: bool,
         headers: Sequence[tuple[str, str]],
     ) -> None:
         self._clock = clock
         self._connect_timeout = connect_timeout
         self._response_timeout = response_timeout
-        self._wires = Wires()
+        self._wires = Wires(certificates=tls, tunnel=tunnel)
         self._client = httpx.Client(
-            transport=Transport(self._wires, connections=connections, tls=tls),
+            transport=Transport(self._wires, connections=connections, proxy=proxy),
             headers=list(headers),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes none
             timeout=httpx.Timeout(None),  # Call keeps time
@@ -88,17 +108,17 @@ class Exchange:
         """A request with the headers that all have."""
         return self._client.build_request(method, url, headers=dict(headers), content=content)
 
-    def ask(self, build: Callable[[], httpx.Request], *, send_within: float = 0.0) -> Reply:
+    def ask(self, build: Callable[[], httpx.Request], *, send_within: float = 0.0, sink: Sink | None = None) -> Reply:
         """The reply to the request that `build` makes, anew for each try.
 
         A try ends `send_within` + response_timeout seconds after its begin, the answer response_timeout seconds after the last
-        byte was sent. Raises what the request's own body raises.
+        byte was sent, or with a sink later, as it goes on arriving. Raises what the request's own body raises.
         """
         tries = Retrying(retry=retry_if_exception_type(_StaleConnectionError), stop=stop_after_attempt(2), reraise=True)
         for attempt in tries:
             with attempt:
                 fresh = attempt.retry_state.attempt_number > 1
-                return self._once(build(), send_within, fresh=fresh)
+                return self._once(build(), send_within, sink, fresh=fresh)
         raise AssertionError("a fresh connection is never stale")
 
     def abort(self) -> None:
@@ -108,13 +128,14 @@ class Exchange:
     def close(self) -> None:
         self._client.close()
 
-    def _once(self, request: httpx.Request, send_within: float, *, fresh: bool) -> Reply:
+    def _once(self, request: httpx.Request, send_within: float, sink: Sink | None, *, fresh: bool) -> Reply:
         request.extensions = {"fresh": fresh}
         call = Call(
             self._clock,
             send_within=send_within,
             answer_within=self._response_timeout,
             connect_within=self._connect_timeout,
+            answer_rate=sink.rate if sink is not None else None,
         )
         with self._wires.during(call):
             try:
@@ -122,12 +143,15 @@ class Exchange:
             except _FAILURES as error:
                 if not fresh and self._stale(error, call):
                     raise _StaleConnectionError from error
-                return Reply(loss=_loss(error), sent=call.sent)
+                return Reply(loss=_loss(error, call), problem=_problem(error, call), sent=call.sent)
             try:
-                content, whole = _read(response)
+                if sink is not None and response.status_code == 200:
+                    content, whole = b"", _pour(response, sink)
+                else:
+                    content, whole = _read(response)
             except _FAILURES as error:
                 if _body_decides(response.status_code):
-                    return Reply(loss=_loss(error), sent=call.sent)
+                    return Reply(loss=_loss(error, call), sent=call.sent)
                 content, whole = b"", False
             finally:
                 response.close()
@@ -160,12 +184,28 @@ def _read(response: httpx.Response) -> tuple[bytes, bool]:
     return bytes(content), True
 
 
+def _pour(response: httpx.Response, sink: Sink) -> bool:
+    """Whether the sink has had all of the body."""
+    return sink.begin(response.headers) and all(sink.take(piece) for piece in response.iter_raw())
+
+
 def _body_decides(status: int) -> bool:
     """Whether a status says nothing without its body: a Store Instances Response may stand in it."""
     return status < 300 or status in (400, 409, 415, 500)
 
 
-def _loss(error: Exception) -> Loss:
-    if isinstance(error, _NOT_SENT):
+def _loss(error: Exception, call: Call) -> Loss:
+    if isinstance(error, _NOT_SENT) or call.tunnelling:
         return Loss.NOT_SENT
     return Loss.TIMEOUT if isinstance(error, _TIMEOUT) else Loss.LOST
+
+
+def _problem(error: Exception, call: Call) -> str | None:
+    """Why nothing was sent, in words of ours: httpcore's quote the peer (I7)."""
+    if isinstance(error, NoConnectionError):
+        return str(error)
+    if isinstance(error, httpcore.ProxyError):
+        return (
+            f"service.proxy opens no tunnel: it answers {str(error)[:3]}"  # a status, for h11 lets nothing else through
+        )
+    return "service.proxy opens no tunnel" if call.tunnelling else None

@@ -2,7 +2,8 @@
 
 What can't be read to the letter is no response at all: a file leaves the inbox on the word of this module, so a value of the wrong
 type makes the whole body unreadable instead of being guessed at (I2, F50). Known habits are allowed for: an array of one data set
-(dcm4chee), `application/json`, FailureReason as a string, UIDs padded as in a file, sequences without `Value` (Azure v2).
+(dcm4chee), `application/json`, XML (PS3.19), no Content-Type (Orthanc), FailureReason as a string, UIDs padded as in a file,
+sequences without `Value` (Azure v2).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 from ingestd.core.answer import Failed, Referenced, StoreResponse
 from ingestd.dicomweb.dicom_json import Dataset, one_dataset
+from ingestd.dicomweb.native_xml import one_xml_dataset
 
 RETRIEVE_URL = "00081190"
 REFERENCED_SOP_SEQUENCE = "00081199"
@@ -32,7 +34,7 @@ class _MalformedError(Exception):
 
 def read_store_response(content_type: str, content: bytes) -> StoreResponse | None:
     """The response, or None where the body is not one that can be relied on. Never raises."""
-    dataset = one_dataset(content_type, content)
+    dataset = one_dataset(content_type, content) or one_xml_dataset(content_type, content)
     if dataset is None or not any(tag in dataset for tag in _MAKES_A_RESPONSE):
         return None
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import httpcore
 import httpx
 
-from ingestd.dicomweb.wire import Wires
+from ingestd.dicomweb.wires import Wires
 
 KEEP_IDLE_SECONDS = 30.0  # less than what servers and load balancers keep an idle connection for
 
@@ -21,17 +21,9 @@ KEEP_IDLE_SECONDS = 30.0  # less than what servers and load balancers keep an id
 class Transport(httpx.BaseTransport):
     """A request with the extension `fresh` goes out on a connection of its own."""
 
-    def __init__(self, wires: Wires, *, connections: int, tls: ssl.SSLContext | None) -> None:
-        self._kept = httpcore.ConnectionPool(
-            ssl_context=tls,
-            max_connections=None,
-            max_keepalive_connections=connections,
-            keepalive_expiry=KEEP_IDLE_SECONDS,
-            network_backend=wires,
-        )
-        self._fresh = httpcore.ConnectionPool(
-            ssl_context=tls, max_connections=None, max_keepalive_connections=0, network_backend=wires
-        )
+    def __init__(self, wires: Wires, *, connections: int, proxy: str | None) -> None:
+        self._kept = _pool(wires, proxy, connections)
+        self._fresh = _pool(wires, proxy, 0)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         pool = self._fresh if request.extensions.get("fresh") else self._kept
@@ -55,6 +47,27 @@ class Transport(httpx.BaseTransport):
     def close(self) -> None:
         self._kept.close()
         self._fresh.close()
+
+
+def _pool(wires: Wires, proxy: str | None, kept: int) -> httpcore.ConnectionPool:
+    # httpcore's own context would read the environment. This one trusts nobody, and is never used: wires have their own.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if proxy is None:
+        return httpcore.ConnectionPool(
+            ssl_context=context,
+            max_connections=None,
+            max_keepalive_connections=kept,
+            keepalive_expiry=KEEP_IDLE_SECONDS,
+            network_backend=wires,
+        )
+    return httpcore.HTTPProxy(
+        proxy,
+        ssl_context=context,
+        max_connections=None,
+        max_keepalive_connections=kept,
+        keepalive_expiry=KEEP_IDLE_SECONDS,
+        network_backend=wires,
+    )
 
 
 class _Stream(httpx.SyncByteStream):

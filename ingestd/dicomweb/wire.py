@@ -1,4 +1,4 @@
-"""The sockets under httpcore, as its network backend: deadlines that hold, early answers, and an end from outside.
+"""One connection under httpcore: deadlines that hold, early answers, and an end from outside.
 
 httpcore's timeouts are for one operation, so a server that takes or gives a byte now and then holds a sender for ever (F55, F56);
 and it reads nothing before it has written everything, so a 413 from a server that then stops reading is lost in a write timeout
@@ -6,8 +6,9 @@ and it reads nothing before it has written everything, so a 413 from a server th
 to as well. An answer of 300 and above ends the writing, by a WriteError, which httpcore takes as "read the answer"; any other
 answer waits until all is written, for some servers send their headers first.
 
-Not interrupted, neither by a deadline nor by `abort`: the name lookup (the resolver's own timeouts) and the TCP handshake, which
-has the connect timeout for each address of the host.
+Name lookup, TCP and TLS share the connect timeout, and so does a proxy's CONNECT: before the tunnel stands, what is written and
+read belongs to the way and not to the request. A connection that was made with another TLS context than the files now give, a
+client certificate that was renewed, counts as closed once it is idle.
 
 A stream belongs to the thread of the call that uses it. Only `abort` comes from another thread: it shuts the socket down and closes
 nothing, and the lock keeps it from a socket that is being closed.
@@ -15,90 +16,29 @@ nothing, and the lock keeps it from a socket that is being closed.
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import socket
 import ssl
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import httpcore
 
-from ingestd.dicomweb.call import Call
+from ingestd.dicomweb.lookup import Address
+from ingestd.dicomweb.tls import refuses_us, words
+
+if TYPE_CHECKING:
+    from ingestd.dicomweb.wires import Wires
 
 EARLY_LIMIT = 64 * 1024
 _REFUSAL = re.compile(rb"(?:HTTP/1\.[01] 1\d\d[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*HTTP/1\.[01] [345]\d\d")
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
-SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
-
-class _Here(threading.local):
-    call: Call
-
-
-class Wires(httpcore.NetworkBackend):
-    """Makes connections and knows all that are open."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: set[Wire] = set()
-        self._here = _Here()
-        self.aborted = False
-
-    @contextmanager
-    def during(self, call: Call) -> Iterator[None]:
-        """What this thread does in here belongs to `call`."""
-        self._here.call = call
-        try:
-            yield
-        finally:
-            del self._here.call
-
-    @property
-    def call(self) -> Call:
-        """The call that this thread is in."""
-        return self._here.call
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ARG002 - the call knows it
-        local_address: str | None = None,  # noqa: ARG002 - never set
-        socket_options: Iterable[SocketOption] | None = None,  # noqa: ARG002 - never set
-    ) -> httpcore.NetworkStream:
-        call = self.call
-        if self.aborted:
-            raise httpcore.ConnectError("aborted")
-        try:
-            made = socket.create_connection((host, port), call.time_to_connect())
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout("no connection in time") from error
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA has no form for
-            raise httpcore.ConnectError("no connection") from error
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.setblocking(False)
-        call.connected = True
-        return Wire(self, made)
-
-    def opened(self, wire: Wire) -> None:
-        with self._lock:
-            self._open.add(wire)
-            if self.aborted:
-                wire.shut()
-
-    def closed(self, wire: Wire) -> None:
-        with self._lock:
-            self._open.discard(wire)
-
-    def abort(self) -> None:
-        """From now on no connection is made and none that is open gives or takes another byte. Any thread."""
-        with self._lock:
-            self.aborted = True
-            for wire in self._open:
-                wire.shut()
+class NoConnectionError(httpcore.ConnectError):
+    """Nothing reached the service. The text says why, in words of ours that a log may hold (I7)."""
 
 
 class Wire(httpcore.NetworkStream):
@@ -107,8 +47,22 @@ class Wire(httpcore.NetworkStream):
     def __init__(self, wires: Wires, made: socket.socket) -> None:
         self._wires = wires
         self._socket = made
+        self._context: ssl.SSLContext | None = None
         self._early = b""
         wires.opened(self)
+
+    def connect(self, address: Address, seconds: float) -> None:
+        """The TCP handshake. Raises OSError."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(BlockingIOError):
+            self._socket.connect(address)
+        # From here on `abort` finds a socket to shut; before, it found none.
+        if not self._wires.aborted and not self._wait(select.POLLOUT, max(seconds, 0)):
+            raise TimeoutError
+        if self._wires.aborted:
+            raise ConnectionAbortedError
+        if error := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, os.strerror(error))
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the call knows it
         call = self._wires.call
@@ -124,8 +78,9 @@ class Wire(httpcore.NetworkStream):
             except _NOT_NOW as error:
                 self._wait(_wanted(error, select.POLLIN), remaining)
             except OSError as error:
-                raise httpcore.ReadError("the connection broke") from error
-        call.received += len(data)
+                raise _broken(error, httpcore.ReadError) from error
+        if not call.tunnelling:
+            call.received += len(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - the call knows it
@@ -149,7 +104,7 @@ class Wire(httpcore.NetworkStream):
             except OSError as error:
                 raise httpcore.WriteError("the connection broke") from error
             else:
-                call.sent += count
+                call.sent += 0 if call.tunnelling else count
                 left = left[count:]
 
     def _listen(self) -> None:
@@ -161,7 +116,7 @@ class Wire(httpcore.NetworkStream):
         except _NOT_NOW:  # TLS's own messages, such as session tickets
             return
         except OSError as error:
-            raise httpcore.WriteError("the connection broke") from error
+            raise _broken(error, httpcore.WriteError) from error
         self._early += data
         if not data or _REFUSAL.match(self._early):
             raise httpcore.WriteError("answered before the request was written")
@@ -178,28 +133,31 @@ class Wire(httpcore.NetworkStream):
 
     def start_tls(
         self,
-        ssl_context: ssl.SSLContext,
+        ssl_context: ssl.SSLContext,  # noqa: ARG002 - Certificates has it
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002 - the call knows it
     ) -> httpcore.NetworkStream:
-        if isinstance(self._socket, ssl.SSLSocket):
-            raise httpcore.ConnectError("TLS inside TLS: give an http:// proxy")
+        certificates, call = self._wires.certificates, self._wires.call
+        if certificates is None or isinstance(self._socket, ssl.SSLSocket):
+            raise NoConnectionError("TLS: none is set up for this")
+        self._context = certificates.context()
         try:
-            self._socket.settimeout(self._wires.call.time_to_connect())
-            self._socket = ssl_context.wrap_socket(
+            self._socket.settimeout(max(call.time_to_connect(), 0.001))
+            self._socket = self._context.wrap_socket(
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
             )
             self._socket.do_handshake()
             self._socket.setblocking(False)
         except TimeoutError as error:
             self.close()
-            raise httpcore.ConnectTimeout("no TLS in time") from error
+            raise NoConnectionError("TLS: no handshake in time") from error
         except (OSError, ValueError) as error:  # SSLError and CertificateError are OSErrors; ValueError: no host name
             self.close()
-            raise httpcore.ConnectError("no TLS") from error
+            raise NoConnectionError(words(error)) from error
         if self._wires.aborted:  # it came while there was no socket to shut
             self.close()
-            raise httpcore.ConnectError("aborted")
+            raise NoConnectionError("aborted")
+        call.tunnelling = False
         return self
 
     def shut(self) -> None:
@@ -214,13 +172,24 @@ class Wire(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> object:
         match info:
             case "is_readable":
-                return bool(self._early) or self._socket.fileno() < 0 or bool(self._wait(select.POLLIN, 0))
+                gone = self._socket.fileno() < 0 or self._outdated()
+                return bool(self._early) or gone or bool(self._wait(select.POLLIN, 0))
             case "ssl_object":
                 return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
             case "socket":
                 return self._socket
             case _:
                 return None
+
+    def _outdated(self) -> bool:
+        certificates = self._wires.certificates
+        return self._context is not None and certificates is not None and certificates.context() is not self._context
+
+
+def _broken(error: OSError, otherwise: type[httpcore.NetworkError]) -> Exception:
+    if refuses_us(error):
+        return NoConnectionError(f"{words(error)}: the service refuses service.client_cert, or wants one")
+    return otherwise("the connection broke")
 
 
 def _wanted(error: OSError, otherwise: int) -> int:

@@ -150,25 +150,46 @@ class Archive:
             except FileNotFoundError:
                 pass
 
-    def add(self, instances: Sequence[NewInstance]) -> list[bool]:
+    def add(self, instances: Sequence[NewInstance], *, replace: bool = False) -> list[bool]:
         """Stores them in this order and in one transaction; False for each whose UIDs are there already.
+
+        With `replace` the new one takes the place of the old one.
 
         Raises:
             OSError, sqlite3.Error: none of them is stored.
         """
         moved: list[str] = []
-        with self._write_lock:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                added = [self._add(instance, moved) for instance in instances]
-                self._writer.execute("COMMIT")
-            except (OSError, sqlite3.Error):
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                for path in moved:
-                    os.unlink(path)
-                raise
+        outdated: list[str] = []
+        added: list[bool] = []
+        try:
+            with self._write_lock, self._writer:
+                self._writer.execute("BEGIN IMMEDIATE")
+                for instance in instances:
+                    old = self._remove(instance.uids) if replace else None
+                    added.append(self._add(instance, moved, action="create" if old is None else "update"))
+                    outdated += [] if old is None else [old]
+        except (OSError, sqlite3.Error):
+            for path in moved:
+                os.unlink(path)
+            raise
+        for path in outdated:
+            os.unlink(path)
         return added
+
+    def delete(self, uids: Uids) -> bool:
+        """Deletes the instance of these UIDs; False when there is none.
+
+        Raises:
+            sqlite3.Error: it is still there.
+        """
+        with self._write_lock, self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            path = self._remove(uids)
+            if path is not None:
+                self._record("delete", uids, 0)
+        if path is not None:
+            os.unlink(path)
+        return path is not None
 
     def find(self, uids: Uids) -> StoredInstance | None:
         """The instance of these UIDs."""
@@ -209,7 +230,25 @@ class Archive:
             for sequence, at_ms, action, study, series, sop, state, metadata in self._rows(sql, parameters)
         ]
 
-    def _add(self, instance: NewInstance, moved: list[str]) -> bool:
+    def _remove(self, uids: Uids) -> str | None:
+        """Takes the rows away; the path of the file, for the caller to delete once that is committed."""
+        where = (uids.study, uids.series, uids.sop_instance)
+        row = self._writer.execute(
+            "SELECT id, key FROM instance WHERE study = ? AND series = ? AND sop = ?", where
+        ).fetchone()
+        if row is None:
+            return None
+        self._writer.execute("DELETE FROM metadata WHERE instance_id = ?", (row[0],))
+        self._writer.execute("DELETE FROM instance WHERE id = ?", (row[0],))
+        return self._blob_path(row[1])
+
+    def _record(self, action: str, uids: Uids, version: int | None) -> None:
+        self._writer.execute(
+            "INSERT INTO change (action, study, series, sop, instance_id) VALUES (?, ?, ?, ?, ?)",
+            (action, uids.study, uids.series, uids.sop_instance, version),
+        )
+
+    def _add(self, instance: NewInstance, moved: list[str], *, action: str) -> bool:
         uids = (instance.uids.study, instance.uids.series, instance.uids.sop_instance)
         cursor = self._writer.execute(
             "INSERT INTO instance (study, series, sop, transfer_syntax, key) VALUES (?, ?, ?, ?, ?)"
@@ -220,10 +259,7 @@ class Archive:
             return False
         version = cursor.lastrowid
         self._writer.execute("INSERT INTO metadata VALUES (?, ?)", (version, instance.metadata))
-        self._writer.execute(
-            "INSERT INTO change (action, study, series, sop, instance_id) VALUES ('create', ?, ?, ?, ?)",
-            (*uids, version),
-        )
+        self._record(action, instance.uids, version)
         path = self._blob_path(instance.key)
         os.rename(self.incoming_path(instance.key), path)
         moved.append(path)

@@ -17,7 +17,7 @@ from typing import Final
 import uvicorn
 
 from ingestd.emulator import EmulatorError
-from ingestd.emulator.access import TokenFile
+from ingestd.emulator.access import Access, TokenFile
 from ingestd.emulator.archive import Archive
 from ingestd.emulator.service import MAX_REQUEST_BYTES, VERSION, application
 
@@ -39,15 +39,23 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(*, host: str, port: int, data: Path, token_file: Path | None, max_request_bytes: int | None = None) -> None:
+def serve(
+    *,
+    host: str,
+    port: int,
+    data: Path,
+    token_file: Path | None = None,
+    jwt_key_file: Path | None = None,
+    max_request_bytes: int | None = None,
+) -> None:
     """Serves until SIGINT or SIGTERM (a second one doesn't wait for requests), printing one line with the URL once it listens.
 
     Must be called from the main thread.
 
     Raises:
-        EmulatorError: the folder, the token file or the address cannot be used.
+        EmulatorError: the folder, the token file, the key file or the address cannot be used.
     """
-    with _opened(host, port, data, token_file, max_request_bytes) as (server, listener, url):
+    with _opened(host, port, data, _access(token_file, jwt_key_file), max_request_bytes) as (server, listener, url):
 
         def stop(_number: int, _frame: object) -> None:
             server.force_exit = server.should_exit
@@ -70,6 +78,7 @@ def running(
     host: str = "127.0.0.1",
     port: int = 0,
     token_file: Path | None = None,
+    jwt_key_file: Path | None = None,
     max_request_bytes: int | None = None,
 ) -> Iterator[Running]:
     """Serves on a thread of this process, on a free port unless one is given, until the block is left.
@@ -77,7 +86,7 @@ def running(
     Raises:
         EmulatorError: as for serve.
     """
-    with _opened(host, port, data, token_file, max_request_bytes) as (server, listener, url):
+    with _opened(host, port, data, _access(token_file, jwt_key_file), max_request_bytes) as (server, listener, url):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="emulator", daemon=True)
         thread.start()
         try:
@@ -89,13 +98,12 @@ def running(
 
 @contextlib.contextmanager
 def _opened(
-    host: str, port: int, data: Path, token_file: Path | None, max_request_bytes: int | None
+    host: str, port: int, data: Path, access: Access | None, max_request_bytes: int | None
 ) -> Iterator[tuple[_Server, socket.socket, str]]:
     # The parser logs what it dislikes in a body; with nobody listening Python would print that.
     logging.getLogger("python_multipart").addHandler(logging.NullHandler())
-    tokens = TokenFile(token_file) if token_file is not None else None
     with contextlib.closing(Archive(data)) as archive, _listen(host, port) as listener:
-        app = application(archive, tokens=tokens, max_request_bytes=max_request_bytes or MAX_REQUEST_BYTES)
+        app = application(archive, access=access, max_request_bytes=max_request_bytes or MAX_REQUEST_BYTES)
         config = uvicorn.Config(
             app,
             http="h11",
@@ -109,6 +117,16 @@ def _opened(
         )
         shown = f"[{host}]" if ":" in host else host
         yield _Server(config), listener, f"http://{shown}:{listener.getsockname()[1]}/{VERSION}"
+
+
+def _access(token_file: Path | None, jwt_key_file: Path | None) -> Access | None:
+    if token_file is not None and jwt_key_file is not None:
+        raise EmulatorError("a token file and a key file exclude each other: give one of them")
+    if jwt_key_file is not None:
+        from ingestd.emulator.signed_tokens import SignedTokens  # noqa: PLC0415 - cryptography is heavy
+
+        return SignedTokens(jwt_key_file)
+    return TokenFile(token_file) if token_file is not None else None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ingestd.emulator.access import BearerOnly, TokenFile
+from ingestd.emulator.access import Access, BearerOnly
 from ingestd.emulator.archive import Archive, Uids
 from ingestd.emulator.changefeed import ChangeFeed
 from ingestd.emulator.negotiation import DICOM, DICOM_JSON, MediaType, accepts
@@ -31,14 +31,14 @@ _EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 _INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
 
 
-def application(archive: Archive, *, tokens: TokenFile | None, max_request_bytes: int) -> Starlette:
+def application(archive: Archive, *, access: Access | None, max_request_bytes: int) -> Starlette:
     """The whole service as an ASGI application; the archive stays the caller's to close."""
     studies = Studies(archive, max_request_bytes)
     changes = ChangeFeed(archive)
     routes = [
-        Route(f"/{VERSION}/studies", studies.store, methods=["POST"]),
-        Route(f"/{VERSION}/studies/{{study}}", studies.store, methods=["POST"]),
-        Route(f"/{VERSION}{_INSTANCE}", studies.retrieve),
+        Route(f"/{VERSION}/studies", studies.store, methods=["POST", "PUT"]),
+        Route(f"/{VERSION}/studies/{{study}}", studies.store, methods=["POST", "PUT"]),
+        Route(f"/{VERSION}{_INSTANCE}", studies.instance, methods=["GET", "DELETE"]),
         Route(f"/{VERSION}{_INSTANCE}/metadata", studies.metadata),
         Route(f"/{VERSION}/changefeed", changes.window),
         Route(f"/{VERSION}/changefeed/latest", changes.latest),
@@ -48,7 +48,7 @@ def application(archive: Archive, *, tokens: TokenFile | None, max_request_bytes
         (route.methods or set()).discard("HEAD")
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(BearerOnly, tokens=tokens)] if tokens is not None else [],
+        middleware=[Middleware(BearerOnly, access=access)] if access is not None else [],
         exception_handlers={RefusedError: _refused, sqlite3.Error: _unavailable, OSError: _unavailable},
     )
     app.router.redirect_slashes = False
@@ -63,7 +63,7 @@ class Studies:
         self._max_request_bytes = max_request_bytes
 
     async def store(self, request: Request) -> Response:
-        """POST /studies and /studies/{study}."""
+        """POST /studies and /studies/{study}; PUT takes the place of what is held ("upsert", the managed service alone has it)."""
         _demand(request, DICOM_JSON)
         study = request.path_params.get("study")
         if study is not None:
@@ -72,7 +72,7 @@ class Studies:
         reception = reception_for(content_type, self._archive.new_part)
         try:
             rest = await self._receive(request, reception, may_cut=content_type != DICOM)
-            answer = await run_in_threadpool(self._conclude, reception, rest, study, _base_url(request))
+            answer = await run_in_threadpool(self._conclude, reception, rest, study, request)
         except ClientDisconnect:
             return PlainTextResponse("The request stream was aborted.", status_code=400)
         finally:
@@ -106,11 +106,17 @@ class Studies:
                 pending.clear()
         return bytes(pending)
 
-    def _conclude(self, reception: Reception, rest: bytes, study: str | None, base_url: str) -> Answer:
+    def _conclude(self, reception: Reception, rest: bytes, study: str | None, request: Request) -> Answer:
         try:
             reception.feed(rest)
             keys = reception.finish()
-            return store(self._archive, keys, path_study=study, base_url=base_url)
+            return store(
+                self._archive,
+                keys,
+                path_study=study,
+                base_url=_base_url(request),
+                replace_held=request.method == "PUT",
+            )
         finally:
             self._clear(reception)
 
@@ -131,15 +137,24 @@ class Studies:
             return Response(status_code=304, headers={"ETag": etag})
         return _dicom_json(f"[{model}]", status=200, headers={"ETag": etag})
 
-    def retrieve(self, request: Request) -> Response:
-        """GET .../instances/{instance}: the file as it was stored, its preamble zeroed. Nothing is transcoded."""
+    def instance(self, request: Request) -> Response:
+        """GET and DELETE .../instances/{instance}."""
+        if request.method == "GET":
+            return self._retrieve(request)
+        return Response(status_code=204) if self._archive.delete(_uids(request)) else _no_instance()
+
+    def _retrieve(self, request: Request) -> Response:
+        """.../instances/{instance}: the file as it was stored, its preamble zeroed. Nothing is transcoded."""
         accepted = _demand(request, DICOM)
         found = self._archive.find(_uids(request))
         if found is None:
             return _no_instance()
         if not any(_wants(entry, found.transfer_syntax) for entry in accepted):
             return PlainTextResponse("The specified transcoding is not supported.", status_code=406)
-        file = open(found.path, "rb")  # noqa: SIM115 - closed by _steps
+        try:
+            file = open(found.path, "rb")  # noqa: SIM115 - closed by _steps
+        except FileNotFoundError:  # deleted or replaced just now
+            return _no_instance()
         size = file.seek(0, 2)
         file.seek(0)
         return StreamingResponse(

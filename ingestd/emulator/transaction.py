@@ -65,12 +65,17 @@ class Answer:
     several_values: bool
 
 
-def store(archive: Archive, keys: Sequence[str], *, path_study: str | None, base_url: str) -> Answer:
-    """Judges and stores the received parts in their order; URLs in the answer begin with `base_url`."""
+def store(
+    archive: Archive, keys: Sequence[str], *, path_study: str | None, base_url: str, replace_held: bool = False
+) -> Answer:
+    """Judges and stores the received parts in their order; URLs in the answer begin with `base_url`.
+
+    With `replace_held` an instance takes the place of the one with its UIDs, where there is one, instead of failing.
+    """
     judged: list[Judged] = []
     for start in range(0, len(keys), _AT_ONCE):
         batch = [_judge(archive, key, path_study) for key in keys[start : start + _AT_ONCE]]
-        judged += _add(archive, batch)
+        judged += _add(archive, batch, replace_held=replace_held)
     return _answer(judged, path_study, base_url)
 
 
@@ -135,10 +140,10 @@ def _zero_preamble(path: str) -> None:
         os.close(descriptor)
 
 
-def _add(archive: Archive, batch: Sequence[Judged]) -> list[Judged]:
+def _add(archive: Archive, batch: Sequence[Judged], *, replace_held: bool) -> list[Judged]:
     new = [judged.instance for judged in batch if judged.instance is not None]
     try:
-        added = iter(archive.add(new))
+        added = iter(archive.add(new, replace=replace_held))
     except (OSError, sqlite3.Error):
         # Azure, too, reports trouble of its own stores against the instances, with this code.
         return [judged if judged.instance is None else _failed(judged, PROCESSING_FAILURE) for judged in batch]

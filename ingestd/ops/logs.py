@@ -29,23 +29,19 @@ LONGEST_TEXT = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogKey:
-    """What a key of a log line means; `unit` where it has one; `digested` where the value itself must not be read (I7)."""
+    """What a key of a log line means; `unit` where it has one."""
 
     meaning: str
     unit: str = ""
-    digested: bool = False
 
 
 LOG_KEYS: Mapping[str, LogKey] = {
     "path": LogKey(meaning="the file: digest of its path in the inbox, or the path itself with log.paths = name"),
-    "study": LogKey(meaning="digest of the StudyInstanceUID", digested=True),
-    "instance": LogKey(meaning="digest of the SOPInstanceUID", digested=True),
     "files": LogKey(meaning="how many files the line is about"),
     "bytes": LogKey(meaning="their size, or what was sent", unit="bytes"),
     "seconds": LogKey(meaning="how long it took", unit="seconds"),
     "wait_seconds": LogKey(meaning="how long until the next attempt or look", unit="seconds"),
     "status": LogKey(meaning="HTTP status code of the answer"),
-    "loss": LogKey(meaning="why no status was read: not_sent, timeout, lost, file_changed"),
     "stored": LogKey(meaning="instances that were named as stored"),
     "stored_with_warning": LogKey(meaning="instances that were stored with a WarningReason"),
     "already_stored": LogKey(meaning="instances that the service was shown to hold"),
@@ -56,27 +52,21 @@ LOG_KEYS: Mapping[str, LogKey] = {
     "again": LogKey(meaning="instances that are sent once more at once"),
     "changed": LogKey(meaning="instances whose file changed while it was sent"),
     "quarantined": LogKey(meaning="instances or files that went to failed/"),
-    "outcome": LogKey(meaning="what became of a file, in the words of ingestd_instances_total"),
     "reason": LogKey(meaning="a code of the contract: of a quarantine, a wait or an ignored name"),
     "failure_reason": LogKey(meaning="FailureReason (0008,1197), a number"),
-    "warning_reason": LogKey(meaning="WarningReason (0008,1196), a number"),
     "cause": LogKey(meaning="whose fault a hold is"),
     "control": LogKey(meaning="HTTP status code or loss of the control that was sent because of this answer"),
     "passed": LogKey(meaning="whether the control came back as it should"),
     "hint": LogKey(meaning="how to mend it"),
     "problem": LogKey(meaning="what is wrong, in one line without a path or a value out of a file"),
     "attempts": LogKey(meaning="how often it was tried"),
-    "pending": LogKey(meaning="files known and not yet filed"),
     "in_flight": LogKey(meaning="files being sent"),
     "left": LogKey(meaning="files that stay in the inbox"),
     "drained": LogKey(meaning="whether everything was filed before the end"),
-    "signal": LogKey(meaning="name of the signal"),
-    "deadline_seconds": LogKey(meaning="how long stopping may take", unit="seconds"),
     "thread": LogKey(meaning="name of a thread"),
     "version": LogKey(meaning="version of ingestd"),
     "url_host": LogKey(meaning="host of the service; never the whole URL"),
     "auth_mode": LogKey(meaning="auth.mode"),
-    "watch": LogKey(meaning="how files are found: events or poll"),
     "listen": LogKey(meaning="where health and metrics are served"),
     "library": LogKey(meaning="logger of a library that complained"),
     "where": LogKey(meaning="module and line, innermost first"),
@@ -134,11 +124,11 @@ class Log:
     def _readable(self, _logger: object, _method: str, line: MutableMapping[str, Any]) -> Line:
         """In the order of LOG_KEYS, each value in the form in which it may be read."""
         readable: Line = {"event": line["event"]}
-        for key, declared in LOG_KEYS.items():
+        for key in LOG_KEYS:
             value = line.get(key)
             if value is None:
                 continue
-            if declared.digested or (key == "path" and not self._names):
+            if key == "path" and not self._names:
                 readable[key] = digest(self._salt, str(value))
             else:
                 readable[key] = _plain(value)

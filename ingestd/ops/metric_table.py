@@ -79,6 +79,16 @@ BREAKER_STATE = MetricSpec(
     kind=Kind.GAUGE,
     help="Whether sending goes on: 0 closed (yes), 1 probing, 2 open (no).",
 )
+BRAKE = MetricSpec(
+    name="ingestd_brake",
+    kind=Kind.GAUGE,
+    help="Whether the brake is on (1): the service refused nearly everything; `ingestd resume` takes it off.",
+)
+CONCURRENCY_LIMIT = MetricSpec(
+    name="ingestd_concurrency_limit",
+    kind=Kind.GAUGE,
+    help="How many Store transactions may run at once just now.",
+)
 SCAN_SECONDS = MetricSpec(
     name="ingestd_scan_seconds", kind=Kind.GAUGE, help="How long the last full scan of the inbox took.", unit="seconds"
 )
@@ -108,6 +118,12 @@ FOLDER_FREE_BYTES = MetricSpec(
     unit="bytes",
     labels=("folder",),
 )
+TOKEN_EXPIRY = MetricSpec(
+    name="ingestd_token_expiry_timestamp_seconds",
+    kind=Kind.GAUGE,
+    help="When the token that is kept expires, in seconds since the epoch; 0 while there is none, or none is fetched.",
+    unit="seconds",
+)
 THREADS_RESTARTED = MetricSpec(
     name="ingestd_threads_restarted_total",
     kind=Kind.COUNTER,
@@ -131,11 +147,14 @@ METRICS = (
     PENDING_FILES,
     OLDEST_PENDING_SECONDS,
     BREAKER_STATE,
+    BRAKE,
+    CONCURRENCY_LIMIT,
     SCAN_SECONDS,
     LAST_SCAN,
     WATCH_OVERFLOWS,
     IGNORED_FILES,
     FOLDER_FREE_BYTES,
+    TOKEN_EXPIRY,
     THREADS_RESTARTED,
     BUILD_INFO,
 )
@@ -144,5 +163,5 @@ STAGES = ("waiting", "ready", "in_flight", "unmovable")
 LOSSES = ("connect_error", "timeout", "lost")
 EXPECTED_STATUSES = (200, 202, 204, 400, 401, 403, 404, 406, 408, 409, 413, 415, 424, 429, 500, 502, 503, 504)
 IGNORED_REASONS = ("temporary", "hidden", "no_pattern", "excluded", "not_a_file", "symlink", "unreadable")
-THREADS = ("scanner", "admin", "log")
+THREADS = ("scanner", "admin", "log", "token")
 OTHER = "other"  # what none of the sets above holds

@@ -17,8 +17,10 @@ from prometheus_client.registry import Collector
 from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.ports import ScanStatus, Snapshot
 from ingestd.ops.metric_table import (
+    BRAKE,
     BREAKER_STATE,
     BUILD_INFO,
+    CONCURRENCY_LIMIT,
     DROP_TO_STORED_SECONDS,
     EXPECTED_STATUSES,
     FOLDER_FREE_BYTES,
@@ -37,6 +39,7 @@ from ingestd.ops.metric_table import (
     STORE_REQUESTS,
     THREADS,
     THREADS_RESTARTED,
+    TOKEN_EXPIRY,
     WATCH_OVERFLOWS,
     MetricSpec,
 )
@@ -45,7 +48,8 @@ from ingestd.ops.metric_table import (
 class Metrics:
     """The registry and everything that changes it. Any thread; never raises.
 
-    `free_space` gives folder -> free bytes at each scrape, without those that don't answer; it must come back soon.
+    `free_space` gives folder -> free bytes at each scrape, without those that don't answer; it must come back soon. `token_expiry`
+    gives a time since the epoch, at once.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Metrics:
         *,
         version: str,
         free_space: Callable[[], Mapping[str, int]] = dict,
+        token_expiry: Callable[[], float] = float,
         threads: Iterable[str] = THREADS,
     ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
@@ -69,11 +74,14 @@ class Metrics:
         self._pending = self._gauge(PENDING_FILES)
         self._oldest = self._gauge(OLDEST_PENDING_SECONDS)
         self._breaker = self._gauge(BREAKER_STATE)
+        self._brake = self._gauge(BRAKE)
+        self._concurrency = self._gauge(CONCURRENCY_LIMIT)
         self._scan_seconds = self._gauge(SCAN_SECONDS)
         self._last_scan = self._gauge(LAST_SCAN)
         self._overflows = self._counter(WATCH_OVERFLOWS)
         self._ignored = self._gauge(IGNORED_FILES)
         self._registry.register(_FreeSpace(free_space))
+        self._gauge(TOKEN_EXPIRY).set_function(token_expiry)
         self._restarts = self._counter(THREADS_RESTARTED)
         self._gauge(BUILD_INFO).labels(version, platform.python_version()).set(1)
         self._begin_at_zero()
@@ -99,6 +107,8 @@ class Metrics:
             self._pending.labels(stage).set(snapshot.pending.get(stage, 0))
         self._oldest.set(snapshot.oldest_pending_seconds)
         self._breaker.set(snapshot.breaker)
+        self._brake.set(snapshot.braked)
+        self._concurrency.set(snapshot.concurrency_limit)
         self._scanned(snapshot.scan)
 
     def render(self) -> bytes:

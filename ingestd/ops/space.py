@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 ANSWER_SECONDS = 0.25
+LEAST_FREE_BYTES = 64 << 20  # with less, a move across file systems or a commit may fail any moment
 
 
 class FreeSpace:
@@ -31,6 +32,13 @@ class FreeSpace:
             thread.join(ANSWER_SECONDS / len(asked))
         answered = [folder for folder, thread in asked.items() if not thread.is_alive()]
         return {folder: self._free[folder] for folder in answered if folder in self._free}
+
+    def problem(self) -> str | None:
+        """Which folder is nearly full, for /readyz; None where there is room, or where nobody answers."""
+        for folder, free in self().items():
+            if folder != "inbox" and free < LEAST_FREE_BYTES:
+                return f"disk space: folders.{folder} has {free >> 20} MiB free: make room"
+        return None
 
     def _ask(self, folder: str, path: str) -> threading.Thread:
         stuck = self._asking.get(folder)

@@ -63,7 +63,7 @@ class Copy:
 
     def became(self, folder: int, name: str) -> bool:
         """Whether `name` is this copy, and not what another process has made of its temporary name."""
-        return os.path.samestat(self.status, fsutil.lstat(folder, name))
+        return fsutil.is_moved(fsutil.stamp_of(self.status), fsutil.lstat(folder, name))
 
     def discard(self) -> None:
         with suppress(OSError):

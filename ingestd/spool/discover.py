@@ -61,6 +61,7 @@ class FolderScanner:
         self._include = tuple(include)
         self._exclude = tuple(exclude)
         self._recursive = recursive
+        self._mode = watch
         self._rescan_seconds = rescan_seconds
         self._clock = clock
         self._wake = wake
@@ -136,7 +137,13 @@ class FolderScanner:
         status = self._status  # before the hand-over is looked at: a scan ends when all of it has been offered
         with self._changed:
             offered = len(self._found) + len(self._hints)
-        return replace(status, offered=offered, overflows=self._watcher.overflows)
+        known = self._mode != "poll" and status.full_scans > 0
+        return replace(
+            status,
+            offered=offered,
+            overflows=self._watcher.overflows,
+            watching=self._watcher.watching if known else None,
+        )
 
     # --- the scanner's own thread ------------------------------------------------------------------------------------------------
 

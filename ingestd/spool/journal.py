@@ -87,6 +87,12 @@ class SqliteJournal:
             self._waiting = self._asked(lambda: dict(map(_waiting, self._connection.execute(_WAITING))))
         return self._waiting
 
+    def oldest(self) -> float | None:
+        if not self._any_deferred:
+            return None
+        row = self._asked(lambda: self._connection.execute("SELECT min(first_seen) FROM deferrals").fetchone())
+        return row[0] if row else None
+
     def receipt(self, ids: Identifiers) -> Receipt | None:
         key = (ids.sop_instance_uid, ids.study_uid, ids.series_uid)
         return self._asked(lambda: self._one(_receipt, _RECEIPT, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -47,7 +48,7 @@ def test_demo_ships_six_files_and_names_each_outcome(tmp_path: Path) -> None:
 def test_every_pydicom_test_file_ends_in_done_or_failed(house: type[House], service: str) -> None:
     """I1, I3, F17, F33: pydicom's own files, many awkward, dropped at once: each ends, and failed/ says why."""
     home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="3")
-    package = Path(pydicom.data.__file__).parent / "test_files"
+    package = Path(pydicom.data.__file__).parent  # its test files and palettes
     dropped = {}
     for number, source in enumerate(sorted(package.rglob("*.dcm"))):
         name = f"{number:03}-{source.name}"
@@ -79,7 +80,7 @@ def test_outage_in_the_middle_costs_nothing(house: type[House], tmp_path: Path) 
         home.waits(home.ended(100), 30)
     for one in files[150:]:
         home.drop(one.name, one.content)
-    time.sleep(5)
+    time.sleep(float(os.environ.get("INGESTD_TEST_OUTAGE_SECONDS", "5")))
     assert home.files(home.failed) == []
     with running(data=data, port=port) as up:
         home.waits(home.ended(len(files)), 60)

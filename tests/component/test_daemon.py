@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from fakes.daemon_bench import Bench
+from fakes.spool_fakes import FakeReading
 from fakes.studies import made
 
-from ingestd.core.answer import Answer, Failed, Held, Loss, StoreResponse
+from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileBusyError, FilingError, JournalError
 from ingestd.core.events import Event
-from ingestd.core.model import Wait
-from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.model import Instance, Wait
+from ingestd.core.outcome import DuplicatePolicy, Outcome, Reason
 from ingestd.core.record import Changes
 from ingestd.daemon.loop import STUCK_SECONDS, End
 
@@ -53,11 +56,7 @@ def test_the_receipt_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """I1, F39: while the journal can't be written no file is moved; when it can again, all are, and none is sent twice."""
     bench = Bench()
     commit = bench.journal.commit
-
-    def refuse(changes: Changes) -> None:
-        raise JournalError("the disk is full")
-
-    monkeypatch.setattr(bench.journal, "commit", refuse)
+    monkeypatch.setattr(bench.journal, "commit", _refuse)
     for n in range(1, 4):
         bench.drop(made(n).name, made(n).content)
     bench.after(5, steps=5)
@@ -367,13 +366,16 @@ def test_sigterm_finishes_what_is_in_flight_and_files_it() -> None:
     bench.drop(made(2).name, made(2, study=2).content)
     bench.daemon.signal()
     bench.executor.run()
+    bench.executor.at_once = True
     assert bench.daemon.run() is End.STOPPED
     left = bench.daemon.stop()
     assert len(bench.filer.done) == 1
     assert list(bench.inbox.files) == [made(2).name]
     assert bench.recorder.events[-1] is Event.STOPPED
     assert bench.notifier.words.count("stopping") == 1
-    assert left == 0  # it was never admitted: the inbox keeps it
+    assert left == 1
+    (stopped,) = bench.recorder.of(Event.STOPPED)
+    assert stopped.fields == {"left": 1, "drained": False}
 
 
 def test_a_second_signal_leaves_at_once() -> None:
@@ -481,3 +483,293 @@ def test_a_busy_file_is_not_verified_in_a_hot_loop(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bench.inbox, "elements", elements)
     bench.after(10, steps=10)
     assert bench.recorder.count(Outcome.ALREADY_STORED) == 1
+
+
+def test_a_verdict_that_could_not_be_moved_is_never_filed_by_an_older_receipt() -> None:
+    """I2: failed/ was full when a conflict was found; the old receipt of that path is about other bytes."""
+    bench = Bench()
+    one = made(1, size=100_000)
+    bench.drop("x.dcm", one.content)
+    bench.tick(20)
+    other = one.content.replace(b"Anony^Mous", b"Other^Name")
+    bench.filer.problem = FilingError("failed/ is full")
+    bench.drop("x.dcm", other)
+    bench.tick(30)
+    assert bench.journal.deferrals["x.dcm"].wait is Wait.UNMOVABLE
+    bench.filer.problem = None
+    bench.after(3600, steps=10)
+    assert list(bench.filer.done.values()) == [one.content]
+    assert bench.filer.failed == {"x.dcm": other}
+
+
+def test_a_file_that_cannot_be_read_to_its_end_waits_and_its_study_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8, F9: a bad sector shows only while sending; no hot loop, and the others are stored."""
+    bench = Bench()
+    bad = made(1, size=100_000)
+    read = bench.inbox.read
+
+    def unreadable(instance: Instance) -> FakeReading:
+        if instance.sop_instance_uid == bad.ids[2]:
+            raise FileBusyError("input/output error")
+        return read(instance)
+
+    monkeypatch.setattr(bench.inbox, "read", unreadable)
+    bench.drop(bad.name, bad.content)
+    for n in range(2, 11):
+        bench.drop(made(n).name, made(n).content)
+    bench.tick(200)
+    assert len(bench.filer.done) == 9
+    assert len(bench.origin.stores) <= 3
+    bench.after(3600, steps=100)
+    assert len(bench.origin.stores) < 30
+    assert bench.filer.failed == {}
+
+
+def test_a_sleep_is_no_busy_loop_while_the_shelves_are_full() -> None:
+    """I8: quiet files that are due and can't be looked at don't wake the loop."""
+    bench = Bench(ready_ahead=2, window=50)
+    bench.origin.script(*[Answer(loss=Loss.NOT_SENT)] * 99)
+    bench.origin.script_control(*[Answer(loss=Loss.NOT_SENT)] * 99)
+    for n in range(1, 20):
+        bench.drop(made(n).name, made(n, study=n).content, leased=n < 3)
+    bench.after(3)
+    assert bench.intake.due_at() is None
+
+
+def test_a_transient_busy_keeps_what_was_counted() -> None:
+    """I3: a look that fails does not begin a file's patience anew."""
+    bench = Bench(attempts=50)
+    one = made(1)
+    bench.origin.rejects[one.ids[2]] = 272
+    bench.drop(one.name, one.content)
+    bench.after(5000, steps=20)
+    before = bench.journal.deferrals[one.name]
+    bench.inbox.trouble[one.name] = FileBusyError("busy")
+    bench.after(1000, steps=4)
+    after = bench.journal.deferrals[one.name]
+    assert (after.wait, after.since, after.attempts) == (before.wait, before.since, before.attempts)
+    assert after.due_at > before.due_at
+
+
+def test_a_file_that_stays_unreadable_is_looked_at_ever_more_rarely() -> None:
+    """I8, F31: not a commit every two seconds for ever."""
+    bench = Bench()
+    bench.inbox.trouble["x.dcm"] = FileBusyError("permission denied")
+    bench.drop("x.dcm", b"")
+    bench.after(3600, steps=3600)
+    assert len(bench.journal.commits) < 100
+
+
+def test_nothing_is_admitted_while_nothing_can_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8, F39: what waits would leave the window and be held in memory without bound."""
+    bench = Bench(window=16)
+    bench.drop("first.dcm", made(1).content[:1000])
+    monkeypatch.setattr(bench.journal, "commit", _refuse)
+    bench.tick()
+    for n in range(200):
+        bench.drop(f"{n}.dcm", made(n).content[:1000])
+    bench.after(60, steps=60)
+    assert not bench.daemon.empty()
+    assert bench.daemon.left >= 200
+    assert len(bench.window) <= 16
+
+
+def _refuse(changes: Changes) -> None:
+    raise JournalError("the disk is full")
+
+
+def test_a_drain_that_ends_by_itself_restarts_nothing_while_it_stops() -> None:
+    """F10: a thread that was told to stop is not a dead one."""
+    bench = Bench()
+    assert bench.daemon.run(until=bench.daemon.empty) is End.DRAINED
+    bench.clock.advance(5)
+    bench.daemon.stop()
+    assert bench.recorder.restarts == []
+
+
+def test_the_age_of_what_waits_is_seen() -> None:
+    """A file that waits in the journal is the oldest one pending."""
+    bench = Bench()
+    bench.drop("half.dcm", made(1).content[:1500])
+    bench.after(300, steps=10)
+    assert bench.recorder.snapshots[-1].oldest_pending_seconds == pytest.approx(270, abs=5)
+
+
+def test_names_that_are_not_taken_are_said() -> None:
+    """ "412 files ignored by name": out loud, once for each change."""
+    bench = Bench()
+    bench.scanner.ignored = {"no_pattern": 412}
+    bench.after(10, steps=10)
+    (line,) = bench.recorder.of(Event.IGNORED)
+    assert line.fields["files"] == 412
+
+
+def test_the_brake_stops_sending_and_a_person_releases_it() -> None:
+    """I3: when the service refuses everything it is more likely us; at most so many files go to failed/."""
+    bench = Bench(in_a_row=5)
+    for n in range(1, 41):
+        bench.origin.rejects[made(n).ids[2]] = 43264
+        bench.drop(made(n).name, made(n).content)
+    bench.after(60, steps=20)
+    assert len(bench.filer.failed) == 5
+    assert (bench.orders.braked(), bench.recorder.snapshots[-1].braked) == (
+        "the service refused 5 instances in a row",
+        True,
+    )
+    stores = len(bench.origin.stores)
+    bench.after(60, steps=20)
+    assert len(bench.origin.stores) == stores
+    bench.origin.rejects.clear()
+    bench.orders.release()
+    bench.after(5, steps=5)
+    assert len(bench.filer.done) == 35
+    assert [e for e in bench.recorder.events if e in (Event.BRAKED, Event.RELEASED)] == [Event.BRAKED, Event.RELEASED]
+
+
+def test_a_gateway_that_refuses_one_file_does_not_stop_the_rest() -> None:
+    """F61: 503 for every request with that file, while the control passes: three times, then it is isolated."""
+    bench = Bench(attempts=3)
+    bad = made(3)
+
+    def refuse(instances: Sequence[Instance]) -> Answer:
+        if any(i.sop_instance_uid == bad.ids[2] for i in instances):
+            return Answer(status=503)
+        return bench.origin.take(instances)
+
+    bench.origin.script(*[refuse] * 500)
+    for n in range(1, 9):
+        bench.drop(made(n).name, made(n).content)
+    bench.after(300, steps=300)
+    assert len(bench.filer.done) == 7
+    for n in range(20, 40):
+        bench.drop(made(n).name, made(n, study=2).content)
+        bench.after(1800, steps=20)
+    assert bench.filer.verdicts[bad.name].quarantine.reason is Reason.POISON
+    assert len(bench.filer.done) == 27
+
+
+def test_concurrency_halves_in_trouble_and_grows_while_all_is_well() -> None:
+    """The gauge says it."""
+    bench = Bench(concurrency=8)
+    bench.origin.script(Answer(status=503), Answer(status=503))
+    bench.drop(made(1).name, made(1).content)
+    bench.after(30, steps=60)
+    assert bench.recorder.snapshots[-1].concurrency_limit < 8
+    for n in range(2, 60):
+        bench.drop(made(n).name, made(n, study=n).content)
+        bench.after(2, steps=2)
+    assert bench.recorder.snapshots[-1].concurrency_limit == 8
+
+
+def test_a_service_that_answers_the_control_otherwise_is_learnt() -> None:
+    """A service whose answer to an empty POST is 400 when it is well: what it stored last has shown it."""
+    bench = Bench()
+    bench.origin.script_control(Answer(status=400, comment="no part"))
+    bench.drop(made(1).name, made(1).content)
+    bench.tick()
+    bench.origin.script(Answer(status=503))
+    bench.origin.script_control(Answer(status=400))
+    bench.drop(made(2).name, made(2).content)
+    bench.after(20, steps=20)
+    assert len(bench.filer.done) == 2
+
+
+@pytest.mark.parametrize(("policy", "reads"), [(DuplicatePolicy.ACCEPT, 0), (DuplicatePolicy.COMPARE, 1)])
+def test_duplicates_by_policy(policy: DuplicatePolicy, reads: int) -> None:
+    """I2: the service's word alone, or its bytes."""
+    bench = Bench(policy=policy)
+    one = made(1)
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.drop("again.dcm", one.content)
+    bench.tick(20)
+    assert bench.recorder.count(Outcome.ALREADY_STORED) == 1
+    assert len(bench.origin.fetches) == reads
+    bench.drop("changed.dcm", one.content.replace(b"Anony^Mous", b"Other^Name"))
+    bench.tick(20)
+    assert ("changed.dcm" in bench.filer.failed) is (policy is DuplicatePolicy.COMPARE)
+
+
+@pytest.mark.parametrize("everyone", [True, False])
+def test_a_conflict_is_replaced_where_that_is_wanted(everyone: bool) -> None:
+    """duplicates.conflict = replace, or `failed retry --replace` for this one file."""
+    bench = Bench(replace_conflicts=everyone)
+    one = made(1)
+    other = one.content.replace(b"Anony^Mous", b"Other^Name")
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.drop("changed.dcm", other)
+    if not everyone:
+        bench.orders.order("changed.dcm", bench.inbox.files["changed.dcm"].stamp)
+    bench.tick(40)
+    assert bench.filer.failed == {}
+    assert other in bench.filer.done.values()
+    assert bench.journal.receipts[-1].outcome is Outcome.STORED
+
+
+def test_a_service_that_says_stored_and_keeps_the_old_bytes_is_caught() -> None:
+    """I2: Orthanc answers 200 for a changed file under the same UIDs and keeps what it had."""
+    bench = Bench()
+    one = made(1)
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    named = Answer(
+        status=200,
+        response=StoreResponse(referenced=(Referenced(sop_instance_uid=one.ids[2]),), failed=()),
+        digests=("f" * 64,),
+    )
+    bench.origin.script(named)
+    bench.drop("changed.dcm", one.content.replace(b"Anony^Mous", b"Other^Name"))
+    bench.tick(20)
+    assert bench.filer.verdicts["changed.dcm"].quarantine.reason is Reason.CONFLICT
+
+
+def test_a_web_server_that_says_200_to_everything_fails_no_file() -> None:
+    """I3, F50, F62: a login page, a captive portal, the wrong host: it answers the control with a page too."""
+    bench = Bench()
+    page = Answer(status=200, comment="<html>please log in</html>")
+    bench.origin.script(*[page] * 500)
+    bench.origin.script_control(*[page] * 500)
+    for n in range(1, 31):
+        bench.drop(made(n).name, made(n).content)
+    bench.after(600, steps=300)
+    assert bench.filer.failed == {}
+    assert len(bench.origin.stores) < 5
+
+
+def test_nothing_is_sent_while_the_journal_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F31, F39: no re-send loop, and `drain` does not call it done."""
+    bench = Bench()
+    for n in range(1, 5):
+        bench.origin.rejects[made(n).ids[2]] = 272
+        bench.drop(made(n).name, made(n).content)
+    monkeypatch.setattr(bench.journal, "commit", _refuse)
+    bench.after(120, steps=120)
+    assert len(bench.origin.stores) == 1
+    assert not bench.daemon.empty()
+    assert bench.daemon.left >= 4
+
+
+def test_a_full_folder_is_one_line_and_not_one_a_file() -> None:
+    """I8."""
+    bench = Bench()
+    bench.filer.problem = FilingError("done/ is full")
+    for n in range(1, 51):
+        bench.drop(made(n).name, made(n).content)
+    bench.tick(30)
+    assert len(list(bench.recorder.of(Event.UNMOVABLE))) == 1
+
+
+def test_sigterm_does_not_wait_for_a_probe() -> None:
+    """F64, F66: the control may hang as long as it likes."""
+    bench = Bench(deadline=1e9)
+    bench.origin.script(Answer(loss=Loss.NOT_SENT))
+    bench.drop(made(1).name, made(1).content)
+    bench.tick()
+    bench.executor.at_once = False
+    bench.after(5, steps=5)
+    assert bench.daemon.in_flight == 1
+    bench.daemon.signal()
+    bench.daemon.run()
+    bench.daemon.stop()
+    assert list(bench.inbox.files) == [made(1).name]

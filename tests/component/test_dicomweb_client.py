@@ -18,7 +18,7 @@ from fakes.hostile_server import HostileServer, Peer, answering, hostile, named
 from ingestd.core.answer import Answer, Loss, Referenced, StoreResponse
 from ingestd.core.errors import ConfigurationError, FileChangedError
 from ingestd.core.model import Identifiers
-from ingestd.dicomweb.auth import AzureToken, TokenError, TokenFile, azure_credential
+from ingestd.dicomweb.auth import TokenFile
 from ingestd.dicomweb.client import OriginServer
 from ingestd.ops.clock import SystemClock
 
@@ -280,31 +280,7 @@ def test_without_a_token_nothing_is_sent(tmp_path: Path) -> None:
         found = origin.store([bodies.add(CONTENT)])
         held = origin.metadata(IDS)
     assert (found.loss, held.loss, server.connections) == (Loss.NOT_SENT, Loss.NOT_SENT, 0)
-    assert found.comment == "no token: the token file can't be read (No such file or directory)"
-
-
-class FailingCredential:
-    """Says too much, as identity libraries do."""
-
-    def get_token(self, *scopes: str, **options: object) -> object:
-        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415
-
-        raise ClientAuthenticationError("client_secret=hunter2")
-
-
-def test_an_identity_providers_words_reach_no_text() -> None:
-    """I7."""
-    token = AzureToken(FailingCredential, scope="s")
-    with pytest.raises(TokenError) as caught:
-        token.headers()
-    assert str(caught.value) == "the identity provider gave none (ClientAuthenticationError)"
-
-
-def test_a_credential_that_lacks_its_settings_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigurationError, match=r"^auth\.mode: the credential can't be made \(ValueError\)"):
-        AzureToken(azure_credential("workload-identity"), scope="s")
+    assert found.comment == "no token: auth.token_file: it can't be read (No such file or directory)"
 
 
 # --- metadata ------------------------------------------------------------------------------------------------------------------

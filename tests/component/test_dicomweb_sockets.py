@@ -21,7 +21,9 @@ from fakes.hostile_server import HostileServer, Peer, Script, answer, answering,
 
 from ingestd.core.answer import Answer, Loss
 from ingestd.dicomweb.client import OriginServer
-from ingestd.dicomweb.wire import Wire, Wires
+from ingestd.dicomweb.tls import Certificates
+from ingestd.dicomweb.wire import Wire
+from ingestd.dicomweb.wires import Wires
 from ingestd.ops.clock import SystemClock
 
 pytestmark = pytest.mark.timeout(30)
@@ -45,7 +47,7 @@ def store(
     script: Script,
     content: bytes = SMALL,
     *,
-    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+    tls: tuple[Certificates, ssl.SSLContext] | None = None,
     **options: object,
 ) -> Answer:
     bodies = FakeBodies()
@@ -60,14 +62,12 @@ def outcome(found: Answer) -> int | Loss | None:
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The client's context, and the server's with a certificate for 127.0.0.1 that the client trusts."""
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificates, ssl.SSLContext]:
+    """The client's trust, and the server's context with a certificate for 127.0.0.1 that the client trusts."""
     folder = tmp_path_factory.mktemp("tls")
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     theirs.load_cert_chain(certificate(folder))
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    ours.load_verify_locations(folder / "cert.pem")
-    return ours, theirs
+    return Certificates(clock=SystemClock(), ca_bundle=folder / "cert.pem"), theirs
 
 
 def certificate(folder: Path) -> Path:
@@ -131,12 +131,12 @@ def test_an_early_refusal_is_heard_while_sending(status: int, then: Script) -> N
 
 
 @pytest.mark.parametrize("then", [then_half_close, then_stop_reading, then_read_all])
-def test_an_early_refusal_is_heard_under_tls(then: Script, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_an_early_refusal_is_heard_under_tls(then: Script, tls: tuple[Certificates, ssl.SSLContext]) -> None:
     """F48."""
     assert outcome(store(refusing(413, then), LARGE, tls=tls)) == 413
 
 
-def test_session_tickets_are_no_answer(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_session_tickets_are_no_answer(tls: tuple[Certificates, ssl.SSLContext]) -> None:
     """TLS 1.3 sends them unasked, so the socket is readable while nothing was said."""
     found = store(answering(200, named("1.2.3.4.1")), LARGE, tls=tls)
     assert outcome(found) == 200
@@ -266,13 +266,13 @@ def test_nobody_there_is_nothing_sent(url: str) -> None:
     assert (outcome(found), found.sent_bytes) == (Loss.NOT_SENT, 0)
 
 
-def test_a_certificate_that_is_not_trusted_is_nothing_sent(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_a_certificate_that_is_not_trusted_is_nothing_sent(tls: tuple[Certificates, ssl.SSLContext]) -> None:
     """F47."""
-    found = store(answering(200), tls=(ssl.create_default_context(), tls[1]))
+    found = store(answering(200), tls=(Certificates(clock=SystemClock()), tls[1]))
     assert (outcome(found), found.sent_bytes) == (Loss.NOT_SENT, 0)
 
 
-def test_a_tls_handshake_that_never_ends_is_bounded(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_a_tls_handshake_that_never_ends_is_bounded(tls: tuple[Certificates, ssl.SSLContext]) -> None:
     """F47: connect_timeout has TLS in it."""
     bodies = FakeBodies()
     with hostile(then_stop_reading) as server:

@@ -11,7 +11,7 @@ import pytest
 from fakes.bodies_fake import FakeBodies, digest
 from fakes.origin_fake import FakeOrigin
 
-from ingestd.core.answer import Loss
+from ingestd.core.answer import Fetched, Loss
 from ingestd.core.errors import FileChangedError, FileGoneError
 from ingestd.core.model import Instance
 from ingestd.core.ports import Origin
@@ -28,6 +28,9 @@ SERIES = STUDY + ".1"
 class Bench:
     origin: Origin
     bodies: FakeBodies
+
+    def digest(self, instance: Instance) -> str:
+        return digest(self.bodies.contents[instance.path])
 
     def drop(self, number: int, *, size: int = 4096) -> Instance:
         uid = f"{SERIES}.{number}"
@@ -110,6 +113,55 @@ def test_metadata_of_what_is_not_held_is_a_404(bench: Bench) -> None:
     assert (held.status, held.loss, held.elements) == (404, None, None)
 
 
+def test_fetch_gives_the_digest_of_what_was_stored(bench: Bench) -> None:
+    """From byte 128 on, as receipts have it."""
+    instances = [bench.drop(1), bench.drop(2, size=1_000_000)]
+    bench.origin.store(instances)
+    for instance in instances:
+        assert bench.origin.fetch(instance.ids) == Fetched(status=200, sha256=bench.digest(instance))
+
+
+def test_fetch_of_what_is_not_held_is_a_404(bench: Bench) -> None:
+    assert bench.origin.fetch(bench.drop(1).ids) == Fetched(status=404)
+
+
+def test_what_is_refused_as_there_already_changes_nothing(bench: Bench) -> None:
+    """F51: the service holds the first."""
+    first, second = bench.drop(1), bench.drop(1, size=9000)
+    bench.origin.store([first])
+    bench.origin.store([second])
+    assert bench.origin.fetch(first.ids).sha256 == bench.digest(first) != bench.digest(second)
+
+
+def test_replace_puts_the_new_in_the_place_of_the_old(bench: Bench) -> None:
+    """The answer names it, as a Store transaction's does."""
+    old, new = bench.drop(1), bench.drop(1, size=9000)
+    bench.origin.store([old])
+    found = bench.origin.replace(new)
+    assert (found.status, found.loss, found.digests) == (200, None, (bench.digest(new),))
+    assert found.response is not None
+    assert [r.sop_instance_uid for r in found.response.referenced] == [new.sop_instance_uid]
+    assert bench.origin.fetch(new.ids) == Fetched(status=200, sha256=bench.digest(new))
+
+
+def test_replace_stores_what_is_not_held(bench: Bench) -> None:
+    """So it may be repeated, whatever became of the last one."""
+    instance = bench.drop(1)
+    for _ in range(2):
+        assert bench.origin.replace(instance).status == 200
+        assert bench.origin.fetch(instance.ids).sha256 == bench.digest(instance)
+
+
+def test_replacing_by_a_file_that_changed_leaves_what_is_held(bench: Bench) -> None:
+    """I4."""
+    old, new = bench.drop(1), bench.drop(1, size=9000)
+    bench.origin.store([old])
+    bench.bodies.failures[new.path] = FileChangedError("changed")
+    found = bench.origin.replace(new)
+    assert (found.loss, found.changed) == (Loss.FILE_CHANGED, (0,))
+    assert bench.origin.fetch(old.ids).sha256 == bench.digest(old)
+
+
 @pytest.mark.parametrize("error", [FileChangedError("changed"), FileGoneError("gone")])
 def test_a_file_that_changed_is_named_and_not_stored(bench: Bench, error: FileChangedError | FileGoneError) -> None:
     """I4, F58."""
@@ -137,5 +189,7 @@ def test_after_abort_nothing_is_sent(bench: Bench) -> None:
     bench.origin.abort()
     assert bench.origin.store([instance]).loss is Loss.NOT_SENT
     assert bench.origin.control().loss is Loss.NOT_SENT
+    assert bench.origin.replace(instance).loss is Loss.NOT_SENT
+    assert bench.origin.fetch(instance.ids) == Fetched(status=None, loss=Loss.NOT_SENT)
     held = bench.origin.metadata(instance.ids)
     assert (held.status, held.loss) == (None, Loss.NOT_SENT)

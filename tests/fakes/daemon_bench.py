@@ -9,14 +9,16 @@ from typing import Any
 from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder
 from fakes.origin_fake import FakeOrigin
 from fakes.scanner_fake import FakeScanner
-from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal
+from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal, FakeOrders
 from fakes.values import batch_rules, retry_rules, settle_rules
 
 from ingestd.core.batch import Shelves
-from ingestd.core.outcome import HoldCause
+from ingestd.core.brake import Brake, BrakeRules
+from ingestd.core.outcome import DuplicatePolicy, HoldCause
 from ingestd.core.ports import Supervised
 from ingestd.core.window import Window
-from ingestd.daemon.disposing import Disposing
+from ingestd.daemon.braking import Braking
+from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import Jobs
@@ -61,6 +63,10 @@ class Bench:
         timeout: float = 900.0,
         attempts: int = 3,
         largest: int = 1 << 32,
+        ready_ahead: int = 1000,
+        in_a_row: int = 50,
+        policy: DuplicatePolicy = DuplicatePolicy.VERIFY,
+        replace_conflicts: bool = False,
     ) -> None:
         self.clock = FakeClock()
         self.inbox = FakeInbox()
@@ -77,16 +83,28 @@ class Bench:
         wake = self.wake = threading.Event()
         common = {"clock": self.clock, "window": self.window, "journal": self.journal}
         endings = Endings(**common, filer=self.filer, recorder=self.recorder)
-        intake = Intake(
+        intake = self.intake = Intake(
             **common,
             scanner=self.scanner,
             inbox=self.inbox,
             shelves=shelves,
             endings=endings,
             recorder=self.recorder,
-            rules=IntakeRules(settle=settle_rules(timeout=timeout), ready_ahead=1000, largest_instance=largest),
+            rules=IntakeRules(settle=settle_rules(timeout=timeout), ready_ahead=ready_ahead, largest_instance=largest),
         )
-        disposing = Disposing(**common, shelves=shelves, endings=endings, rules=rules, rand=lambda: 0.5)
+        self.orders = FakeOrders()
+        braking = Braking(
+            brake=Brake(BrakeRules(in_a_row=in_a_row, last=20, share=0.95)), orders=self.orders, recorder=self.recorder
+        )
+        disposing = Disposing(
+            **common,
+            shelves=shelves,
+            endings=endings,
+            braking=braking,
+            orders=self.orders,
+            rules=DisposeRules(retry=rules, replace_conflicts=replace_conflicts),
+            rand=lambda: 0.5,
+        )
         sending = Sending(
             origin=self.origin,
             inbox=self.inbox,
@@ -94,9 +112,15 @@ class Bench:
             window=self.window,
             shelves=shelves,
             disposing=disposing,
+            braking=braking,
             recorder=self.recorder,
             jobs=Jobs(pool=self.executor, wake=wake.set),
-            rules=SendRules(concurrency=concurrency, retry=rules, hints={HoldCause.UNREACHABLE: "look at the cable"}),
+            rules=SendRules(
+                concurrency=concurrency,
+                retry=rules,
+                policy=policy,
+                hints={HoldCause.UNREACHABLE: "look at the cable"},
+            ),
             rand=lambda: 0.5,
         )
         self.daemon = Daemon(
@@ -109,6 +133,7 @@ class Bench:
             intake=intake,
             sending=sending,
             endings=endings,
+            braking=braking,
             recorder=self.recorder,
             notifier=self.notifier,
             wake=wake,

@@ -114,6 +114,12 @@ class Peer:
         self._number = number
         self._buffer = bytearray()
 
+    @property
+    def client_serial(self) -> str:
+        """The serial number of the client's certificate."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return str((self._socket.getpeercert() or {})["serialNumber"])
+
     def head(self) -> tuple[str, dict[str, str]]:
         """The request line and headers."""
         while b"\r\n\r\n" not in self._buffer:
@@ -164,6 +170,16 @@ class Peer:
         """Do nothing; True when the test has ended."""
         return self._server.released.wait(seconds)
 
+    def relay(self, port: int) -> None:
+        """Everything, both ways, between the client and a port of this machine: what a proxy does after CONNECT."""
+        with socket.create_connection(("127.0.0.1", port)) as behind:
+            back = threading.Thread(target=_pour, args=(behind, self._socket), daemon=True)
+            back.start()
+            _pour(self._socket, behind)
+            with suppress(OSError):
+                behind.shutdown(socket.SHUT_RDWR)  # the client is gone: nobody is left for an answer
+            back.join(10)
+
     def drop(self) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -174,6 +190,14 @@ class Peer:
         if not data:
             raise ConnectionAbortedError("the client closed")
         self._buffer += data
+
+
+def _pour(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 @contextmanager

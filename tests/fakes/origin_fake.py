@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced, StoreResponse
+from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Bodies
@@ -32,6 +32,8 @@ class FakeOrigin:
     script(...)          answers for the next Store transactions, in order; a callable gets the instances
     script_control(...)  answers for the next controls; without, 204 as Azure
     script_held(...)     answers for the next metadata reads
+    script_fetched(...)  answers for the next fetches
+    script_replace(...)  answers for the next replacements; without, it keeps the new one and names it
     rejects              FailureReason by SOP Instance UID
     """
 
@@ -40,6 +42,8 @@ class FakeOrigin:
         self._answers: deque[Scripted] = deque()
         self._controls: deque[Answer] = deque()
         self._helds: deque[Held] = deque()
+        self._fetcheds: deque[Fetched] = deque()
+        self._replaces: deque[Answer] = deque()
         self._lock = threading.Lock()
         self._aborted = False
         self.rejects: dict[str, int] = {}
@@ -47,6 +51,8 @@ class FakeOrigin:
         self.stores: list[tuple[Instance, ...]] = []
         self.controls = 0
         self.reads: list[Identifiers] = []
+        self.fetches: list[Identifiers] = []
+        self.replacements: list[Instance] = []
         self.closed = False
 
     def script(self, *answers: Scripted) -> None:
@@ -57,6 +63,12 @@ class FakeOrigin:
 
     def script_held(self, *helds: Held) -> None:
         self._helds.extend(helds)
+
+    def script_fetched(self, *fetcheds: Fetched) -> None:
+        self._fetcheds.extend(fetcheds)
+
+    def script_replace(self, *answers: Answer) -> None:
+        self._replaces.extend(answers)
 
     def keep(self, instance: Instance, *, sha256: str | None = None, elements: Elements | None = None) -> None:
         """The service has held this one all along."""
@@ -117,6 +129,29 @@ class FakeOrigin:
                 return self._helds.popleft()
             kept = self.kept.get(ids.key)
             return Held(status=404) if kept is None else Held(status=200, elements=kept.elements)
+
+    def fetch(self, ids: Identifiers) -> Fetched:
+        with self._lock:
+            if self._aborted:
+                return Fetched(status=None, loss=Loss.NOT_SENT)
+            self.fetches.append(ids)
+            if self._fetcheds:
+                return self._fetcheds.popleft()
+            kept = self.kept.get(ids.key)
+            return Fetched(status=404) if kept is None else Fetched(status=200, sha256=kept.sha256)
+
+    def replace(self, instance: Instance) -> Answer:
+        with self._lock:
+            if self._aborted:
+                return Answer(loss=Loss.NOT_SENT)
+            self.replacements.append(instance)
+            if self._replaces:
+                return self._replaces.popleft()
+            before = self.kept.pop(instance.ids.key, None)
+            answer = self.take((instance,))
+            if before is not None:
+                self.kept.setdefault(instance.ids.key, before)
+            return answer
 
     def abort(self) -> None:
         self._aborted = True

@@ -1,4 +1,4 @@
-"""In-tree fakes of the Inbox, Bodies, Filer and Journal ports, in memory, and a Part 10 file to put into them.
+"""In-tree fakes of the Inbox, Bodies, Filer, Journal and Orders ports, in memory, and a Part 10 file to put into them.
 
 They pass the same contract suites as the real adapters (tests/contract).
 """
@@ -235,6 +235,10 @@ class FakeJournal:
         self._trouble()
         return Counter(d.wait for d in self.deferrals.values())
 
+    def oldest(self) -> float | None:
+        self._trouble()
+        return min((d.first_seen for d in self.deferrals.values()), default=None)
+
     def receipt(self, ids: Identifiers) -> Receipt | None:
         self._trouble()
         for receipt in reversed(self.receipts):
@@ -259,6 +263,37 @@ class FakeJournal:
     def _trouble(self) -> None:
         if self.problem is not None:
             raise self.problem
+
+
+class FakeOrders:
+    """The port Orders over a string and a set. `problem` is what putting the brake on raises."""
+
+    def __init__(self) -> None:
+        self.why: str | None = None
+        self.ordered: set[tuple[str, Stamp]] = set()
+        self.problem: JournalError | None = None
+
+    def braked(self) -> str | None:
+        return self.why
+
+    def brake(self, why: str) -> None:
+        if self.problem is not None:
+            raise self.problem
+        self.why = self.why or why
+
+    def release(self) -> None:
+        """What `ingestd resume` does."""
+        self.why = None
+
+    def order(self, path: str, stamp: Stamp) -> None:
+        """What `failed retry --replace` does."""
+        self.ordered.add((path, replace(stamp, ctime_ns=0)))
+
+    def replaces(self, path: str, stamp: Stamp) -> bool:
+        return (path, replace(stamp, ctime_ns=0)) in self.ordered
+
+    def replaced(self, path: str, stamp: Stamp) -> None:
+        self.ordered.discard((path, replace(stamp, ctime_ns=0)))
 
 
 def settled(inbox: Inbox, path: str, *, first_seen: float = 1000.0) -> Instance:

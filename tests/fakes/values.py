@@ -38,6 +38,7 @@ def instance(
     content: bytes | None = None,
     sha256: str | None = SHA,
     history: Deferral | None = None,
+    holds: int = 0,
 ) -> Instance:
     return Instance(
         path=path or f"{uid}.dcm",
@@ -48,6 +49,7 @@ def instance(
         content=content,
         sha256=sha256,
         history=history,
+        holds=holds,
     )
 
 

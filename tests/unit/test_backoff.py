@@ -9,7 +9,7 @@ from fakes.values import deferral, instance, retry_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.backoff import LONGEST_WAIT_SECONDS, REFUSED_ALONE_LIMIT, RetryRules, defer, full_jitter
+from ingestd.core.backoff import LONGEST_WAIT_SECONDS, REFUSED_ALONE_LIMIT, RetryRules, defer, full_jitter, growing
 from ingestd.core.model import Deferral, Instance, Wait
 from ingestd.core.outcome import Quarantine, Reason, Retry
 
@@ -50,6 +50,19 @@ def test_the_ceiling_doubles_up_to_the_cap() -> None:
 def test_clients_do_not_meet_at_the_cap() -> None:
     """Uniform up to it, where clipping would send all of them at once."""
     assert [full_jitter(base=1, cap=60, attempt=20, rand=r) for r in (0.0, 0.25, 0.99)] == [0, 15, 0.99 * 60]
+
+
+def test_a_wait_of_our_own_doubles_from_its_base_up_to_its_cap() -> None:
+    assert [growing(base=5, attempt=n, cap=60) for n in (1, 2, 3, 4, 5, 99)] == [5, 10, 20, 40, 60, 60]
+
+
+@given(base=st.floats(0.001, 1e4), attempt=st.integers(1, 10**9))
+def test_no_wait_of_our_own_is_longer_than_a_quarter_of_an_hour_or_shorter_than_the_one_before(
+    base: float, attempt: int
+) -> None:
+    """I8: however many attempts; no overflow."""
+    wait, following = (growing(base=base, attempt=n) for n in (attempt, attempt + 1))
+    assert min(base, LONGEST_WAIT_SECONDS) <= wait <= following <= LONGEST_WAIT_SECONDS
 
 
 def test_a_first_wait_remembers_what_it_is_about() -> None:
@@ -191,10 +204,24 @@ def test_creating_ends_after_its_hours_however_often_it_was_asked() -> None:
     assert (found[0], found[1].reason, found[1].by_service) == (24 * 4 + 1, Reason.CREATING, True)
 
 
-def test_what_can_not_be_verified_is_never_the_files_fault() -> None:
-    """I3: reading is refused, or the service is still creating it."""
-    waits = [Wait.UNVERIFIED]
-    assert attempts_until_verdict(waits, alone=False, receipts_grow=True, seconds_each=900.0) is None
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("wait", [Wait.UNVERIFIED, Wait.CHANGED])
+def test_what_the_service_said_nothing_against_is_never_the_files_fault(wait: Wait, alone: bool) -> None:
+    """I3, I4, F58: reading is refused, the service is still creating it, or the file changed while it was sent."""
+    assert attempts_until_verdict([wait], alone=alone, receipts_grow=True, seconds_each=900.0) is None
+
+
+def test_a_file_that_changes_each_time_it_is_sent_is_sent_ever_more_rarely() -> None:
+    """I8."""
+    dues, one = [], instance()
+    for _ in range(12):
+        got = once(one, Wait.CHANGED, rand=0.5)
+        assert isinstance(got, Deferral)
+        dues.append(got.due_at)
+        one = replace(one, history=got)
+    assert dues == sorted(dues)
+    assert dues[0] < 5
+    assert dues[-1] > 400
 
 
 @pytest.mark.parametrize("wait", [Wait.INCOMPLETE, Wait.UNMOVABLE])

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from fakes.values import answer, batch_rules, fail, instance, ref
+from fakes.values import answer, batch_rules, deferral, fail, instance, ref
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.answer import Answer, Referenced
-from ingestd.core.batch import HINTED_TURN, BatchRules, Shelves, halves
-from ingestd.core.disposition import dispose, wants_control
+from ingestd.core.answer import Answer, Loss, Referenced
+from ingestd.core.batch import FRAMING_BYTES, HINTED_TURN, BatchRules, Shelves, halves
+from ingestd.core.disposition import HOLDS_LIMIT, dispose, wants_control
 from ingestd.core.model import Batch, Instance, Wait
 from ingestd.core.outcome import Isolate, Quarantine, Reason, Retry, Stored
 
@@ -84,9 +84,18 @@ def test_studies_do_not_mix_unless_the_operator_says_any() -> None:
     assert take(together) == ["1", "2", "3"]
 
 
-def test_the_services_own_limit_counts_as_well_as_ours() -> None:
+@pytest.mark.parametrize(
+    ("limit", "first"), [(2000 + 3 * FRAMING_BYTES, ["0", "1"]), (1999 + 3 * FRAMING_BYTES, ["0"])]
+)
+def test_the_services_own_limit_counts_as_well_as_ours_framing_and_all(limit: int, first: list[str]) -> None:
+    """F60: a boundary and a header for each part, and the closing boundary."""
+    shelves = filled(batch_rules(max_request_bytes=limit), *(instance(str(n)) for n in range(2)))
+    assert take(shelves) == first
+
+
+def test_a_shelf_that_fills_a_request_of_the_service_waits_for_nothing() -> None:
     """F60."""
-    shelves = filled(batch_rules(max_request_bytes=100), *(instance(str(n), size=60) for n in range(2)))
+    shelves = filled(batch_rules(max_request_bytes=2000), *(instance(str(n)) for n in range(2)))
     assert [take(shelves, idle=False), take(shelves)] == [["0"], ["1"]]
 
 
@@ -109,6 +118,17 @@ def test_two_files_of_one_uid_never_travel_together() -> None:
     (taken,) = (shelves.take(now=9.0, idle=True, arriving=()),)
     assert uids(taken) == ["1"]
     assert take(shelves, now=99.0) == []
+
+
+def test_what_replaces_another_is_in_flight_though_it_was_not_taken_from_here() -> None:
+    """F36: its twin on the shelf waits for it."""
+    replacing = instance("1", path="a.dcm")
+    shelves = filled(batch_rules(), instance("1", path="b.dcm"), instance("2"))
+    shelves.occupy(replacing)
+    assert take(shelves) == ["2"]
+    assert take(shelves, now=9.0) == []
+    shelves.release(replacing)
+    assert take(shelves, now=10.0) == ["1"]
 
 
 def test_a_shelf_that_has_nothing_to_give_is_not_due_again_at_once() -> None:
@@ -199,6 +219,7 @@ sizes = st.integers(1, 200)
 puts = st.tuples(st.just("put"), st.integers(0, 5), st.integers(0, 2), sizes, st.booleans())
 takes = st.tuples(st.just("take"), st.booleans(), st.sets(st.integers(0, 2)))
 ends = st.tuples(st.just("end"), st.integers(0, 9))
+replaces = st.tuples(st.just("replace"), st.integers(0, 5))
 returns = st.tuples(st.just("return"), st.integers(0, 9))
 rules_drawn = st.builds(
     batch_rules,
@@ -206,11 +227,11 @@ rules_drawn = st.builds(
     max_instances=st.integers(1, 5),
     max_bytes=st.integers(1, 500),
     linger=st.floats(0, 2),
-    max_request_bytes=st.integers(1, 500),
+    max_request_bytes=st.integers(1, 500) | st.integers(500, 2500),
 )
 
 
-@given(rules=rules_drawn, steps=st.lists(puts | takes | ends | returns, max_size=40))
+@given(rules=rules_drawn, steps=st.lists(puts | takes | ends | replaces | returns, max_size=40))
 def test_shelves_lose_nothing_double_nothing_and_keep_twins_apart(
     rules: BatchRules, steps: list[tuple[Any, ...]]
 ) -> None:
@@ -229,7 +250,8 @@ def test_shelves_lose_nothing_double_nothing_and_keep_twins_apart(
         assert len({i.sop_instance_uid for i in flying}) == len(flying)
         if len(one.instances) > 1:
             assert len(one.instances) <= rules.max_instances
-            assert one.size <= min(rules.max_bytes, rules.max_request_bytes)
+            assert one.size <= rules.max_bytes
+            assert one.size + (len(one.instances) + 1) * FRAMING_BYTES <= rules.max_request_bytes
         assert not rules.by_study or len({i.ids.study_uid for i in one.instances}) == 1
 
     for n, step in enumerate(steps):
@@ -242,6 +264,10 @@ def test_shelves_lose_nothing_double_nothing_and_keep_twins_apart(
             case ("take", idle, arriving):
                 if one := shelves.take(now=clock, idle=idle, arriving={f"S{s}" for s in arriving}):
                     taken(one)
+            case ("replace", uid) if str(uid) not in {i.sop_instance_uid for i in flying}:
+                i = instance(str(uid), path=f"replacing {n}", content=b"x" * 1000)
+                shelves.occupy(i)
+                flying.append(i)
             case ("end" | "return" as what, which) if flying:
                 i = flying.pop(which % len(flying))
                 shelves.release(i)
@@ -278,21 +304,24 @@ def test_what_was_refused_whole_is_halved_down_to_one() -> None:
     five = tuple(instance(str(n)) for n in range(5))
     assert [uids(b) for b in halves(five, whole=5)] == [["0", "1"], ["2", "3", "4"]]
     assert [uids(b) for b in halves(five[:1], whole=1)] == [["0"]]
-    assert all(b.isolating for b in halves(five, whole=5))
 
 
 def test_what_named_ones_leave_behind_travels_together_once_more() -> None:
     """Those that were named may have been the trouble."""
     two = (instance("1"), instance("2"))
     assert [uids(b) for b in halves(two, whole=3)] == [["1", "2"]]
-    assert halves(two, whole=3)[0].isolating
 
 
 Service = Callable[[Batch], Answer]
 
 
-def run(service: Service, instances: tuple[Instance, ...]) -> tuple[set[str], set[str], int]:
-    """Send as the daemon does until nothing is left to isolate: stored, refused alone or judged, and requests made."""
+def run(
+    service: Service, instances: tuple[Instance, ...], *, alone: Wait = Wait.REFUSED_ALONE
+) -> tuple[set[str], set[str], int]:
+    """Send as the daemon does until nothing is left to isolate: stored, refused alone or judged, and requests made.
+
+    `alone`: the wait that a culprit ends in, that the service says nothing about.
+    """
     stored, refused, requests = set(), set(), 0
     prepared = deque([Batch(instances=instances)])
     while prepared:
@@ -308,7 +337,9 @@ def run(service: Service, instances: tuple[Instance, ...]) -> tuple[set[str], se
                     stored.add(one.sop_instance_uid)
                 case Isolate():
                     isolated.append(one)
-                case Retry(wait=Wait.REFUSED_ALONE) | Quarantine(reason=Reason.REJECTED | Reason.TOO_LARGE):
+                case Retry(wait=wait) if wait is alone:
+                    refused.add(one.sop_instance_uid)
+                case Quarantine(reason=Reason.REJECTED | Reason.TOO_LARGE):
                     refused.add(one.sop_instance_uid)
                 case other:
                     pytest.fail(f"unexpected: {other}")
@@ -393,6 +424,27 @@ def test_few_culprits_cost_few_requests(size: int, poison: set[int]) -> None:
     assert requests <= 1 + 2 * len(culprits) * math.ceil(math.log2(size))
 
 
+@given(
+    size=st.integers(1, 512),
+    poison=st.sets(st.integers(0, 511), max_size=3),
+    said=st.sampled_from([answer(s) for s in (302, 403, 404, 406, 408, 424, 500, 502, 503, 504)])
+    | st.sampled_from([Answer(loss=Loss.TIMEOUT), Answer(loss=Loss.LOST)]),
+)
+def test_a_gateway_that_refuses_one_file_does_not_stop_the_rest(size: int, poison: set[int], said: Answer) -> None:
+    """F61, I8: whatever it says while the control passes: the same bounds, once the batch was held or in trouble before."""
+    past = deferral(Wait.REQUEST_TROUBLE)
+    instances = tuple(instance(str(n), holds=HOLDS_LIMIT - 1, history=past) for n in range(size))
+    everyone = {i.sop_instance_uid for i in instances}
+    culprits = {str(n) for n in poison if n < size}
+
+    def gateway(of: Batch) -> Answer:
+        return said if culprits & set(uids(of)) else answer(200, *(ref(u) for u in uids(of)))
+
+    stored, refused, requests = run(gateway, instances, alone=Wait.REQUEST_TROUBLE)
+    assert (stored, refused) == (everyone - culprits, culprits)
+    assert requests <= min(2 * size - 1, 1 + 2 * len(culprits) * math.ceil(math.log2(size)))
+
+
 @given(sizes=st.lists(st.integers(1, 100), min_size=1, max_size=40), limit=st.integers(1, 400))
 def test_a_limit_that_only_the_service_knows_is_found_by_halves(sizes: list[int], limit: int) -> None:
     """F60: what fits alone is delivered, what does not is too large."""
@@ -409,7 +461,21 @@ def test_a_limit_that_only_the_service_knows_is_found_by_halves(sizes: list[int]
 
 def test_the_largest_instance_leaves_room_for_the_framing() -> None:
     """F60: boundary and header count against the service's limit too."""
-    rules = batch_rules(max_request_bytes=10_000)
-    assert rules.largest_instance < 10_000
-    assert rules.fits(2, 9_000)
-    assert not rules.fits(2, 9_900)
+    assert batch_rules(max_request_bytes=10_000).largest_instance == 10_000 - 2 * FRAMING_BYTES
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "fits"),
+    [
+        (0, 0, True),
+        (1, 10**9, True),
+        (2, 9_000, True),
+        (2, 10_000 - 3 * FRAMING_BYTES, True),
+        (2, 10_001 - 3 * FRAMING_BYTES, False),
+        (3, 10_000 - 3 * FRAMING_BYTES, False),
+        (4, 100, True),
+        (5, 100, False),
+    ],
+)
+def test_what_may_travel_together(count: int, size: int, fits: bool) -> None:
+    assert batch_rules(max_instances=4, max_request_bytes=10_000).fits(count, size) is fits

@@ -24,7 +24,7 @@ def opened(breaker: Breaker | None = None, *, hold: Hold = DOWN, now: float = 10
 def failed_probes(count: int, *, rand: float = 0.5) -> Breaker:
     breaker = opened(rand=rand)
     for _ in range(count):
-        breaker = opened(breaker.probing(), rand=rand)
+        breaker = breaker.probing().failed(DOWN, now=100.0, rand=rand, rules=RULES)
     return breaker
 
 
@@ -85,12 +85,15 @@ def test_each_failed_probe_doubles_the_ceiling_up_to_the_cap() -> None:
         (math.nan, 0.0),
     ],
 )
-@pytest.mark.parametrize("already_open", [False, True])
-def test_retry_after_is_a_floor_and_has_a_cap(retry_after: float | None, floor: float, already_open: bool) -> None:
+@pytest.mark.parametrize("how", ["closed", "open", "probe failed"])
+def test_retry_after_is_a_floor_and_has_a_cap(retry_after: float | None, floor: float, how: str) -> None:
     """F52."""
     hold = Hold(cause=HoldCause.BUSY, retry_after=retry_after)
-    before = opened() if already_open else Breaker()
-    assert opened(before, hold=hold).open_until == 100.0 + max(floor, 0.5)
+    if how == "probe failed":
+        after = opened().probing().failed(hold, now=100.0, rand=0.25, rules=RULES)
+    else:
+        after = opened(opened() if how == "open" else Breaker(), hold=hold)
+    assert after.open_until == 100.0 + max(floor, 0.5)
 
 
 def test_batches_that_report_the_same_outage_count_once() -> None:
@@ -101,10 +104,35 @@ def test_batches_that_report_the_same_outage_count_once() -> None:
     assert (breaker.failures, breaker.open_until, breaker.cause) == (1, 100.5, HoldCause.BUSY)
 
 
-def test_a_hold_while_the_control_is_under_way_opens_it_again() -> None:
-    breaker = opened(opened().probing(), hold=Hold(cause=HoldCause.BUSY, retry_after=30.0), now=101.0)
-    assert breaker.state is BreakerState.OPEN
-    assert breaker.open_until == 131.0
+def test_a_hold_while_the_control_is_under_way_starts_no_second_one() -> None:
+    """A batch that was under way reports the same outage: one probe, and the service's floor for the next."""
+    hold = Hold(cause=HoldCause.BUSY, retry_after=30.0)
+    breaker = opened(opened().probing(), hold=hold, now=101.0)
+    assert (breaker.state, breaker.failures, breaker.open_until) == (BreakerState.PROBING, 1, 131.0)
+    assert not breaker.wants_probe(1e12)
+    assert breaker.passed().closed
+
+
+def test_a_control_that_fails_opens_it_again_for_longer() -> None:
+    """F47: with what the control itself said."""
+    breaker = opened().probing().failed(BUSY, now=200.0, rand=0.5, rules=RULES)
+    assert breaker == Breaker(state=BreakerState.OPEN, failures=2, open_until=201.0, cause=HoldCause.BUSY)
+
+
+def test_a_hold_never_shortens_the_wait() -> None:
+    assert opened(opened(rand=0.9), rand=0.1).open_until == 100.9
+
+
+def test_a_gateway_that_lets_the_control_through_and_no_file_is_asked_ever_more_rarely() -> None:
+    """I8: the control passes, the next batch is held again, and nothing is stored between."""
+    breaker, now, waits = Breaker(), 0.0, []
+    for _ in range(8):
+        breaker = breaker.held(BUSY, now=now, rand=0.5, rules=RULES)
+        waits.append(breaker.open_until - now)
+        now = breaker.open_until
+        breaker = breaker.probing().passed()
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert breaker.stored().held(BUSY, now=now, rand=0.5, rules=RULES).open_until - now == 0.5
 
 
 holds = st.builds(
@@ -114,17 +142,31 @@ holds = st.builds(
 )
 
 
-@given(steps=st.lists(st.tuples(holds, st.floats(0, 1, exclude_max=True), st.booleans()), max_size=50))
+events = st.sampled_from(["held", "failed", "passed", "stored"])
+
+
+@given(steps=st.lists(st.tuples(events, holds, st.floats(0, 1, exclude_max=True)), max_size=50))
 def test_it_always_comes_to_a_probe_and_never_waits_longer_than_the_caps(
-    steps: list[tuple[Hold, float, bool]],
+    steps: list[tuple[str, Hold, float]],
 ) -> None:
-    """F52, F67, I8: whatever the service says."""
+    """F52, F67, I8: whatever the service says, in whatever order."""
     breaker, now = Breaker(), 0.0
-    for hold, rand, probe in steps:
-        breaker = breaker.held(hold, now=now, rand=rand, rules=RULES)
-        assert not breaker.closed
-        assert now <= breaker.open_until <= now + max(RULES.cap_seconds, RULES.retry_after_cap_seconds)
-        assert breaker.wants_probe(breaker.open_until)
-        if probe:
-            now = breaker.open_until
-            breaker = breaker.probing()
+    for event, hold, rand in steps:
+        before = breaker
+        match event:
+            case "held":
+                breaker = breaker.held(hold, now=now, rand=rand, rules=RULES)
+                assert not breaker.closed
+                assert breaker.failures == before.failures + before.closed
+            case "failed" | "passed" if not breaker.closed:
+                now = max(now, breaker.open_until)
+                assert breaker.wants_probe(now) is (breaker.state is BreakerState.OPEN)
+                probing = breaker.probing()
+                failed = probing.failed(hold, now=now, rand=rand, rules=RULES)
+                breaker = failed if event == "failed" else probing.passed()
+            case "stored":
+                breaker = breaker.stored()
+                assert breaker.state is before.state
+        if not breaker.closed:
+            assert breaker.open_until <= now + max(RULES.cap_seconds, RULES.retry_after_cap_seconds)
+            assert breaker.cause is not None

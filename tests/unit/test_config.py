@@ -67,6 +67,11 @@ def test_folders_and_a_url_are_enough_and_the_rest_is_as_documented() -> None:
         "window": 5000,
     }
     assert settings.service.model_dump(exclude={"url"}) == {
+        "partition": None,
+        "ca_bundle": None,
+        "client_cert": None,
+        "client_key": None,
+        "proxy": None,
         "concurrency": 4,
         "connect_timeout_seconds": 10,
         "response_timeout_seconds": 300,
@@ -455,7 +460,7 @@ def test_a_token_file_goes_with_its_mode_and_with_no_other() -> None:
     assert made(auth={"mode": "token-file", "token_file": "/run/token"}).auth.token_file == Path("/run/token")
     assert refusal(auth={"mode": "token-file"}) == "auth.mode = token-file needs auth.token_file"
     line = refusal(auth={"mode": "default", "token_file": "/run/token"})
-    assert line == "auth.token_file has no effect while auth.mode = default: set auth.mode = token-file"
+    assert line == "auth.token_file has no effect while auth.mode = default: set auth.mode = workload-identity or token-file"
 
 
 values = (

@@ -12,12 +12,23 @@ from fakes.values import OTHER_SHA, SHA, answer, batch, deferral, fail, instance
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced
-from ingestd.core.disposition import control_passed, dispose, dispose_held, hold_for, wants_control
+from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced
+from ingestd.core.disposition import (
+    HOLDS_LIMIT,
+    control_passed,
+    dispose,
+    dispose_fetched,
+    dispose_held,
+    hold_for,
+    receipt_speaks,
+    wants_control,
+)
+from ingestd.core.failure_reasons import meaning
 from ingestd.core.model import Batch, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
     Disposition,
+    DuplicatePolicy,
     Hold,
     HoldCause,
     Isolate,
@@ -30,6 +41,7 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
+from ingestd.core.record import Receipt
 
 A, B = "1.1", "1.2"
 ALONE = batch(instance(A))
@@ -42,14 +54,14 @@ WELL = Answer(status=204)
 UNWELL = Answer(status=403)
 
 
-def judge(of: Batch, said: Answer, control: Answer = WELL) -> tuple[Disposition, ...]:
-    return dispose(of, said, control=control if wants_control(of, said) else None)
+def judge(of: Batch, said: Answer, control: Answer = WELL, *, normal: int | None = None) -> tuple[Disposition, ...]:
+    return dispose(of, said, control=control if wants_control(of, said) else None, normal=normal)
 
 
 def rejected(status: int, reason: int, comment: str | None = None) -> Quarantine:
     return Quarantine(
         reason=Reason.REJECTED,
-        text=f"the service rejected this instance (FailureReason {reason})",
+        text=f"the service rejected this instance: {meaning(reason)} (FailureReason {reason})",
         what_to_do="read the service's words in `comment`, correct the file at its source and drop it again",
         http_status=status,
         failure_reason=reason,
@@ -107,11 +119,36 @@ def test_the_retrieve_url_is_kept() -> None:
     )
 
 
+BY_BYTES = Verify(by_bytes=True, named=True)
+PROOFS = {
+    DuplicatePolicy.VERIFY: Verify(),
+    DuplicatePolicy.COMPARE: Verify(by_bytes=True),
+    DuplicatePolicy.ACCEPT: AlreadyStored(),
+}
+
+
+@pytest.mark.parametrize(("policy", "expected"), PROOFS.items())
+def test_already_there_is_proved_as_the_operator_asks(policy: DuplicatePolicy, expected: Disposition) -> None:
+    """I2, F36: `duplicates.policy`. Other failures are not its affair."""
+    said = answer(409, fail(A, 45070), fail(B, 43265))
+    assert dispose(PAIR, said, policy=policy) == (expected, rejected(409, 43265))
+
+
+@pytest.mark.parametrize("policy", DuplicatePolicy)
+@pytest.mark.parametrize("item", [ref(A), ref(A, warning=45063)])
+def test_no_policy_takes_stored_for_an_answer_where_a_receipt_shows_other_bytes(
+    policy: DuplicatePolicy, item: Referenced
+) -> None:
+    """I2, F36: changed bytes are never silently stored, with a warning or without."""
+    known = {ALONE.instances[0].ids.key: receipt(ALONE.instances[0], sha256=OTHER_SHA)}
+    assert dispose(ALONE, answer(200, item), receipts=known, policy=policy) == (BY_BYTES,)
+
+
 def test_other_bytes_under_a_receipts_uids_are_verified_though_the_service_says_stored() -> None:
     """I2, F36: Orthanc says stored and keeps the old ones."""
     said = answer(200, ref(A), ref(B))
     known = {i.ids.key: receipt(i, sha256=sha) for i, sha in zip(PAIR.instances, (OTHER_SHA, SHA), strict=True)}
-    assert dispose(PAIR, said, receipts=known) == (Verify(), Stored())
+    assert dispose(PAIR, said, receipts=known) == (BY_BYTES, Stored())
 
 
 def test_a_receipt_without_a_digest_speaks_neither_for_nor_against() -> None:
@@ -123,7 +160,7 @@ def test_a_receipt_without_a_digest_speaks_neither_for_nor_against() -> None:
 def test_the_digest_that_was_computed_while_sending_is_the_one_compared() -> None:
     known = {ALONE.instances[0].ids.key: receipt(ALONE.instances[0])}
     sent = replace(answer(200, ref(A)), digests=(OTHER_SHA,))
-    assert dispose(ALONE, sent, receipts=known) == (Verify(),)
+    assert dispose(ALONE, sent, receipts=known) == (BY_BYTES,)
 
 
 def test_stored_before_all_of_it_was_sent_is_not_stored() -> None:
@@ -194,6 +231,19 @@ def test_the_control_says_whose_fault_a_refusal_is(
     assert judge(of, answer(status), control) == (expected,) * len(of.instances)
 
 
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [
+        (400, (Isolate(), Isolate())),
+        (204, (Hold(cause=HoldCause.CONTROL),) * 2),
+        (403, (Hold(cause=HoldCause.ROLE),) * 2),
+    ],
+)
+def test_a_service_that_refuses_an_empty_post_is_known_by_that(control: int, expected: tuple[Disposition, ...]) -> None:
+    """F61: it did so when it last stored something, so it is well; another answer than that says it is not."""
+    assert judge(PAIR, answer(400), Answer(status=control), normal=400) == expected
+
+
 def test_a_refusal_whose_control_is_missing_holds() -> None:
     """I3: what can't be told is never the file's fault."""
     assert dispose(PAIR, answer(400)) == (Hold(cause=HoldCause.CONTROL),) * 2
@@ -252,18 +302,19 @@ def test_a_request_that_is_too_large_is_split_down_to_the_file_itself(control: A
     ("said", "expected"),
     [
         (answer(401), Hold(cause=HoldCause.IDENTITY)),
-        (answer(403), Hold(cause=HoldCause.ROLE)),
-        (answer(404), Hold(cause=HoldCause.ROUTE)),
-        (answer(406), Hold(cause=HoldCause.ROUTE)),
-        (answer(424), Hold(cause=HoldCause.DEPENDENCY)),
-        (answer(300), Hold(cause=HoldCause.ROUTE)),
-        (answer(301), Hold(cause=HoldCause.ROUTE)),
-        (answer(307), Hold(cause=HoldCause.ROUTE)),
-        (answer(399), Hold(cause=HoldCause.ROUTE)),
-        (answer(408), Hold(cause=HoldCause.BUSY)),
+        (answer(403), Hold(cause=HoldCause.ROLE, counts=True)),
+        (answer(404), Hold(cause=HoldCause.ROUTE, counts=True)),
+        (answer(406), Hold(cause=HoldCause.ROUTE, counts=True)),
+        (answer(424), Hold(cause=HoldCause.DEPENDENCY, counts=True)),
+        (answer(300), Hold(cause=HoldCause.ROUTE, counts=True)),
+        (answer(301), Hold(cause=HoldCause.ROUTE, counts=True)),
+        (answer(307), Hold(cause=HoldCause.ROUTE, counts=True)),
+        (answer(399), Hold(cause=HoldCause.ROUTE, counts=True)),
+        (answer(408), Hold(cause=HoldCause.BUSY, counts=True)),
         (answer(429, retry_after=7.0), Hold(cause=HoldCause.BUSY, retry_after=7.0)),
-        (answer(503, retry_after=1e9), Hold(cause=HoldCause.BUSY, retry_after=1e9)),
-        (answer(504), Hold(cause=HoldCause.BUSY)),
+        (answer(503, retry_after=1e9), Hold(cause=HoldCause.BUSY, retry_after=1e9, counts=True)),
+        (answer(504), Hold(cause=HoldCause.BUSY, counts=True)),
+        (Answer(loss=Loss.NOT_SENT, comment="name"), Hold(cause=HoldCause.UNREACHABLE, problem="name")),
         (Answer(loss=Loss.NOT_SENT), Hold(cause=HoldCause.UNREACHABLE)),
     ],
     ids=lambda value: str(value.status or value.loss) if isinstance(value, Answer) else "",
@@ -281,9 +332,83 @@ def test_other_answers_are_no_reason_to_hold_by_themselves(said: Answer) -> None
     assert hold_for(said) is None
 
 
+# A gateway that refuses one file with a Hold answer must not stop the rest.
+
+
+def held(*times: int) -> Batch:
+    """A batch whose instances drew so many Hold answers before."""
+    return batch(*(instance(f"1.{n}", holds=holds) for n, holds in enumerate(times, 1)))
+
+
+COUNTING = [300, 307, 399, 403, 404, 406, 408, 424, 503, 504]
+
+
+@pytest.mark.parametrize("status", COUNTING)
+@pytest.mark.parametrize(
+    ("of", "asks"),
+    [
+        (held(0), False),
+        (held(1), False),
+        (held(2), True),
+        (held(7), True),
+        (held(1, 1), False),
+        (held(2, 2), True),
+        (held(3, 2), True),
+        (held(9, 1), False),
+        (held(2, 2, 0), False),
+    ],
+    ids=lambda value: str([i.holds for i in value.instances]) if isinstance(value, Batch) else "",
+)
+def test_the_third_hold_for_all_of_a_batch_asks_whose_fault_it_is(of: Batch, asks: bool, status: int) -> None:
+    """I8, F61: the control passes: it is something in the batch; alone, it is one file's trouble, to be waited out."""
+    said = answer(status, retry_after=7.0)
+    n = len(of.instances)
+    hold = hold_for(said)
+    assert hold is not None
+    assert HOLDS_LIMIT == 3
+    assert wants_control(of, said) is asks
+    if asks:
+        isolated = Isolate() if n > 1 else Retry(wait=TROUBLE, http_status=status)
+        assert judge(of, said) == (isolated,) * n
+        assert judge(of, said, UNWELL) == (hold,) * n
+        assert dispose(of, said) == (hold,) * n
+    else:
+        assert judge(of, said) == dispose(of, said, control=WELL) == (hold,) * n
+
+
+@pytest.mark.parametrize("said", [answer(401), answer(429), Answer(loss=Loss.NOT_SENT)])
+@pytest.mark.parametrize("of", [held(9), held(9, 9)])
+def test_identity_throttling_and_silence_never_accuse_a_batch(of: Batch, said: Answer) -> None:
+    """I3, F47, F52, F63: however often."""
+    assert not wants_control(of, said)
+    assert dispose(of, said, control=WELL) == (hold_for(said),) * len(of.instances)
+
+
+def test_a_hold_that_names_everyone_asks_for_nothing() -> None:
+    assert not wants_control(held(2, 2), answer(503, ref("1.1"), fail("1.2", 43264)))
+    assert judge(held(2, 2), answer(503, ref("1.1"))) == (Stored(), Isolate())
+
+
+def test_holds_before_make_nothing_else_graver() -> None:
+    """I3."""
+    assert not wants_control(held(9, 9), answer(500))
+    assert judge(held(9, 9), answer(500)) == (Retry(wait=TROUBLE, http_status=500),) * 2
+    assert judge(held(9), answer(400)) == (Retry(wait=REFUSED_ALONE, http_status=400),)
+
+
+def test_a_hold_of_the_controls_own_counts_against_no_batch() -> None:
+    """I3: the file was refused, the service is at fault."""
+    assert judge(PAIR, answer(400), Answer(status=503)) == (Hold(cause=HoldCause.BUSY, counts=False),) * 2
+
+
+def test_a_control_that_could_not_be_sent_says_why() -> None:
+    unsent = Answer(loss=Loss.NOT_SENT, comment="the token is gone")
+    assert judge(PAIR, answer(400), unsent)[0] == Hold(cause=HoldCause.UNREACHABLE, problem="the token is gone")
+
+
 def test_a_response_that_names_some_leaves_the_rest_to_the_status() -> None:
     """F51: 503 after the first of two; 202 that forgets one."""
-    assert judge(PAIR, answer(503, ref(A))) == (Stored(), Hold(cause=HoldCause.BUSY))
+    assert judge(PAIR, answer(503, ref(A))) == (Stored(), Hold(cause=HoldCause.BUSY, counts=True))
     assert judge(PAIR, answer(202, ref(A))) == (Stored(), Isolate())
     assert judge(PAIR, answer(500, ref(A))) == (Stored(), Retry(wait=TROUBLE, http_status=500))
     assert judge(PAIR_AGAIN, answer(500, ref(A))) == (Stored(), Isolate())
@@ -308,12 +433,40 @@ def test_a_changed_file_that_nobody_names_can_be_any_of_them() -> None:
     ("control", "passed"),
     [(200, True), (202, True), (204, True), (302, False), (400, False), (401, False), (500, False), (503, False)],
 )
-def test_the_control_passes_with_a_2xx(control: int, passed: bool) -> None:
+def test_the_control_passes_with_a_2xx_where_nothing_is_known(control: int, passed: bool) -> None:
     assert control_passed(Answer(status=control)) is passed
 
 
-def test_a_lost_control_has_not_passed() -> None:
-    assert not control_passed(Answer(loss=Loss.TIMEOUT))
+@pytest.mark.parametrize("normal", [200, 204, 400])
+@pytest.mark.parametrize("control", [200, 202, 204, 302, 400, 401, 500, 503])
+def test_the_control_passes_as_it_did_when_the_service_was_last_seen_well(control: int, normal: int) -> None:
+    """F61: a service that refuses an empty POST is well when it refuses it."""
+    assert control_passed(Answer(status=control), normal) is (control == normal)
+
+
+@pytest.mark.parametrize("normal", [None, 200])
+@pytest.mark.parametrize(
+    ("said", "passed"),
+    [
+        (Answer(status=200, comment="<html>sign in</html>"), False),
+        (Answer(status=200, comment=""), True),
+        (Answer(status=200, response=response()), True),
+        (Answer(status=200, response=response(), comment="{}"), True),
+    ],
+)
+def test_a_login_page_is_not_the_service(said: Answer, normal: int | None, passed: bool) -> None:
+    """I2, F53: a 2xx with a body that says nothing of DICOM."""
+    assert control_passed(said, normal) is passed
+
+
+@pytest.mark.parametrize(("status", "passed"), [(300, True), (299, False), (199, True)])
+def test_the_words_of_a_refusal_that_was_learnt_do_not_matter(status: int, passed: bool) -> None:
+    assert control_passed(Answer(status=status, comment="no parts"), status) is passed
+
+
+@pytest.mark.parametrize("normal", [None, 200, 400])
+def test_a_lost_control_has_not_passed(normal: int | None) -> None:
+    assert not control_passed(Answer(loss=Loss.TIMEOUT), normal)
 
 
 # What holds for every answer.
@@ -333,7 +486,7 @@ responses = st.builds(
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
     chosen = draw(st.lists(uids, min_size=1, unique=True))
-    return batch(*(instance(uid, history=draw(waits)) for uid in chosen))
+    return batch(*(instance(uid, history=draw(waits), holds=draw(st.integers(0, 4))) for uid in chosen))
 
 
 @st.composite
@@ -375,7 +528,7 @@ def test_every_instance_gets_one_disposition_and_the_grave_ones_only_when_named(
             case Quarantine(reason=reason):
                 assert (reason, said.status, len(of.instances)) == (Reason.TOO_LARGE, 413, 1)
             case AlreadyStored():
-                pytest.fail("only a verification shows that")
+                pytest.fail("only a verification shows that, or a policy that asks for none")
             case Isolate():
                 assert len(of.instances) > 1
             case _:
@@ -390,6 +543,17 @@ def test_the_control_is_asked_for_exactly_where_it_decides(data: st.DataObject, 
         assert dispose(of, said, control=WELL) != dispose(of, said, control=UNWELL)
     else:
         assert Hold(cause=HoldCause.CONTROL) not in dispose(of, said)
+
+
+@given(data=st.data(), of=batches(), control=controls, policy=st.sampled_from(DuplicatePolicy))
+def test_a_policy_touches_nothing_but_duplicates(
+    data: st.DataObject, of: Batch, control: Answer, policy: DuplicatePolicy
+) -> None:
+    """I2: accept takes 45070 for its word, and no other word."""
+    said = data.draw(answers(of))
+    expected = tuple(PROOFS[policy] if d == Verify() else d for d in judge(of, said, control))
+    control_asked = control if wants_control(of, said) else None
+    assert dispose(of, said, control=control_asked, policy=policy) == expected
 
 
 # Verify.
@@ -479,3 +643,55 @@ def test_a_receipt_compares_bytes_where_both_digests_are_known(
 
 def test_nothing_to_compare_with_proves_nothing() -> None:
     assert dispose_held(HELD, sha256=SHA, receipt=None, own=None) == Retry(wait=UNVERIFIED, http_status=200)
+
+
+@pytest.mark.parametrize(
+    ("known", "sha256", "speaks"),
+    [
+        (RECEIPT, SHA, True),
+        (RECEIPT, OTHER_SHA, True),
+        (RECEIPT, None, False),
+        (receipt(ALONE.instances[0], sha256=""), SHA, False),
+        (None, SHA, False),
+    ],
+)
+def test_a_receipt_speaks_where_both_digests_are_known(known: Receipt | None, sha256: str | None, speaks: bool) -> None:
+    """The file is read for its elements only where none speaks."""
+    assert receipt_speaks(known, sha256) is speaks
+
+
+# Verify by bytes.
+
+
+@pytest.mark.parametrize(
+    ("fetched", "sha256", "expected"),
+    [
+        (Fetched(status=200, sha256=SHA), SHA, "proved"),
+        (Fetched(status=200, sha256=OTHER_SHA), SHA, "conflict"),
+        (Fetched(status=200), SHA, Retry(wait=UNVERIFIED, http_status=200)),
+        (Fetched(status=200, sha256=SHA), None, Retry(wait=UNVERIFIED, http_status=200)),
+        (Fetched(status=200), None, Retry(wait=UNVERIFIED, http_status=200)),
+        (Fetched(status=404), SHA, Retry(wait=UNVERIFIED, http_status=404)),
+        (Fetched(status=403), SHA, Retry(wait=UNVERIFIED, http_status=403)),
+        (Fetched(status=406), SHA, Retry(wait=UNVERIFIED, http_status=406)),
+        (Fetched(status=500), SHA, Retry(wait=UNVERIFIED, http_status=500)),
+        (Fetched(status=206, sha256=SHA), SHA, Retry(wait=UNVERIFIED, http_status=206)),
+        (Fetched(status=None, loss=Loss.LOST), SHA, Retry(wait=UNVERIFIED)),
+        (Fetched(status=None, loss=Loss.NOT_SENT), SHA, Hold(cause=HoldCause.UNREACHABLE)),
+        (Fetched(status=401), SHA, Hold(cause=HoldCause.IDENTITY)),
+        (Fetched(status=307), SHA, Hold(cause=HoldCause.ROUTE)),
+        (Fetched(status=503, retry_after=5.0), SHA, Hold(cause=HoldCause.BUSY, retry_after=5.0)),
+    ],
+)
+@pytest.mark.parametrize(("named", "proved"), [(True, Stored()), (False, AlreadyStored())])
+def test_the_bytes_that_the_service_holds_decide(
+    fetched: Fetched, sha256: str | None, expected: Disposition | str, named: bool, proved: Disposition
+) -> None:
+    """I2, I3, F36: the same are stored, now or before; others are a conflict; what was not read whole shows nothing."""
+    got = dispose_fetched(fetched, sha256=sha256, named=named)
+    if expected == "conflict":
+        assert isinstance(got, Quarantine)
+        assert (got.reason, got.http_status, got.by_service) == (Reason.CONFLICT, 200, False)
+        assert got.text == "the service holds another file under the same UIDs"
+    else:
+        assert got == (proved if expected == "proved" else expected)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.failure_reasons import FailureClass, classify
+from ingestd.core.failure_reasons import MEANINGS, FailureClass, classify, meaning
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,32 @@ def test_a_code_that_nobody_documents_is_a_verdict_never_success(code: int) -> N
     known = {45070: FailureClass.HOLDS_IT, 45071: FailureClass.CREATING}
     trouble = code == 272 or code // 256 == 0xA7
     assert classify(code) is known.get(code, FailureClass.SERVER_TROUBLE if trouble else FailureClass.REJECTED)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (45070, MEANINGS[0xB00E]),
+        (0x0122, "SOP class not supported"),
+        (0xA7FF, MEANINGS[0xA700]),
+        (0xA901, MEANINGS[0xA901]),
+        (0xA902, "the data set does not match its SOP class"),
+        (0xA9FF, "the data set does not match its SOP class"),
+        (0xC123, MEANINGS[0xC000]),
+        (0xCFFF, MEANINGS[0xC000]),
+        (0xA6FF, "a reason that no document names"),
+        (0xA800, "a reason that no document names"),
+        (0xAA00, "a reason that no document names"),
+        (0xD000, "a reason that no document names"),
+        (-1, "a reason that no document names"),
+    ],
+)
+def test_a_code_is_said_in_words_by_itself_or_by_its_range(code: int, said: str) -> None:
+    """STYLE 7: a person reads what, not a number."""
+    assert meaning(code) == said
+
+
+@given(st.integers(-(2**40), 2**40) | st.sampled_from(sorted(MEANINGS)))
+def test_every_code_has_one_line(code: int) -> None:
+    assert meaning(code)
+    assert meaning(code).isprintable()

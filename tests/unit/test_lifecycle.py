@@ -11,12 +11,12 @@ from ingestd.core.lifecycle import LEFT_WINDOW, TABLE, State, Step, after
 FINAL = {State.FILED, State.GONE}
 
 
-def reachable(start: State) -> set[State]:
+def reachable(start: State, *, without: State | None = None) -> set[State]:
     found, new = {start}, [start]
     while new:
         here = new.pop()
         for (state, _), following in TABLE.items():
-            if state is here and following not in found:
+            if state is here and following not in found and following is not without:
                 found.add(following)
                 new.append(following)
     return found
@@ -50,9 +50,16 @@ def test_a_file_that_changed_is_always_looked_at_anew() -> None:
 
 def test_nothing_is_sent_that_was_not_settled() -> None:
     """F14, F15: one way leads into a Store transaction, and it begins at READY."""
-    assert {s for (s, _), to in TABLE.items() if to is State.IN_FLIGHT} == {State.BATCHED}
+    assert State.IN_FLIGHT not in reachable(State.SIGHTED, without=State.READY)
     assert {s for (s, _), to in TABLE.items() if to is State.BATCHED} == {State.READY, State.IN_FLIGHT}
     assert {step for (s, step), to in TABLE.items() if to is State.READY} == {Step.SETTLED, Step.RETURNED}
+
+
+def test_what_the_service_holds_is_replaced_only_after_it_was_asked() -> None:
+    """F36: a slot, or a conflict that was shown."""
+    assert {s for (s, step) in TABLE if step is Step.SENT} == {State.BATCHED, State.VERIFYING}
+    assert {to for (_, step), to in TABLE.items() if step is Step.SENT} == {State.IN_FLIGHT}
+    assert {s for (s, _), to in TABLE.items() if to is State.VERIFYING} == {State.IN_FLIGHT}
 
 
 def test_every_step_occurs_and_every_meaning_is_said_once() -> None:

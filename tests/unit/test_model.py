@@ -7,14 +7,21 @@ import dataclasses
 import pytest
 from fakes.values import batch, deferral, fail, instance, receipt
 
-from ingestd.core import model
+from ingestd.core import answer, backoff, brake, breaker, concurrency, model, outcome, record, settle
+from ingestd.core import batch as batches
 from ingestd.core.answer import Answer, Held
 from ingestd.core.events import Event, Level
 from ingestd.core.model import Inspection, Wait, Wholeness
 from ingestd.core.outcome import Quarantine, Reason, Retry
 from ingestd.core.record import Changes
 
-VALUES = [v for v in vars(model).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
+MODULES = (answer, backoff, batches, brake, breaker, concurrency, model, outcome, record, settle)
+VALUES = [
+    value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if dataclasses.is_dataclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
+]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: v.__name__)

@@ -79,12 +79,13 @@ def test_other_failures_have_no_instance() -> None:
     )
 
 
-@pytest.mark.parametrize("content_type", ["application/dicom+json", "Application/DICOM+JSON", "application/json"])
+@pytest.mark.parametrize("content_type", ["application/dicom+json", "Application/DICOM+JSON", "application/json", ""])
 def test_the_json_types_are_read(content_type: str) -> None:
+    """Orthanc's 400 has no Content-Type, and its body names what it stored."""
     assert read({"00081199": sequence(stored())}, content_type) is not None
 
 
-@pytest.mark.parametrize("content_type", ["", "text/html", "application/dicom+xml", "application/dicom+json5"])
+@pytest.mark.parametrize("content_type", ["text/html", "text/plain", "application/dicom+xml", "application/dicom+json5"])
 def test_other_types_are_no_response(content_type: str) -> None:
     """F50."""
     assert read({"00081199": sequence(stored())}, content_type) is None

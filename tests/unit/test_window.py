@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from fakes.values import deferral, inspection, instance
+from fakes.values import deferral, inspection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,11 +83,11 @@ def test_a_file_that_changed_is_examined_again_from_nothing() -> None:
     window = Window(16)
     entry = admit(window, "a")
     assert examined(window) == ["a"]
-    entry.inspection, entry.instance = inspection(), instance()
+    entry.inspection = inspection()
     window.step(entry, Step.SETTLED)
     for step in (Step.BATCHED, Step.SENT, Step.CHANGED):
         window.step(entry, step)
-    assert (entry.state, entry.inspection, entry.instance) == (State.SIGHTED, None, None)
+    assert (entry.state, entry.inspection) == (State.SIGHTED, None)
     assert examined(window) == ["a"]
 
 

@@ -1,0 +1,208 @@
+"""`failed list|show|retry` and `resume`: what a person does about what went wrong.
+
+They read and move files; no lock is taken and no service asked, so they work while the daemon runs and while it does not. Paths
+stand here as they are, for the person who asked for them, but for characters that could do something to a terminal.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ingestd.cli.options import Exit
+from ingestd.config import FolderSettings
+from ingestd.core.errors import ConfigurationError, FileError, FilingError, JournalError
+from ingestd.core.outcome import Reason
+from ingestd.core.when import rfc3339
+from ingestd.ops.clock import SystemClock
+from ingestd.spool.names import classify_path
+from ingestd.spool.orders import FileOrders
+from ingestd.spool.putting_back import PuttingBack
+from ingestd.spool.quarantined import FailedFolder, Quarantined
+
+COMMENT = "comment"  # the server's own words, which can hold a patient's data
+COLUMNS = {"reason": "reason", "failed_at": "when", "failure_reason": "failure reason", "attempts": "attempts"}
+PIPED_WIDTH = 200
+
+
+def list_failed(settings: FolderSettings, *, reason: Reason | None, json: bool) -> Exit:
+    """A table, or one reason file a line without the server's comment. What is amiss goes to standard error."""
+    found = ((one, why) for one, why in _explained(_of(_failed(settings), reason)) if one.is_file)
+    if json:
+        for _, why in found:
+            print(jsonlib.dumps({key: value for key, value in why.items() if key != COMMENT}))
+        return Exit.DONE
+    table = Table()
+    table.add_column("path in failed/", overflow="fold")
+    for title in COLUMNS.values():
+        table.add_column(title)
+    for one, why in found:
+        table.add_row(Text(shown(one.path)), *(Text(_value(why.get(key))) for key in COLUMNS))
+    if table.row_count:
+        _console().print(table)
+    else:
+        print("nothing is in failed/" if reason is None else f"nothing in failed/ is {reason.value}")
+    return Exit.DONE
+
+
+def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
+    """All that is known about it, the server's comment too."""
+    found = _failed(settings).find(_below_failed(settings, path))
+    for one, why in _explained(found):
+        if json:
+            print(jsonlib.dumps(why))
+            continue
+        table = Table(show_header=False, box=None, pad_edge=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for key, value in {"file": f"failed/{one.path}", **why}.items():
+            table.add_row(Text(key), Text(_value(value)))
+        _console().print(table)
+    return Exit.DONE if all(one.why is not None for one in found) else Exit.SOME_FAILED
+
+
+def retry_failed(
+    settings: FolderSettings, paths: Sequence[str], *, reason: Reason | None, replace: bool, json: bool
+) -> Exit:
+    """Put back those at `paths`; without paths all, or all of `reason`."""
+    failed = _failed(settings)
+    folders = settings.folders
+    if not folders.inbox.is_dir():
+        raise ConfigurationError(
+            f"folders.inbox = {folders.inbox}: there is no such folder: make it, or mount the share"
+        )
+    orders = FileOrders(folders.state)
+    if replace:
+        orders.clear_void(folders.inbox, now=SystemClock().wall())
+    putting = PuttingBack(folders.failed, folders.inbox, takes=_takes(settings), orders=orders if replace else None)
+    chosen: Iterable[Quarantined]
+    if paths:
+        chosen = (one for path in paths for one in failed.find(_below_failed(settings, path)))
+    else:
+        chosen = _files(_of(failed, reason))
+    put_back, left = _put_back(putting, chosen)
+    brake = orders.braked()
+    if json:
+        print(jsonlib.dumps({"put_back": put_back, "left": left, "brake": brake}))
+    else:
+        print(f"{put_back} put back into the inbox" + (f", {left} could not be" if left else ""))
+        if brake is not None:
+            print(f"the brake is on, nothing goes out before `ingestd resume`: {shown(brake)}")
+    return Exit.SOME_FAILED if left else Exit.DONE
+
+
+def _put_back(putting: PuttingBack, chosen: Iterable[Quarantined]) -> tuple[int, int]:
+    """How many went and how many did not."""
+    put_back = left = 0
+    for one in chosen:
+        try:
+            putting.put_back(one)
+        except (FileError, FilingError, JournalError) as error:
+            _complain(one.path, str(error))
+            left += 1
+            if isinstance(error, JournalError):  # the next one would fare no better
+                break
+        else:
+            put_back += 1
+    return put_back, left
+
+
+def release_brake(settings: FolderSettings, *, json: bool) -> Exit:
+    """Say why it was on. A running daemon notices within a second or two."""
+    state = settings.folders.state
+    if not state.is_dir():
+        raise ConfigurationError(f"folders.state = {state}: there is no such folder: is this where ingestd runs?")
+    try:
+        brake = FileOrders(state).release()
+    except JournalError as error:
+        print(f"ingestd: {error}", file=sys.stderr)
+        return Exit.SOME_FAILED
+    since = rfc3339(brake.since) if brake is not None else None
+    if json:
+        print(jsonlib.dumps({"released": brake is not None, "why": brake.why if brake else None, "since": since}))
+    elif brake is None:
+        print("the brake was not on")
+    else:
+        print(f"the brake is off; it was on since {since}: {shown(brake.why)}")
+    return Exit.DONE
+
+
+def shown(text: str) -> str:
+    """One line for a terminal: control characters, and bytes that are not UTF-8, as escapes."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _value(value: object) -> str:
+    return "" if value is None else shown(str(value))
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def _complain(path: str, problem: str) -> None:
+    print(f"ingestd: {shown(path)}: {problem}", file=sys.stderr)
+
+
+def _failed(settings: FolderSettings) -> FailedFolder:
+    failed = settings.folders.failed
+    if not failed.is_dir():
+        raise ConfigurationError(f"folders.failed = {failed}: there is no such folder: is this where ingestd runs?")
+    return FailedFolder(failed)
+
+
+def _of(failed: Iterable[Quarantined], reason: Reason | None) -> Iterator[Quarantined]:
+    return (one for one in failed if reason is None or (one.why is not None and one.why["reason"] == reason.value))
+
+
+def _explained(found: Iterable[Quarantined]) -> Iterator[tuple[Quarantined, Mapping[str, object]]]:
+    """Those with a reason that can be read. What is amiss is said."""
+    for one in found:
+        _say_flaw(one)
+        if one.why is not None:
+            yield one, one.why
+
+
+def _files(found: Iterable[Quarantined]) -> Iterator[Quarantined]:
+    """Those that can be put back. What the others are is said."""
+    for one in found:
+        if one.is_file:
+            yield one
+        else:
+            _say_flaw(one)
+
+
+def _say_flaw(one: Quarantined) -> None:
+    if one.flaw is not None:
+        _complain(one.path, one.flaw.value)
+
+
+def _takes(settings: FolderSettings) -> Callable[[str], bool]:
+    intake = settings.intake
+
+    def takes(path: str) -> bool:
+        return classify_path(path, intake.include, intake.exclude) is None and (intake.recursive or "/" not in path)
+
+    return takes
+
+
+def _below_failed(settings: FolderSettings, path: str) -> str:
+    """A path as `failed list` prints it, or one that leads to the file from here."""
+    folder, name = os.path.split(path)
+    here = Path(os.path.realpath(folder)) / name
+    failed = Path(os.path.realpath(settings.folders.failed))
+    return os.fspath(here.relative_to(failed)) if here.is_relative_to(failed) else path

@@ -1,0 +1,76 @@
+"""Requests that say who we are, and the one answer that is about that: 401.
+
+A request takes its headers from the token source when it is made. After a 401 the source is asked once for others, and the request
+is made once more, whole, with a fresh body; whatever comes of that is the answer (F63). Without a token nothing is sent.
+
+How long an upload will take is asked before it begins, so that the token outlives it: as long as the last one by its size, twice
+over, and never more than the deadline that the slowest line has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import httpx
+
+from ingestd.core.answer import Loss
+from ingestd.core.ports import Clock
+from ingestd.dicomweb.auth import Headers, TokenError, TokenSource
+from ingestd.dicomweb.exchange import Exchange, Reply, Sink
+
+UNAUTHORIZED = 401
+
+
+class Signed:
+    """An Exchange with an identity; `token` None is none at all. `minimum_rate` in bytes a second. Any thread."""
+
+    def __init__(self, exchange: Exchange, token: TokenSource | None, *, clock: Clock, minimum_rate: int) -> None:
+        self._exchange = exchange
+        self._token = token
+        self._clock = clock
+        self._minimum_rate = minimum_rate
+        self._last: tuple[int, float] | None = None  # bytes and seconds of the last upload that was answered
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], content: Iterable[bytes] | None = None
+    ) -> httpx.Request:
+        return self._exchange.request(method, url, headers, content)
+
+    def ask(self, build: Callable[[Headers], httpx.Request], *, size: int = 0, sink: Sink | None = None) -> Reply:
+        """The reply to the request that `build` makes of our headers, anew for each try; `size` of its body in bytes.
+
+        Deadlines as in Exchange.ask. Raises what the request's own body raises.
+        """
+        try:
+            headers = self._token.headers(lasting=self._upload_seconds(size)) if self._token is not None else {}
+        except TokenError as error:
+            return Reply(loss=Loss.NOT_SENT, problem=f"no token: {error}")
+        reply = self._ask(build, headers, size, sink)
+        if reply.status != UNAUTHORIZED or self._token is None:
+            return reply
+        fresh = self._token.renewed(headers)
+        if fresh is None:
+            return reply
+        second = self._ask(build, fresh, size, sink)
+        return replace(second, sent=reply.sent + second.sent)
+
+    def abort(self) -> None:
+        self._exchange.abort()
+
+    def close(self) -> None:
+        self._exchange.close()
+
+    def _ask(self, build: Callable[[Headers], httpx.Request], headers: Headers, size: int, sink: Sink | None) -> Reply:
+        began = self._clock.monotonic()
+        reply = self._exchange.ask(lambda: build(headers), send_within=size / self._minimum_rate, sink=sink)
+        if size and reply.status is not None and reply.sent >= size:
+            self._last = (size, self._clock.monotonic() - began)
+        return reply
+
+    def _upload_seconds(self, size: int) -> float:
+        slowest = size / self._minimum_rate
+        if self._last is None:
+            return slowest
+        last_size, seconds = self._last
+        return min(slowest, 2 * seconds * max(1.0, size / last_size))

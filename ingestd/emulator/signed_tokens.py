@@ -1,0 +1,60 @@
+"""Access by signature: a key file holds one RSA public key in PEM, and a token must be signed with its other half (RS256), be for
+the DICOM service and not have expired. Azure forgives five minutes of a wrong clock, this forgives none.
+
+The file is read anew whenever it changed; while it is missing or holds no key nobody gets in.
+"""
+
+from pathlib import Path
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from ingestd.emulator import EmulatorError
+from ingestd.emulator.access import AUDIENCE, Identity, bearer_of, identity_of
+
+
+class SignedTokens:
+    """Tokens that the key of a file vouches for, as it is now."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises EmulatorError when the file cannot be read or holds no RSA public key."""
+        self._path = path
+        self._seen: Identity | None = None
+        self._key: RSAPublicKey | None = None
+        try:
+            self._read_if_changed()
+        except OSError as error:
+            raise EmulatorError(f"key file {path}: {error.strerror}; put an RSA public key in PEM into it") from error
+        if self._key is None:
+            raise EmulatorError(f"key file {path}: it holds no RSA public key in PEM (-----BEGIN PUBLIC KEY-----)")
+
+    def admits(self, authorization: str) -> bool:
+        """True for 'Bearer ' and a token that is signed, in time and for the DICOM service."""
+        try:
+            self._read_if_changed()
+        except OSError:
+            return False
+        shown = bearer_of(authorization)
+        if shown is None or self._key is None:
+            return False
+        try:
+            jwt.decode(shown, self._key, algorithms=["RS256"], audience=AUDIENCE, options={"require": ["exp", "aud"]})
+        except jwt.InvalidTokenError:
+            return False
+        return True
+
+    def _read_if_changed(self) -> None:
+        identity = identity_of(self._path)
+        if identity != self._seen:
+            self._key = _rsa_key(self._path.read_bytes())
+            self._seen = identity
+
+
+def _rsa_key(pem: bytes) -> RSAPublicKey | None:
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, RSAPublicKey) else None

@@ -1,0 +1,180 @@
+"""A person's orders and the brake, as files in the state folder: they outlive the daemon and need no connection to it.
+
+    file                     its presence says                     who takes it away
+    brake.json               sending is stopped, since its mtime   `ingestd resume` (or rm)
+    replace/<digest>         that file may replace what the        the daemon when the file has ended; else the next
+                             service holds                         `failed retry --replace`, once the order is void
+    .ingestd-*.tmp           nothing: a write that a crash ended   the next write of the same file
+
+A brake file that is empty or damaged is a brake all the same. An order is bound to one state of one file: path, device, inode, size
+and mtime, all of which a rename keeps. Whatever comes later under that path is another file, and has no order. An order that is
+lost costs a second verdict of conflict, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ingestd.core.errors import FileRefusedError, JournalError
+from ingestd.core.model import Stamp
+from ingestd.spool import fsutil
+
+BRAKE_FILE = "brake.json"
+REPLACE_FOLDER = "replace"
+VERSION = 1
+SETTLED_SECONDS = 3600.0  # an order this old was not given by a command that is still moving its file
+
+_LONGEST = 64 << 10
+_UNREADABLE = "brake.json stands in folders.state and does not say why"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrakeFile:
+    """Why the brake is on, and since when (seconds since the epoch)."""
+
+    why: str
+    since: float
+
+
+class FileOrders:
+    """The port Orders, and the same from the person's side."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._brake = state / BRAKE_FILE
+        self._replace = state / REPLACE_FOLDER
+        self._last_why: str | None = None
+        self._known: set[str] = set()  # orders that were seen and not carried out yet
+
+    def braked(self) -> str | None:
+        with suppress(OSError):
+            found = self._read_brake()
+            self._last_why = found.why if found is not None else None
+        return self._last_why
+
+    def brake(self, why: str) -> None:
+        """A brake that is on already stays as it is."""
+        document = {"version": VERSION, "why": why}
+        try:
+            if self._read_brake() is None:
+                self._write(self._state, BRAKE_FILE, document)
+        except OSError as error:
+            raise _journal_error("the brake can't be written", error) from error
+        self._last_why = why
+
+    def replaces(self, path: str, stamp: Stamp) -> bool:
+        order = _digest(path, stamp)
+        try:
+            os.stat(self._replace / order)
+        except FileNotFoundError:
+            self._known.discard(order)
+        except OSError:
+            pass
+        else:
+            self._known.add(order)
+        return order in self._known
+
+    def replaced(self, path: str, stamp: Stamp) -> None:
+        order = _digest(path, stamp)
+        self._known.discard(order)
+        with suppress(OSError):
+            os.unlink(self._replace / order)
+
+    def release(self) -> BrakeFile | None:
+        """Take the brake off; what it was, None where it was not on. Raises JournalError."""
+        try:
+            if (found := self._read_brake()) is None:
+                return None
+            os.unlink(self._brake)
+        except OSError as error:
+            raise _journal_error("the brake can't be taken off", error) from error
+        return found
+
+    def order(self, path: str, stamp: Stamp) -> None:
+        """This file, once it is in the inbox at `path`, may replace what the service holds. Durable. Raises JournalError."""
+        try:
+            _adopted(self._replace, self._state)
+            self._write(self._replace, _digest(path, stamp), {"version": VERSION, "path": path, **asdict(stamp)})
+        except OSError as error:
+            raise _journal_error("the order to replace can't be written", error) from error
+
+    def clear_void(self, inbox: Path, *, now: float) -> int:
+        """Forget the orders whose file is no longer in the inbox; how many. A young one may be about a file still on its way."""
+        void = 0
+        with suppress(OSError):
+            names = [name for name in os.listdir(self._replace) if not name.startswith(".")]
+            for file in (self._replace / name for name in names):
+                if file.stat().st_mtime < now - SETTLED_SECONDS and file.name != _standing(inbox, file):
+                    file.unlink(missing_ok=True)
+                    void += 1
+        return void
+
+    def _read_brake(self) -> BrakeFile | None:
+        try:
+            since = os.stat(self._brake, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return None
+        why = _loaded(self._brake).get("why")
+        return BrakeFile(why=" ".join(why.split()) if isinstance(why, str) and why else _UNREADABLE, since=since)
+
+    @staticmethod
+    def _write(folder: Path, name: str, document: dict[str, object]) -> None:
+        handle = fsutil.open_root(folder)
+        try:
+            fsutil.write_durably(handle, name, (json.dumps(document) + "\n").encode("ascii"))
+        finally:
+            os.close(handle)
+
+
+def _digest(path: str, stamp: Stamp) -> str:
+    identity = f"{stamp.device} {stamp.inode} {stamp.size} {stamp.mtime_ns} "
+    return hashlib.sha256(identity.encode("ascii") + os.fsencode(path)).hexdigest()[:32]
+
+
+def _standing(inbox: Path, order: Path) -> str | None:
+    """The name that an order for the file that is in the inbox now, at the path of `order`, would have; None where none is."""
+    path = _loaded(order).get("path")
+    if not isinstance(path, str):
+        return None
+    try:
+        *folders, name = fsutil.split(path)
+        folder = fsutil.open_below(fsutil.open_root(inbox), folders)
+        try:
+            return _digest(path, fsutil.stamp_of(fsutil.lstat(folder, name)))
+        finally:
+            os.close(folder)
+    except (OSError, FileRefusedError):
+        return None
+
+
+def _loaded(file: Path) -> dict[str, object]:
+    """The JSON object in a file of ours, empty where there is none that can be read."""
+    try:
+        with open(file, "rb") as opened:
+            document = json.loads(opened.read(_LONGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _adopted(folder: Path, parent: Path) -> None:
+    """Makes `folder`, owned as its parent is: a command run by root must not shut the service's user out. Raises OSError."""
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        return
+    owner = os.stat(parent)
+    with suppress(PermissionError):
+        os.chown(folder, owner.st_uid, owner.st_gid)
+    os.chmod(folder, stat.S_IMODE(owner.st_mode))
+
+
+def _journal_error(what: str, error: OSError) -> JournalError:
+    words = os.strerror(error.errno) if error.errno else "I/O error"
+    return JournalError(f"{what} in folders.state ({words}): see to its room, or run this as the service's user")

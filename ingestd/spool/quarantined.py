@@ -1,0 +1,180 @@
+"""What stands in failed/: files, each with its reason beside it, read as a person asks for them.
+
+The folder is the truth (I5) and people work in it too, so anything can be amiss: a reason file without its file (it is just being
+filed, or was taken away), a file without its reason, a reason file that is damaged. Each is named, and none ends the reading.
+Folders are read one at a time, in the order of their names, and nothing is kept.
+
+Which is which is told by names: `x.reason.json` is a reason file, unless it has a reason file itself.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingestd.core.errors import FileRefusedError, FilingError
+from ingestd.spool import fsutil
+from ingestd.spool.names import unfinished
+from ingestd.spool.reason_file import REASON_SUFFIX, VERSION
+
+_LONGEST = 1 << 20  # of a reason file, which holds the start of an answer at most
+
+
+class Flaw(enum.Enum):
+    """What is amiss, as a person reads it."""
+
+    ABSENT = "there is no such file in failed/"
+    NO_FILE = "a reason file without its file: it is being filed just now, or was taken away"
+    NO_REASON = "a file without its reason file"
+    DAMAGED = "its reason file is damaged"
+    UNREADABLE = "its reason file can't be read: run this as the service's user"
+    NO_FOLDER = "a folder that can't be read: run this as the service's user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A name in failed/. `path` is relative to failed/; `why` is what the reason file says, where it can be read."""
+
+    path: str
+    why: Mapping[str, object] | None = None
+    flaw: Flaw | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it was in the inbox; where that is not known, where it is now."""
+        path = self.why["path"] if self.why is not None else None
+        return path if isinstance(path, str) else self.path
+
+    @property
+    def is_file(self) -> bool:
+        return self.flaw not in (Flaw.ABSENT, Flaw.NO_FILE, Flaw.NO_FOLDER)
+
+
+class FailedFolder:
+    """Iterate for all of it. Raises FilingError where failed/ itself can't be read."""
+
+    def __init__(self, failed: Path) -> None:
+        self._failed = failed
+
+    def __iter__(self) -> Iterator[Quarantined]:
+        folders: list[tuple[str, ...]] = [()]
+        while folders:
+            parents = folders.pop()
+            try:
+                handle = self._open(parents)
+            except OSError:
+                yield Quarantined(path="/".join(parents), flaw=Flaw.NO_FOLDER)
+                continue
+            try:
+                files, below = _listed(handle)
+                for name in sorted(files):
+                    if (target := _named(name, files)) is not None:
+                        yield _quarantined(handle, parents, target, is_there=target in files)
+            finally:
+                os.close(handle)
+            folders.extend((*parents, name) for name in sorted(below, reverse=True))
+
+    def find(self, path: str) -> tuple[Quarantined, ...]:
+        """What stands at `path`; else those that came from there and got another name here; else one that says it is absent."""
+        try:
+            *parents, name = fsutil.split(path)
+            handle = self._open(parents)
+        except (OSError, FileRefusedError):
+            return (Quarantined(path=path, flaw=Flaw.ABSENT),)
+        try:
+            if name.endswith(REASON_SUFFIX) and not _is_file(handle, name + REASON_SUFFIX):
+                name = name.removesuffix(REASON_SUFFIX)
+            is_there = _is_file(handle, name)
+            if is_there or _is_file(handle, name + REASON_SUFFIX):
+                return (_quarantined(handle, parents, name, is_there=is_there),)
+            files, _ = _listed(handle)
+            stem = os.path.splitext(name)[0]
+            others = (n for n in sorted(files) if "~" in n and stem.startswith(n.rpartition("~")[0]))
+            found = (_quarantined(handle, parents, n, is_there=True) for n in others if _named(n, files) == n)
+            origin = "/".join((*parents, name))
+            same = tuple(one for one in found if one.why is not None and one.origin == origin)
+            return same or (Quarantined(path=path, flaw=Flaw.ABSENT),)
+        finally:
+            os.close(handle)
+
+    def _open(self, parents: Sequence[str]) -> int:
+        try:
+            root = fsutil.open_root(self._failed)
+        except OSError as error:
+            words = os.strerror(error.errno) if error.errno else "I/O error"
+            text = "run this with the service's settings, as the service's user"
+            raise FilingError(f"folders.failed can't be read ({words}): {text}") from error
+        return fsutil.open_below(root, parents)
+
+
+def _listed(handle: int) -> tuple[set[str], list[str]]:
+    """The names of the files and of the folders in an open folder, but for those that are still being written."""
+    files: set[str] = set()
+    folders: list[str] = []
+    with os.scandir(handle) as entries:
+        for entry in entries:
+            if unfinished(entry.name) is not None:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif entry.is_file(follow_symlinks=False):
+                files.add(entry.name)
+    return files, folders
+
+
+def _named(name: str, files: set[str]) -> str | None:
+    """Which quarantined file this name speaks for; None for a reason file whose file will speak for itself."""
+    if not name.endswith(REASON_SUFFIX) or name + REASON_SUFFIX in files:
+        return name
+    target = name.removesuffix(REASON_SUFFIX)
+    return None if target in files else target
+
+
+def _is_file(folder: int, name: str) -> bool:
+    try:
+        return stat.S_ISREG(fsutil.lstat(folder, name).st_mode)
+    except OSError:
+        return False
+
+
+def _quarantined(handle: int, parents: Sequence[str], name: str, *, is_there: bool) -> Quarantined:
+    why = _why(handle, name + REASON_SUFFIX)
+    flaw = why if isinstance(why, Flaw) else None
+    return Quarantined(
+        path="/".join((*parents, name)),
+        why=None if isinstance(why, Flaw) else why,
+        flaw=flaw if is_there else Flaw.NO_FILE,
+    )
+
+
+def _why(folder: int, name: str) -> Mapping[str, object] | Flaw:
+    try:
+        handle, _ = fsutil.open_file(folder, name)
+        with open(handle, "rb") as opened:
+            document = json.loads(opened.read(_LONGEST))
+    except FileNotFoundError:
+        return Flaw.NO_REASON
+    except OSError:
+        return Flaw.UNREADABLE
+    except (ValueError, RecursionError):
+        return Flaw.DAMAGED
+    return document if _is_ours(document) else Flaw.DAMAGED
+
+
+def _is_ours(document: object) -> bool:
+    """Of this version, with a reason, and a path that leads to no other place."""
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        return False
+    path, reason = document.get("path"), document.get("reason")
+    if not isinstance(path, str) or not isinstance(reason, str):
+        return False
+    try:
+        os.fsencode("/".join(fsutil.split(path)))
+    except (FileRefusedError, UnicodeEncodeError):
+        return False
+    return True

@@ -1,0 +1,219 @@
+"""What a person does about failed/ and the brake, with the real daemon and the embedded service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.house import House, held_by
+from fakes.studies import Made, made
+
+REJECTED = made(1, patient_id="X" * 66)  # a PatientID has 64 characters at most: Azure rejects it
+
+
+def with_one_rejected(house: type[House], service: str, name: str = REJECTED.name, **environment: str) -> House:
+    """A running daemon with one file in failed/."""
+    home = house(service, **environment)
+    home.drop(name, REJECTED.content)
+    home.start()
+    home.waits(home.ended(1), 20)
+    return home
+
+
+def failed(home: House, *arguments: str, code: int = 0) -> str:
+    """What `ingestd failed ...` prints; with the folders and nothing else."""
+    ended = home.run("failed", *arguments, "--root", str(home.root))
+    assert ended.returncode == code, ended.stderr
+    return ended.stdout
+
+
+def rejections(home: House) -> int:
+    return sum(line["event"] == "quarantined" for line in home.lines())
+
+
+def reason_files(home: House) -> list[dict[str, Any]]:
+    return [json.loads(p.read_bytes()) for p in sorted(home.failed.rglob("*.reason.json"))]
+
+
+def test_listed_shown_and_sent_again_while_the_daemon_runs(house: type[House], service: str) -> None:
+    """Design 5: `failed list|show|retry`, and I3: a second verdict is written anew."""
+    home = with_one_rejected(house, service)
+    (before,) = reason_files(home)
+    assert "0010,0020" in before["comment"]
+
+    table = failed(home, "list")
+    assert all(word in table for word in (REJECTED.name, "rejected", "43264", before["failed_at"]))
+    assert "0010,0020" not in table
+    (line,) = failed(home, "list", "--json").splitlines()
+    assert json.loads(line) == {key: value for key, value in before.items() if key != "comment"}
+    shown = failed(home, "show", REJECTED.name)
+    assert all(word in shown for word in ("0010,0020", before["sop_instance_uid"], before["what_to_do"]))
+    assert json.loads(failed(home, "show", REJECTED.name, "--json")) == before
+
+    assert failed(home, "retry", REJECTED.name) == "1 put back into the inbox\n"
+    home.waits(lambda: rejections(home) == 2, 20)
+    assert home.stop() == 0
+    (after,) = reason_files(home)
+    assert after["failed_at"] > before["failed_at"]
+    changed = {"failed_at", "first_seen", "http_status"}
+    assert {k: v for k, v in after.items() if k not in changed} == {k: v for k, v in before.items() if k not in changed}
+    assert home.count() == {"inbox": 0, "done": 0, "failed": 1}
+    assert "X" * 66 not in (home.root / "log.jsonl").read_text()
+
+
+def test_they_work_while_no_daemon_runs(house: type[House], service: str) -> None:
+    """Design 5: they take no lock and ask nobody."""
+    home = with_one_rejected(house, service)
+    assert home.stop() == 0
+    assert len(failed(home, "list", "--json").splitlines()) == 1
+    assert failed(home, "retry", "--reason", "conflict") == "0 put back into the inbox\n"
+    assert json.loads(failed(home, "retry", "--reason", "rejected", "--json")) == {
+        "put_back": 1,
+        "left": 0,
+        "brake": None,
+    }
+    assert home.count() == {"inbox": 1, "done": 0, "failed": 0}
+    assert failed(home, "list") == "nothing is in failed/\n"
+    assert list(home.failed.rglob("*.reason.json")) == []
+
+
+def test_filters_by_reason(house: type[House], service: str) -> None:
+    """`--reason CODE`."""
+    home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="1")
+    home.drop("half.dcm", made(2).content[:1500])
+    home.drop(REJECTED.name, REJECTED.content)
+    home.start()
+    home.waits(home.ended(2), 20)
+    assert home.stop() == 0
+
+    def listed(*arguments: str) -> list[str]:
+        return [json.loads(line)["path"] for line in failed(home, "list", "--json", *arguments).splitlines()]
+
+    assert listed() == ["half.dcm", REJECTED.name]
+    assert listed("--reason", "truncated") == ["half.dcm"]
+    assert listed("--reason", "poison") == []
+    assert failed(home, "list", "--reason", "poison") == "nothing in failed/ is poison\n"
+
+
+def test_some_that_could_not_be_put_back_are_exit_1(house: type[House], service: str) -> None:
+    """Design 5: exit codes. The others are put back; each that is not is named."""
+    home = with_one_rejected(house, service)
+    assert home.stop() == 0
+    refused = home.run("failed", "retry", "nowhere.dcm", REJECTED.name, "--root", str(home.root))
+    assert (refused.returncode, refused.stdout) == (1, "1 put back into the inbox, 1 could not be\n")
+    assert refused.stderr == "ingestd: nowhere.dcm: there is no such file in failed/\n"
+    assert failed(home, "show", "nowhere.dcm", code=1) == ""
+
+
+def test_a_path_that_leads_to_the_file_will_do(house: type[House], service: str) -> None:
+    """A shell completes paths from where one is (the tests' commands run in the root), and absolute ones."""
+    home = with_one_rejected(house, service, "study/one.dcm")
+    assert home.stop() == 0
+    paths = ("study/one.dcm", "failed/study/one.dcm", str(home.failed / "study" / "one.dcm.reason.json"))
+    assert {json.loads(failed(home, "show", path, "--json"))["path"] for path in paths} == {"study/one.dcm"}
+
+
+def test_nothing_in_a_name_or_a_comment_reaches_the_terminal_raw(house: type[House], service: str) -> None:
+    """Who drops files chooses names, and a service chooses its words."""
+    name = "a\x1b[31m\n[bold]b\u202e\udcff.dcm"
+    home = with_one_rejected(house, service, name)
+    assert home.stop() == 0
+    (reason,) = home.failed.rglob("*.reason.json")
+    reason.write_text(json.dumps(json.loads(reason.read_bytes()) | {"comment": "\x1b]0;title\x07[red]"}))
+    listed, shown, retried = failed(home, "list"), failed(home, "show", name), failed(home, "retry", "--all")
+    assert not {c for c in listed + shown + retried if not c.isprintable()} - {"\n"}
+    assert r"a\x1b[31m\n[bold]b\u202e\xff.dcm" in listed
+    assert r"\x1b]0;title\x07[red]" in shown
+    assert (home.inbox / name).read_bytes() == REJECTED.content
+
+
+def test_damage_in_failed_is_said_and_is_no_failure(house: type[House], service: str) -> None:
+    """An orphan and a damaged reason file go to standard error; what is sound is listed."""
+    home = with_one_rejected(house, service)
+    assert home.stop() == 0
+    (home.failed / "orphan.dcm.reason.json").write_text('{"version": 1, "path": "orphan.dcm", "reason": "poison"}')
+    (home.failed / "odd.dcm").write_bytes(b"x")
+    (home.failed / "odd.dcm.reason.json").write_text("{")
+    listed = home.run("failed", "list", "--json", "--root", str(home.root))
+    assert (listed.returncode, [json.loads(line)["path"] for line in listed.stdout.splitlines()]) == (
+        0,
+        [REJECTED.name],
+    )
+    assert [line.split(": ")[1] for line in listed.stderr.splitlines()] == ["odd.dcm", "orphan.dcm"]
+    everything = home.run("failed", "retry", "--all", "--root", str(home.root))
+    assert (everything.returncode, everything.stdout) == (0, "2 put back into the inbox\n")
+    assert (home.failed / "orphan.dcm.reason.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["retry"], ["retry", "a.dcm", "--all"], ["retry", "--all", "--reason", "poison"], ["list", "--reason", "odd"]],
+)
+def test_what_makes_no_sense_is_exit_2(house: type[House], service: str, arguments: list[str]) -> None:
+    """Usage."""
+    home = house(service)
+    failed(home, *arguments, code=2)
+
+
+def test_folders_are_all_they_need(house: type[House], tmp_path: Path) -> None:
+    """No service.url, no secret: but the folders must be right, exit 78."""
+    file = tmp_path / "ingestd.toml"
+    file.write_text("[service]\nconcurrency = 2\n[auth]\nmode = 'token-file'\n")
+    home = house("", INGESTD_CONFIG=str(file))
+    nowhere = home.run("failed", "list", "--root", str(home.root))
+    assert (nowhere.returncode, nowhere.stderr.count("folders.failed")) == (78, 1)
+    home.failed.mkdir()
+    assert failed(home, "list") == "nothing is in failed/\n"
+    unset = home.run("failed", "list")
+    assert (unset.returncode, "folders is not set" in unset.stderr) == (78, True)
+    gone = home.run("resume", "--root", str(home.root))
+    assert (gone.returncode, gone.stderr.count("folders.state")) == (78, 1)
+
+
+def test_resume_takes_the_brake_off_and_says_why_it_was_on(house: type[House], service: str) -> None:
+    """Design 3: the brake survives a restart; a running daemon notices, and files go out."""
+    one: Made = made(3)
+    home = house(service)
+    state = home.root / "state"
+    state.mkdir()
+    (state / "brake.json").write_text('{"version": 1, "why": "50 in a row were refused"}')
+    home.drop(one.name, one.content)
+    home.start()
+    home.waits(lambda: any(line["event"] == "braked" for line in home.lines()), 20)
+    home.failed.mkdir(exist_ok=True)
+    assert "50 in a row were refused" in failed(home, "retry", "--all")
+    released = home.run("resume", "--root", str(home.root))
+    assert released.returncode == 0
+    assert released.stdout.startswith("the brake is off; it was on since 2")
+    assert released.stdout.endswith("Z: 50 in a row were refused\n")
+    home.waits(home.ended(1), 20)
+    assert home.stop() == 0
+    assert held_by(service, one.ids) is not None
+    again = home.run("resume", "--root", str(home.root))
+    assert (again.returncode, again.stdout) == (0, "the brake was not on\n")
+    as_json = json.loads(home.run("resume", "--json", "--root", str(home.root)).stdout)
+    assert as_json == {"released": False, "why": None, "since": None}
+
+
+def test_retry_with_replace_puts_the_chosen_bytes_in_place_of_the_held_ones(house: type[House], service: str) -> None:
+    """Design 3, conflict: `failed retry --replace` replaces just those chosen."""
+    one = made(4)
+    other = one.content.replace(b"Anony^Mous", b"Other^Name")
+    home = house(service)
+    home.start()
+    home.drop("first.dcm", one.content)
+    home.waits(home.ended(1), 20)
+    home.drop("changed.dcm", other)
+    home.waits(home.ended(2), 20)
+    assert home.reasons()["changed.dcm"]["reason"] == "conflict"
+    failed(home, "retry", "changed.dcm")
+    home.waits(lambda: rejections(home) == 2, 20)
+    failed(home, "retry", "--reason", "conflict", "--replace")
+    home.waits(lambda: home.count() == {"inbox": 0, "done": 2, "failed": 0}, 20)
+    assert home.stop() == 0
+    held = held_by(service, one.ids)
+    assert held is not None
+    assert held[128:] == other[128:]
+    assert list((home.root / "state" / "replace").iterdir()) == []
