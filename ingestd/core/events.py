@@ -36,6 +36,11 @@ class Event(enum.Enum):
     UNMOVABLE = (Level.ERROR, "a file's outcome is known and it can't be moved: mend the folder")
     INBOX_TROUBLE = (Level.ERROR, "the inbox can't be read")
     INBOX_BACK = (Level.INFO, "the inbox can be read again")
+    CONNECTION_TROUBLE = (
+        Level.ERROR,
+        "the files that our side of the connection needs are bad: the old ones are still used",
+    )
+    CONNECTION_MENDED = (Level.INFO, "they are good again")
     IGNORED = (Level.WARNING, "names that no intake pattern includes")
     JOURNAL_TROUBLE = (Level.ERROR, "the journal can't be written: nothing is filed until it can")
     JOURNAL_SET_ASIDE = (Level.ERROR, "the journal was damaged: it was set aside and begun anew")

@@ -108,6 +108,10 @@ class Bodies(Protocol):
 class Origin(Protocol):
     """The origin server (PS3.18). Any thread; never raises for what a service or a network can do."""
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with our own side of the connection although it still works; one line, safe to log."""
+
     def store(self, instances: Sequence[Instance]) -> Answer:
         """One Store transaction (PS3.18 10.5)."""
 

@@ -16,23 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ingestd.core.events import Event
-from ingestd.core.lifecycle import State
-from ingestd.core.model import Wait
-from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, ScanStatus, Snapshot, Supervised
+from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, Supervised
 from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.intake import Intake
+from ingestd.daemon.pulse import Pulse
 from ingestd.daemon.sending import Sending
 
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.01
 STOP_SLEEP_SECONDS = 0.02
-PULSE_SECONDS = 1.0  # gauges, supervision, watchdog
 STUCK_SECONDS = 60.0  # a loop that has not ticked for so long is not alive
-
-READY = (State.READY, State.BATCHED)
-IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +77,24 @@ class Daemon:
         self._intake = intake
         self._sending = sending
         self._endings = endings
-        self._braking = braking
         self._recorder = recorder
         self._notifier = notifier
         self._wake = wake
         self._rules = rules
         self._signals = 0
         self._ticked_at = clock.monotonic()
-        self._pulse_at = 0.0
-        self._inbox_problem: str | None = None
-        self._ready = False
         self._stopping = False
-        self._watching: bool | None = None
-        self._ignored = 0
+        self._pulse = Pulse(
+            scanner=scanner,
+            origin=origin,
+            journal=journal,
+            window=window,
+            sending=sending,
+            endings=endings,
+            braking=braking,
+            recorder=recorder,
+            notifier=notifier,
+        )
 
     # What others may ask, from any thread
 
@@ -109,7 +109,7 @@ class Daemon:
 
     def ready_problem(self) -> str | None:
         """Why /readyz is red: inbox or journal. Never the service."""
-        if not self._ready:
+        if not self._pulse.ready:
             return "starting: the inbox has not been looked at yet"
         if (problem := self._scanner.status().problem) is not None:
             return f"inbox: {problem}"
@@ -120,9 +120,7 @@ class Daemon:
     @property
     def left(self) -> int:
         """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over for now."""
-        admitted = sum(entry.history is not None for entry in self._window)
-        waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted
-        return self._scanner.status().offered + len(self._window) + waiting
+        return self._pulse.left()
 
     @property
     def filed(self) -> int:
@@ -197,7 +195,8 @@ class Daemon:
         self._endings.commit()
         if intake:
             moved += self._intake.admit(now)
-        self._pulse(now)
+        self._ticked_at = self._clock.monotonic()
+        self._pulse.beat(now, threads=() if self._stopping else self._threads)
         return moved > 0
 
     def empty(self) -> bool:
@@ -253,67 +252,3 @@ class Daemon:
 
     def _busy(self, whole: bool) -> bool:
         return bool(self._sending.carrying or len(self._endings)) or (whole and not self.empty())
-
-    # Once a second
-
-    def _pulse(self, now: float) -> None:
-        self._ticked_at = self._clock.monotonic()
-        if now < self._pulse_at:
-            return
-        self._pulse_at = now + PULSE_SECONDS
-        self._supervise()
-        self._braking.look()
-        scan = self._scanner.status()
-        if scan.problem != self._inbox_problem:
-            event = Event.INBOX_TROUBLE if scan.problem else Event.INBOX_BACK
-            self._recorder.log(event, problem=scan.problem)
-            self._inbox_problem = scan.problem
-        self._say_what_is_not_taken(scan)
-        waiting = self._journal.waiting()
-        unmovable = waiting.get(Wait.UNMOVABLE, 0)
-        pending = {
-            "waiting": self.left - unmovable - self._window.count(*READY, *IN_FLIGHT),
-            "ready": self._window.count(*READY),
-            "in_flight": self._window.count(*IN_FLIGHT),
-            "unmovable": unmovable,
-        }
-        firsts = [first for first in (self._window.oldest(), self._journal.oldest()) if first is not None]
-        age = max(now - min(firsts), 0.0) if firsts else 0.0
-        breaker = int(self._sending.breaker.state)
-        self._recorder.gauges(
-            Snapshot(
-                pending=pending,
-                oldest_pending_seconds=age,
-                breaker=breaker,
-                braked=self._braking.on,
-                concurrency_limit=self._sending.concurrency.limit,
-                scan=scan,
-            )
-        )
-        if not self._ready and (scan.full_scans or len(self._window) or scan.problem):
-            self._ready = True
-            self._notifier.ready("watching the inbox")
-        self._notifier.alive()
-        self._notifier.status(
-            f"{sum(pending.values())} files pending, breaker {self._sending.breaker.state.name.lower()}"
-        )
-
-    def _say_what_is_not_taken(self, scan: ScanStatus) -> None:
-        """Names that no pattern includes, and folders without file events, are said when that changes."""
-        if (ignored := scan.ignored.get("no_pattern", 0)) != self._ignored:
-            self._ignored = ignored
-            self._recorder.log(Event.IGNORED, files=ignored, hint="such as no extension: set intake.include")
-        if scan.watching is not None and scan.watching != self._watching:
-            self._watching = scan.watching
-            if not scan.watching:
-                self._recorder.log(Event.WATCH_OFF)
-
-    def _supervise(self) -> None:
-        """A thread that has died is started again, counted and said; never silent (F10)."""
-        if self._stopping:
-            return
-        for thread in self._threads:
-            if not thread.alive():
-                self._recorder.restarted(thread.name)
-                self._recorder.log(Event.THREAD_RESTARTED, thread=thread.name)
-                thread.start()

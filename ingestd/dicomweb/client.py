@@ -6,7 +6,7 @@ out of the environment are not taken (F59). A body is sent from the files as the
 is no longer what was judged, the request is broken off before the part is complete, so that no service can store it (F58, I4).
 
 Time: a request ends at the latest response_timeout + size / minimum_rate seconds after its begin, and its answer must be there
-response_timeout seconds after the last byte went out. See wire.py for what no deadline reaches.
+response_timeout seconds after the last byte went out.
 """
 
 from __future__ import annotations

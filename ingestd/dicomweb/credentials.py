@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ingestd.config import Auth
+from ingestd.config.modes import Mode
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.auth import TokenError
@@ -60,6 +61,7 @@ class EntraToken:
 
     def __init__(self, auth: Auth, *, clock: Clock, ca_bundle: Path | None = None, proxy: str | None = None) -> None:
         """Raises ConfigurationError where the credential can't be made. Nothing is sent."""
+        self._mode = auth.mode
         self._scope = auth.scope
         self._clock = clock
         self._ca_bundle = ca_bundle
@@ -70,24 +72,28 @@ class EntraToken:
             self._credential().__exit__(None, None, None)
         except SecretError as error:
             raise (self._secret.refusal(error) if self._secret else error) from None
-        except ValueError as error:
-            raise ConfigurationError(f"auth.mode = {auth.mode}: {_lack(auth, error)}") from None
 
     def __call__(self) -> Token:
         from azure.core.exceptions import AzureError  # noqa: PLC0415 - heavy; only these modes need it
 
         try:
             credential = self._credential()
-            with credential:
-                found = credential.get_token_info(self._scope)
         except (SecretError, ConfigurationError) as error:  # a file that can't be used any more
             raise TokenError(str(error)) from None
+        try:
+            with credential:
+                found = credential.get_token_info(self._scope)
         except (AzureError, ValueError, OSError) as error:
             raise TokenTroubleError(f"the identity provider gave none ({_kind(error)})") from None
         return Token(value=found.token, expires_at=found.expires_on)
 
     def _credential(self) -> Credential:
-        return self._make(_network(_trust(self._clock, self._ca_bundle), self._proxy))
+        """Raises SecretError, ConfigurationError."""
+        network = _network(_trust(self._clock, self._ca_bundle), self._proxy)
+        try:
+            return self._make(network)
+        except ValueError as error:
+            raise ConfigurationError(f"auth.mode = {self._mode}: {_lack(self._mode, error)}") from None
 
 
 def _secret_file(auth: Auth) -> SecretFile | None:
@@ -173,9 +179,9 @@ def _network(trust: ssl.SSLContext, proxy: str | None) -> Network:
     }
 
 
-def _lack(auth: Auth, error: ValueError) -> str:
+def _lack(mode: Mode, error: ValueError) -> str:
     """Why a credential can't be made, in our words: azure-identity's can quote what it was given."""
-    match auth.mode:
+    match mode:
         case "workload-identity":
             missing = [word for word in ("tenant_id", "client_id", "token_file") if f"'{word}" in str(error)]
             return f"set {', '.join(f'auth.{word}' for word in missing)}, or let the pod have its AZURE_ variables"

@@ -116,7 +116,7 @@ class _Multipart:
 
     @property
     def sha256(self) -> str | None:
-        return self._instance.sha256 if self._closed and self._parts == 1 else None
+        return self._instance.sha256 if self._closed else None
 
     def _begin(self) -> None:
         self._parts += 1

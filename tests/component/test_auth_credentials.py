@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.hostile_server import Peer, answer, hostile
 from fakes.token_endpoint import CLIENT, IDENTITY_HEADER, TENANT, TokenEndpoint, client_certificate, token_endpoint
 
 from ingestd.config import Auth
@@ -112,6 +113,15 @@ def test_managed_identity(endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPat
     assert endpoint.asked == {shape: 2}
 
 
+def test_default_takes_what_the_environment_names(endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's own order: environment, workload identity, managed identity."""
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", endpoint.url)
+    for name, value in (("TENANT_ID", TENANT), ("CLIENT_ID", CLIENT), ("CLIENT_SECRET", endpoint.secret)):
+        monkeypatch.setenv(f"AZURE_{name}", value)
+    assert lives(EntraToken(Auth(mode="default"), clock=CLOCK, ca_bundle=endpoint.ca_file)())
+    assert endpoint.asked == {"client_secret": 1, "openid": 1}
+
+
 def test_default_runs_no_program_and_asks_no_developers_login(
     endpoint: TokenEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +146,28 @@ def test_a_mode_that_fetches_nothing_imports_nothing_heavy() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+def test_the_proxy_is_for_entra_and_not_for_this_machine(
+    endpoint: TokenEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F59: service.proxy, and none that the environment names."""
+
+    def refusing(peer: Peer) -> None:
+        lines.append(peer.head()[0])
+        peer.send(answer(502))
+
+    lines: list[str] = []
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", endpoint.url)
+    with hostile(refusing) as proxy:
+        url = proxy.url.removesuffix("/v2")
+        managed = EntraToken(Auth(mode="managed-identity"), clock=CLOCK, ca_bundle=endpoint.ca_file, proxy=url)
+        assert lives(managed())
+        settings = {"mode": "client-secret", "tenant_id": TENANT, "client_id": CLIENT}
+        file = secret(tmp_path / "secret", "s3cret")
+        with pytest.raises(TokenTroubleError):
+            EntraToken(Auth.model_validate(settings | {"client_secret_file": file}), clock=CLOCK, proxy=url)()
+    assert [line.rpartition(" ")[0] for line in lines] == ["CONNECT login.microsoftonline.com:443"]
+
+
 # --- what rotates --------------------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +189,9 @@ def test_a_rotated_certificate_is_picked_up(endpoint: TokenEndpoint, tmp_path: P
     fetch()
     pem, endpoint.certificate = client_certificate()
     with pytest.raises(TokenError):
+        fetch()
+    secret(tmp_path / "pem", b"half a file")
+    with pytest.raises(TokenError, match=r"auth\.certificate_file holds no certificate"):
         fetch()
     secret(tmp_path / "pem", pem)
     assert lives(fetch())

@@ -773,3 +773,14 @@ def test_sigterm_does_not_wait_for_a_probe() -> None:
     bench.daemon.run()
     bench.daemon.stop()
     assert list(bench.inbox.files) == [made(1).name]
+
+
+def test_trouble_on_our_side_of_the_connection_is_said_once() -> None:
+    """F64: a client certificate that was renewed badly: the old one is used, and the log says so."""
+    bench = Bench()
+    bench.origin.problem = "service.client_cert: the key does not fit"
+    bench.after(10, steps=10)
+    bench.origin.problem = None
+    bench.after(10, steps=10)
+    said = [e for e in bench.recorder.events if e in (Event.CONNECTION_TROUBLE, Event.CONNECTION_MENDED)]
+    assert said == [Event.CONNECTION_TROUBLE, Event.CONNECTION_MENDED]

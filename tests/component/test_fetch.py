@@ -262,7 +262,13 @@ def test_a_large_instance_may_take_longer_than_other_answers() -> None:
 
 def test_reading_stops_where_no_digest_can_come_of_it() -> None:
     """An endless second part, or an endless page, costs a few pieces."""
-    for start, kind in ((PART + INSTANCE + b"\r\n" + PART, MULTIPART), (b"<html>" * 30, SINGLE), (b"", "text/html")):
+    page = b"<html>" * 30
+    for start, kind in (
+        (PART + INSTANCE + b"\r\n" + PART, MULTIPART),
+        (PART + page, MULTIPART),
+        (page, SINGLE),
+        (page, "text/html"),
+    ):
         sent = threading.Event()
 
         def script(peer: Peer, start: bytes = start, kind: str = kind, sent: threading.Event = sent) -> None:

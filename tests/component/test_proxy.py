@@ -50,7 +50,7 @@ def behind(
 ) -> Iterator[tuple[OriginServer, HostileServer, HostileServer]]:
     """A client, the proxy, and the TLS service behind it."""
     settings: dict[str, object] = {"connect_timeout": 2.0, "response_timeout": 5.0} | options
-    with hostile(service, tls=authority.server()) as server, hostile(proxy) as between:
+    with hostile(proxy) as between, hostile(service, tls=authority.server()) as server:
         origin = OriginServer(
             url=server.url,
             bodies=settings.pop("bodies", None) or FakeBodies(),

@@ -54,6 +54,7 @@ class FakeOrigin:
         self.fetches: list[Identifiers] = []
         self.replacements: list[Instance] = []
         self.closed = False
+        self.problem: str | None = None
 
     def script(self, *answers: Scripted) -> None:
         self._answers.extend(answers)

@@ -92,6 +92,8 @@ def test_folders_and_a_url_are_enough_and_the_rest_is_as_documented() -> None:
         "creating_hours": 24,
         "patience_seconds": 3600,
     }
+    assert settings.duplicates.model_dump() == {"policy": "verify", "conflict": "quarantine"}
+    assert settings.brake.model_dump() == {"in_a_row": 50, "last": 200, "share": 0.95}
     assert (settings.auth.mode, settings.auth.scope) == ("none", "https://dicom.healthcareapis.azure.com/.default")
     assert (settings.shutdown.deadline_seconds, settings.shutdown.drain) == (25, "in-flight")
     assert (settings.admin.listen, settings.done.layout) == ("127.0.0.1:9464", "{date}/{path}")
@@ -212,6 +214,13 @@ def test_a_size_is_bytes_or_has_a_unit(text: object, size: int) -> None:
         ("intake", "incomplete_timeout_seconds", float("nan")),
         ("retry", "instance_attempts", 0),
         ("retry", "cap_seconds", "1 minute"),
+        ("duplicates", "policy", "trust"),
+        ("duplicates", "conflict", "delete"),
+        ("brake", "in_a_row", 0),
+        ("brake", "last", 0),
+        ("brake", "share", 0),
+        ("brake", "share", 95),
+        ("brake", "share", "nan"),
         ("auth", "mode", "basic-ish"),
         ("shutdown", "drain", "all"),
         ("log", "level", "trace"),
@@ -460,7 +469,10 @@ def test_a_token_file_goes_with_its_mode_and_with_no_other() -> None:
     assert made(auth={"mode": "token-file", "token_file": "/run/token"}).auth.token_file == Path("/run/token")
     assert refusal(auth={"mode": "token-file"}) == "auth.mode = token-file needs auth.token_file"
     line = refusal(auth={"mode": "default", "token_file": "/run/token"})
-    assert line == "auth.token_file has no effect while auth.mode = default: set auth.mode = workload-identity or token-file"
+    assert (
+        line
+        == "auth.token_file has no effect while auth.mode = default: set auth.mode = workload-identity or token-file"
+    )
 
 
 values = (

@@ -170,10 +170,19 @@ REFUSES_503, REFUSES_403 = gateway(503), gateway(403)
 
 
 @pytest.mark.parametrize(
-    ("service", "longest"),
-    [(crashes, 60), (hangs, 60), (fails_each, 60), (changes_its_mind, 60), (REFUSES_503, 900), (REFUSES_403, 900)],
+    ("service", "longest", "reason"),
+    [
+        (crashes, 60, Reason.POISON),
+        (hangs, 60, Reason.POISON),
+        (fails_each, 60, Reason.REJECTED),
+        (changes_its_mind, 60, None),
+        (REFUSES_503, 900, Reason.POISON),
+        (REFUSES_403, 900, Reason.POISON),
+    ],
 )
-def test_poison_in_a_stream_is_judged_and_delays_nobody_for_long(service: Service, longest: float) -> None:
+def test_poison_in_a_stream_is_judged_and_delays_nobody_for_long(
+    service: Service, longest: float, reason: Reason | None
+) -> None:
     """F61, I1, I3, I8: one new instance a minute for half a day, in the study that holds the poison.
 
     A gateway's refusal opens the breaker until a batch was held three times, so there it takes minutes.
@@ -188,12 +197,14 @@ def test_poison_in_a_stream_is_judged_and_delays_nobody_for_long(service: Servic
     heart.run_until(13 * 3600.0)
     assert heart.stored.keys() == dropped.keys()
     assert max(heart.stored[uid] - at for uid, at in dropped.items()) < longest
-    assert heart.judged == {"poison.0": verdict, "poison.1": verdict}
+    assert heart.judged.keys() == {"poison.0", "poison.1"}
+    assert reason is None or set(heart.judged.values()) == {reason}
     assert heart.requests < 2000
 
 
 @pytest.mark.parametrize(
-    ("service", "each"), [(crashes, 1), (hangs, 1), (fails_each, 1), (REFUSES_503, HOLDS_LIMIT), (REFUSES_403, HOLDS_LIMIT)]
+    ("service", "each"),
+    [(crashes, 1), (hangs, 1), (fails_each, 1), (REFUSES_503, HOLDS_LIMIT), (REFUSES_403, HOLDS_LIMIT)],
 )
 def test_poison_alone_waits_for_others_and_is_asked_ever_more_rarely(service: Service, each: int) -> None:
     """I3: while nothing else is stored it can't be told whose fault it is; I8: eight times an hour at most on average."""
@@ -217,6 +228,25 @@ def away(status: int) -> Service:
 def test_an_outage_of_hours_costs_no_file_and_few_requests(status: int) -> None:
     """I1, I3, F47, F62, F67: all is delivered within a quarter of an hour of the service's return."""
     heart = Heart(away(status))
+    heart.drop(*(instance(f"{n}", study=f"S{n % 3}") for n in range(100)))
+    heart.run_until(6 * 3600.0 + 930.0)
+    assert (len(heart.stored), heart.judged, heart.waiting) == (100, {}, 0)
+    assert heart.requests < 100 * 60
+
+
+def stores_nothing(status: int) -> Service:
+    """Six hours in which each Store transaction is refused while the control passes: its storage is away, it is not."""
+
+    def service(of: Batch, now: float) -> Answer:
+        return answer(status) if of.instances and now < 6 * 3600 else good(of)
+
+    return service
+
+
+@pytest.mark.parametrize("status", [301, 403, 404, 408, 424, 429, 500, 502, 503, 504, 507])
+def test_an_outage_that_the_control_does_not_see_costs_no_file_and_few_requests(status: int) -> None:
+    """I1, I3, I8, F67: every file is held, isolated and waits alone; nothing is stored, so nothing counts against any."""
+    heart = Heart(stores_nothing(status))
     heart.drop(*(instance(f"{n}", study=f"S{n % 3}") for n in range(100)))
     heart.run_until(6 * 3600.0 + 930.0)
     assert (len(heart.stored), heart.judged, heart.waiting) == (100, {}, 0)

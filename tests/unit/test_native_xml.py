@@ -132,9 +132,12 @@ def test_the_laughing_billion_costs_nothing() -> None:
 
 
 def test_depth_and_number_of_elements_are_bounded() -> None:
-    deep = '<DicomAttribute tag="00081199" vr="SQ"><Item>' * DEEPEST
-    assert read(f"<NativeDicomModel>{deep}") is None
-    assert read(f"<NativeDicomModel>{deep}{'</Item></DicomAttribute>' * DEEPEST}</NativeDicomModel>") is None
+    def nested(levels: int) -> str:
+        return model(referenced() + "<a>" * levels + "</a>" * levels)
+
+    assert read(nested(DEEPEST - 1)) is not None
+    assert read(nested(DEEPEST)) is None
+    assert read("<NativeDicomModel>" + '<DicomAttribute tag="00081199" vr="SQ"><Item>' * 100_000) is None
     assert read(model(referenced() + "<a/>" * 600_000)) is None
     assert read(model(referenced() + "<a/>" * 1000)) is not None
 

@@ -85,7 +85,9 @@ def test_the_json_types_are_read(content_type: str) -> None:
     assert read({"00081199": sequence(stored())}, content_type) is not None
 
 
-@pytest.mark.parametrize("content_type", ["text/html", "text/plain", "application/dicom+xml", "application/dicom+json5"])
+@pytest.mark.parametrize(
+    "content_type", ["text/html", "text/plain", "application/dicom+xml", "application/dicom+json5"]
+)
 def test_other_types_are_no_response(content_type: str) -> None:
     """F50."""
     assert read({"00081199": sequence(stored())}, content_type) is None

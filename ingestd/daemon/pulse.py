@@ -1,0 +1,122 @@
+"""Once a second: the threads are alive, the gauges are true, and what has changed is said.
+
+Nothing here decides anything about a file. A line is written when something changes, not for as long as it lasts (I8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ingestd.core.events import Event
+from ingestd.core.lifecycle import State
+from ingestd.core.model import Wait
+from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, ScanStatus, Snapshot, Supervised
+from ingestd.core.window import Window
+from ingestd.daemon.braking import Braking
+from ingestd.daemon.endings import Endings
+from ingestd.daemon.sending import Sending
+
+PULSE_SECONDS = 1.0
+
+READY = (State.READY, State.BATCHED)
+IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
+
+
+class Pulse:
+    """Watches over the daemon. `ready` turns true when the inbox has been looked at."""
+
+    def __init__(
+        self,
+        *,
+        scanner: Scanner,
+        origin: Origin,
+        journal: Journal,
+        window: Window,
+        sending: Sending,
+        endings: Endings,
+        braking: Braking,
+        recorder: Recorder,
+        notifier: Notifier,
+    ) -> None:
+        self._scanner = scanner
+        self._origin = origin
+        self._journal = journal
+        self._window = window
+        self._sending = sending
+        self._endings = endings
+        self._braking = braking
+        self._recorder = recorder
+        self._notifier = notifier
+        self._next = 0.0
+        self._inbox_problem: str | None = None
+        self._connection_problem: str | None = None
+        self._watching: bool | None = None
+        self._ignored = 0
+        self.ready = False
+
+    def left(self) -> int:
+        """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over."""
+        admitted = sum(entry.history is not None for entry in self._window)
+        waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted
+        return self._scanner.status().offered + len(self._window) + waiting
+
+    def beat(self, now: float, *, threads: Sequence[Supervised]) -> None:
+        """At most once a second. `threads` are those that must be alive; none while the daemon stops."""
+        if now < self._next:
+            return
+        self._next = now + PULSE_SECONDS
+        self._supervise(threads)
+        self._braking.look()
+        scan = self._scanner.status()
+        self._say_what_changed(scan)
+        pending = self._pending()
+        self._recorder.gauges(
+            Snapshot(
+                pending=pending,
+                oldest_pending_seconds=self._age(now),
+                breaker=int(self._sending.breaker.state),
+                braked=self._braking.on,
+                concurrency_limit=self._sending.concurrency.limit,
+                scan=scan,
+            )
+        )
+        if not self.ready and (scan.full_scans or len(self._window) or scan.problem):
+            self.ready = True
+            self._notifier.ready("watching the inbox")
+        self._notifier.alive()
+        breaker = self._sending.breaker.state.name.lower()
+        self._notifier.status(f"{sum(pending.values())} files pending, breaker {breaker}")
+
+    def _supervise(self, threads: Sequence[Supervised]) -> None:
+        """A thread that has died is started again, counted and said; never silent (F10)."""
+        for thread in threads:
+            if not thread.alive():
+                self._recorder.restarted(thread.name)
+                self._recorder.log(Event.THREAD_RESTARTED, thread=thread.name)
+                thread.start()
+
+    def _pending(self) -> Mapping[str, int]:
+        ready, in_flight = self._window.count(*READY), self._window.count(*IN_FLIGHT)
+        unmovable = self._journal.waiting().get(Wait.UNMOVABLE, 0)
+        waiting = self.left() - unmovable - ready - in_flight
+        return {"waiting": waiting, "ready": ready, "in_flight": in_flight, "unmovable": unmovable}
+
+    def _age(self, now: float) -> float:
+        firsts = [first for first in (self._window.oldest(), self._journal.oldest()) if first is not None]
+        return max(now - min(firsts), 0.0) if firsts else 0.0
+
+    def _say_what_changed(self, scan: ScanStatus) -> None:
+        """The inbox, our side of the connection, names that no pattern includes, a folder without file events."""
+        if scan.problem != self._inbox_problem:
+            self._inbox_problem = scan.problem
+            self._recorder.log(Event.INBOX_TROUBLE if scan.problem else Event.INBOX_BACK, problem=scan.problem)
+        if (trouble := self._origin.problem) != self._connection_problem:
+            self._connection_problem = trouble
+            self._recorder.log(Event.CONNECTION_TROUBLE if trouble else Event.CONNECTION_MENDED, problem=trouble)
+        if (ignored := scan.ignored.get("no_pattern", 0)) != self._ignored:
+            self._ignored = ignored
+            self._recorder.log(Event.IGNORED, files=ignored, hint="such as no extension: set intake.include")
+        if scan.watching is not None and scan.watching != self._watching:
+            self._watching = scan.watching
+            if not scan.watching:
+                self._recorder.log(Event.WATCH_OFF)
