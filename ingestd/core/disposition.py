@@ -49,6 +49,13 @@ _HOLD_STATUSES = {
 _NEVER_ABOUT_A_BATCH = frozenset({401, 429})
 HOLDS_LIMIT = 3  # Hold answers that a batch may draw while the control passes in between
 
+_IRREPLACEABLE = Quarantine(
+    reason=Reason.CONFLICT,
+    text="the service holds another file under the same UIDs, and can't replace it: it has neither PUT nor DELETE",
+    what_to_do="delete the instance by the service's own means, then `ingestd failed retry` this file",
+    http_status=405,
+)
+
 
 def hold_for(answer: Answer) -> Hold | None:
     """The hold that an answer to any request asks for, or None where it is no reason to hold."""
@@ -84,7 +91,7 @@ def wants_control(batch: Batch, answer: Answer) -> bool:
     """Whether `dispose` needs the control's answer to judge this one."""
     if (hold := hold_for(answer)) is not None:
         return _held_too_often(batch, hold) and bool(_unnamed(batch, answer))
-    if answer.loss is Loss.FILE_CHANGED or answer.status == 413:
+    if answer.loss is Loss.FILE_CHANGED or answer.status == 413 or _irreplaceable(batch, answer):
         return False
     if _in_trouble(answer):
         return len(batch.instances) > 1 and _troubled_before(batch) and bool(_unnamed(batch, answer))
@@ -206,6 +213,8 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well
         return SendAgain() if answer.changed else Resettle()
     if answer.status == 413:
         return _too_large(answer) if alone else Isolate()
+    if _irreplaceable(batch, answer):
+        return _IRREPLACEABLE
     if _in_trouble(answer):
         if well and not alone:
             return Isolate()
@@ -227,6 +236,11 @@ def _too_large(answer: Answer) -> Quarantine:
         comment=answer.comment,
         by_service=True,
     )
+
+
+def _irreplaceable(batch: Batch, answer: Answer) -> bool:
+    """It was to replace what the service holds, and the service has neither PUT nor DELETE."""
+    return answer.status == 405 and all(i.replacing for i in batch.instances)
 
 
 def _held_too_often(batch: Batch, hold: Hold) -> bool:

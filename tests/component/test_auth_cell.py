@@ -123,6 +123,7 @@ def test_an_upload_that_no_token_outlives_does_not_have_one_fetched_each_time(
     """I8: token requests stay bounded."""
     for _ in range(60):
         cell.headers(lasting=10 * HOUR)
+        until(lambda: quiet(cell))
         clock.advance(60)
     assert provider.asked <= 3
 
@@ -271,17 +272,21 @@ def test_fetches_that_hang_are_bounded(hanging: Provider, cell: TokenCell) -> No
     assert sum(t.name == "token fetch" for t in threading.enumerate()) == HUNG_LIMIT
 
 
-def test_stopping_interrupts_the_waits_between_tries(provider: Provider, clock: FakeClock) -> None:
+def test_stopping_interrupts_the_waits_between_tries(
+    provider: Provider, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """F66: sleep_using_event."""
+    monkeypatch.setattr("tenacity.wait.random.uniform", lambda _least, most: 4 * most)  # two seconds, then four
     provider.failure = TokenTroubleError("trouble")
     cell = TokenCell(provider, clock=clock)
     cell.start()
-    until(lambda: provider.asked >= 1)
+    until(lambda: provider.asked == 1)
+    began = time.monotonic()
     cell.stop()
     cell.join(5)
     until(lambda: not any(t.name == "token fetch" for t in threading.enumerate()))
-    asked = provider.asked
-    assert asked <= 2
+    assert time.monotonic() - began < 1
+    assert provider.asked <= 2
 
 
 def test_whoever_waits_when_it_stops_is_told_at_once(provider: Provider, clock: FakeClock) -> None:

@@ -784,3 +784,16 @@ def test_trouble_on_our_side_of_the_connection_is_said_once() -> None:
     bench.after(10, steps=10)
     said = [e for e in bench.recorder.events if e in (Event.CONNECTION_TROUBLE, Event.CONNECTION_MENDED)]
     assert said == [Event.CONNECTION_TROUBLE, Event.CONNECTION_MENDED]
+
+
+def test_a_service_that_can_not_replace_leaves_a_conflict_and_not_a_poison() -> None:
+    """I3: neither PUT nor DELETE: the operator is told so."""
+    bench = Bench(replace_conflicts=True)
+    one = made(1)
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.origin.script_replace(*[Answer(status=405, comment="neither")] * 9)
+    bench.drop("changed.dcm", one.content.replace(b"Anony^Mous", b"Other^Name"))
+    bench.after(120, steps=20)
+    assert bench.filer.verdicts["changed.dcm"].quarantine.reason is Reason.CONFLICT
+    assert len(bench.origin.replacements) == 1

@@ -67,11 +67,14 @@ def test_while_every_slot_is_busy_batches_grow() -> None:
 
 
 def test_a_full_shelf_waits_for_nothing() -> None:
+    by_count = filled(batch_rules(max_instances=2), instance("1"), instance("2"))
+    assert take(by_count, idle=False) == ["1", "2"]
     by_count = filled(batch_rules(max_instances=2), instance("1"), instance("2"), instance("3"))
     assert take(by_count, idle=False) == ["1", "2"]
     assert take(by_count, idle=False) == []
     by_size = filled(batch_rules(max_bytes=100), instance("1", size=60), instance("2", size=60))
     assert take(by_size, idle=False) == ["1"]
+    assert take(by_size, idle=False) == []
 
 
 # What a batch may hold.
@@ -213,6 +216,21 @@ def test_a_shelf_whose_hinted_files_have_gone_has_no_more_claim() -> None:
     backlog(shelves, 30, study="A")
     assert [take(shelves, now=1.0, arriving=["B"])[0] for _ in range(3)] == ["a", "A.1", "A.3"]
     assert take(shelves, now=9.0) == ["b"]
+
+
+def test_a_shelf_keeps_its_claim_while_one_hinted_file_is_left() -> None:
+    """Whatever went before it, and whatever old files came since."""
+    shelves = Shelves(batch_rules(max_instances=1))
+    backlog(shelves, 1, study="A")
+    shelves.put(instance("a", study="A", hinted=True), now=2.0)
+    shelves.put(instance("b", study="B", hinted=True), now=1.0)
+    shelves.put(instance("b.old", study="B"), now=3.0)
+    backlog(shelves, 1, study="C")
+    backlog(shelves, 1, study="D")
+    assert [take(shelves, now=4.0, arriving=["B"], idle=False) for _ in range(1)] == [["A.0"]]
+    shelves.take(now=4.0, idle=False, arriving=())
+    shelves.take(now=4.0, idle=False, arriving=())
+    assert take(shelves, now=4.0) == ["a"]
 
 
 sizes = st.integers(1, 200)

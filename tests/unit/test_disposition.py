@@ -81,8 +81,8 @@ def rejected(status: int, reason: int, comment: str | None = None) -> Quarantine
         (ref(A, warning=45063), StoredWithWarning(warning_reason=45063)),
         (ref(A, warning=1), StoredWithWarning(warning_reason=1)),
         (fail(A, 45070), Verify()),
-        (fail(A, 45071), Retry(wait=Wait.CREATING, failure_reason=45071)),
-        (fail(A, 272), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=272)),
+        (fail(A, 45071, comment="wait"), Retry(wait=Wait.CREATING, failure_reason=45071, comment="wait")),
+        (fail(A, 272, comment="full"), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=272, comment="full")),
         (fail(A, 0xA700), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=0xA700)),
         (fail(A, 0xA7FF), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=0xA7FF)),
         (fail(A, 43264, comment="DICOM100"), rejected(0, 43264, "DICOM100")),
@@ -172,6 +172,11 @@ def test_stored_before_all_of_it_was_sent_is_not_stored() -> None:
 def test_an_unnamed_failure_belongs_to_the_instance_that_was_alone() -> None:
     """F33: Azure names no UID where it can't parse the file."""
     assert judge(ALONE, answer(409, fail(None, 43264))) == (rejected(409, 43264),)
+
+
+def test_a_failure_of_anothers_uid_is_not_the_instances_that_was_alone() -> None:
+    """I3, F50."""
+    assert judge(ALONE, answer(409, fail("9.9", 43264))) == (Retry(wait=REFUSED_ALONE, http_status=409),)
 
 
 def test_an_unnamed_failure_in_a_batch_accuses_nobody() -> None:
@@ -275,6 +280,19 @@ def test_trouble_is_waited_out_and_the_second_time_isolated_while_the_service_is
     disposition = Isolate() if expected == "isolate" else Retry(wait=TROUBLE, http_status=said.status)
     assert wants_control(of, said) is asks
     assert judge(of, said, control) == (disposition,) * len(of.instances)
+    if of is ALONE_AGAIN:
+        assert dispose(of, said, control=WELL) == (disposition,)
+
+
+@pytest.mark.parametrize(("status", "wait"), [(400, REFUSED_ALONE), (500, TROUBLE)])
+def test_the_services_own_words_come_along(status: int, wait: Wait) -> None:
+    """The reason file quotes them, should patience end."""
+    said = Answer(status=status, comment="out of order")
+    assert judge(ALONE, said) == (Retry(wait=wait, http_status=status, comment="out of order"),)
+
+
+def test_trouble_that_names_everyone_asks_for_nothing() -> None:
+    assert not wants_control(PAIR_AGAIN, answer(500, ref(A), ref(B)))
 
 
 def test_trouble_of_another_kind_before_does_not_ask_for_the_control() -> None:
@@ -419,6 +437,7 @@ def test_a_file_that_changed_is_looked_at_anew_whatever_the_service_said() -> No
     """I4, F19, F58: the others of its request go again, and nothing counts against them."""
     broken_off = Answer(loss=Loss.FILE_CHANGED, changed=(1,))
     assert not wants_control(PAIR, broken_off)
+    assert not wants_control(PAIR_AGAIN, Answer(loss=Loss.FILE_CHANGED))
     assert judge(PAIR, broken_off) == (SendAgain(), Resettle())
     assert judge(PAIR, replace(answer(200, ref(A), ref(B)), changed=(0,))) == (Resettle(), Stored())
     assert judge(PAIR, replace(answer(200, ref(B)), changed=(0,))) == (Resettle(), Stored())
@@ -610,7 +629,7 @@ def test_many_differences_stay_one_short_line() -> None:
     own: dict[str, tuple[str, ...]] = {f"0010{n:04x}": ("a",) for n in range(100)}
     conflict = dispose_held(Held(status=200, elements=dict.fromkeys(own, ("b",))), sha256=SHA, receipt=None, own=own)
     assert isinstance(conflict, Quarantine)
-    assert len(conflict.text) < 200
+    assert conflict.text.endswith("(0010,0006), (0010,0007)")
 
 
 HELD = Held(status=200, elements=OWN)
