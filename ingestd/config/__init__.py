@@ -1,6 +1,8 @@
 """The settings: read once, validated once, frozen."""
 
 from ingestd.config.loading import FolderSettings, Raw, load, load_folders
-from ingestd.config.sections import Auth, Folders, Section, Service, Settings
+from ingestd.config.section import Section
+from ingestd.config.sections import Folders, Settings
+from ingestd.config.service import Auth, Service
 
 __all__ = ["Auth", "FolderSettings", "Folders", "Raw", "Section", "Service", "Settings", "load", "load_folders"]

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ingestd.config.sections import TELLING_SIGNS, Folders, Intake, Section, Settings
+from ingestd.config.section import TELLING_SIGNS, Section
+from ingestd.config.sections import Folders, Intake, Settings
 from ingestd.core.errors import ConfigurationError
 
 DEFAULT_FILE = Path("/etc/ingestd/ingestd.toml")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced
+from ingestd.core.answer import Answer, Failed, Loss, Referenced
 from ingestd.core.failure_reasons import FailureClass, classify, meaning
 from ingestd.core.model import Batch, Instance, Wait
 from ingestd.core.outcome import (
@@ -250,61 +250,3 @@ def _held_too_often(batch: Batch, hold: Hold) -> bool:
 
 def _troubled_before(batch: Batch) -> bool:
     return any(i.history is not None and i.history.wait is Wait.REQUEST_TROUBLE for i in batch.instances)
-
-
-def receipt_speaks(receipt: Receipt | None, sha256: str | None) -> bool:
-    """Whether the receipt can tell if the file has the bytes that were stored: both digests are known."""
-    return receipt is not None and bool(receipt.sha256) and sha256 is not None
-
-
-def _unread(status: int | None, loss: Loss | None, retry_after: float | None) -> Disposition | None:
-    """What a read that showed nothing means; None where it succeeded."""
-    if status in (403, 404, 406):
-        # It is not there, or reading is not allowed: nothing is proved, and the others may go on.
-        return Retry(wait=Wait.UNVERIFIED, http_status=status)
-    if hold := hold_for(Answer(status=status, loss=loss, retry_after=retry_after)):
-        return replace(hold, counts=False)
-    return None if status == 200 else Retry(wait=Wait.UNVERIFIED, http_status=status)
-
-
-def dispose_held(
-    held: Held, *, sha256: str | None, receipt: Receipt | None, own: Mapping[str, tuple[str, ...]] | None
-) -> Disposition:
-    """What a metadata read means for an instance that the service says it holds (Verify).
-
-    `own` are the file's elements in the normal form of `Held.elements`; needed only where no receipt speaks: there is none, or
-    one of the two digests is unknown. Absent elements are no evidence, and where all are absent nothing was shown (I2).
-    """
-    if (unread := _unread(held.status, held.loss, held.retry_after)) is not None:
-        return unread
-    if held.elements is None:
-        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    if receipt is not None and receipt_speaks(receipt, sha256):
-        return AlreadyStored() if receipt.sha256 == sha256 else conflict()
-    common = sorted(own.keys() & held.elements.keys()) if own is not None else []
-    if own is None or not common:
-        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    different = tuple(tag for tag in common if own[tag] != held.elements[tag])
-    return conflict(different) if different else AlreadyStored()
-
-
-def dispose_fetched(fetched: Fetched, *, sha256: str | None, named: bool) -> Disposition:
-    """What the bytes that the service holds mean (Verify by bytes). `named`: the request itself said stored."""
-    if (unread := _unread(fetched.status, fetched.loss, fetched.retry_after)) is not None:
-        return unread
-    if fetched.sha256 is None or sha256 is None:
-        return Retry(wait=Wait.UNVERIFIED, http_status=fetched.status)
-    if fetched.sha256 != sha256:
-        return conflict()
-    return Stored() if named else AlreadyStored()
-
-
-def conflict(tags: tuple[str, ...] = ()) -> Quarantine:
-    """The service holds another file under the same UIDs; `tags` are elements that differ, their values never shown."""
-    where = f" in {', '.join(f'({t[:4]},{t[4:]})' for t in tags[:8])}" if tags else ""
-    return Quarantine(
-        reason=Reason.CONFLICT,
-        text=f"the service holds another file under the same UIDs{where}",
-        what_to_do="decide which one is right: `ingestd failed retry --replace` puts this one in its place",
-        http_status=200,
-    )

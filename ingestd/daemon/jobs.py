@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
 from ingestd.core.answer import Answer
-from ingestd.core.disposition import dispose_fetched, dispose_held, receipt_speaks, wants_control
+from ingestd.core.disposition import wants_control
 from ingestd.core.errors import FileBusyError, FileError
 from ingestd.core.model import Batch, Instance, Wait
 from ingestd.core.outcome import Disposition, Hold, Resettle, Retry, SendAgain, Verify
 from ingestd.core.ports import Inbox, Origin
 from ingestd.core.record import Receipt
+from ingestd.core.verification import dispose_fetched, dispose_held, receipt_speaks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,14 @@ CANARY = "DOE^JANE"
 
 
 def snapshot(**changes: object) -> Snapshot:
-    values: dict[str, object] = {"pending": {}, "oldest_pending_seconds": 0.0, "breaker": 0, "scan": ScanStatus()}
+    values: dict[str, object] = {
+        "pending": {},
+        "oldest_pending_seconds": 0.0,
+        "breaker": 0,
+        "braked": False,
+        "concurrency_limit": 4,
+        "scan": ScanStatus(),
+    }
     return Snapshot(**(values | changes))  # type: ignore[arg-type]  # the test's own keywords
 
 

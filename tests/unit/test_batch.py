@@ -219,18 +219,13 @@ def test_a_shelf_whose_hinted_files_have_gone_has_no_more_claim() -> None:
 
 
 def test_a_shelf_keeps_its_claim_while_one_hinted_file_is_left() -> None:
-    """Whatever went before it, and whatever old files came since."""
+    """And old files, however late they come, give a shelf none."""
     shelves = Shelves(batch_rules(max_instances=1))
-    backlog(shelves, 1, study="A")
-    shelves.put(instance("a", study="A", hinted=True), now=2.0)
-    shelves.put(instance("b", study="B", hinted=True), now=1.0)
-    shelves.put(instance("b.old", study="B"), now=3.0)
-    backlog(shelves, 1, study="C")
-    backlog(shelves, 1, study="D")
-    assert [take(shelves, now=4.0, arriving=["B"], idle=False) for _ in range(1)] == [["A.0"]]
-    shelves.take(now=4.0, idle=False, arriving=())
-    shelves.take(now=4.0, idle=False, arriving=())
-    assert take(shelves, now=4.0) == ["a"]
+    for study in "ABC":
+        backlog(shelves, 1, study=study)
+    shelves.put(instance("fresh", study="A", hinted=True), now=2.0)
+    shelves.put(instance("late", study="D"), now=3.0)
+    assert [take(shelves, now=4.0) for _ in range(4)] == [["A.0"], ["B.0"], ["C.0"], ["fresh"]]
 
 
 sizes = st.integers(1, 200)

@@ -13,16 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced
-from ingestd.core.disposition import (
-    HOLDS_LIMIT,
-    control_passed,
-    dispose,
-    dispose_fetched,
-    dispose_held,
-    hold_for,
-    receipt_speaks,
-    wants_control,
-)
+from ingestd.core.disposition import HOLDS_LIMIT, control_passed, dispose, hold_for, wants_control
 from ingestd.core.failure_reasons import meaning
 from ingestd.core.model import Batch, Wait
 from ingestd.core.outcome import (
@@ -42,6 +33,7 @@ from ingestd.core.outcome import (
     Verify,
 )
 from ingestd.core.record import Receipt
+from ingestd.core.verification import dispose_fetched, dispose_held, receipt_speaks
 
 A, B = "1.1", "1.2"
 ALONE = batch(instance(A))

@@ -1,0 +1,168 @@
+"""The `service` and `auth` sections: where files go, and who we are there."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from ingestd.config.modes import (
+    FROM_ENTRA,
+    SCOPE,
+    Mode,
+    checked_authority,
+    checked_id,
+    checked_scope,
+    checked_username,
+    complaint,
+)
+from ingestd.config.section import TELLING_SIGNS, Positive, Section, Size
+
+
+class Service(Section):
+    """The origin server."""
+
+    url: str
+    """Base URL with the version, such as https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2."""
+    partition: str | None = None
+    """Azure's data partition to store to. A name that does not exist yet is created by the first store, mistyped or not."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Store transactions at once."""
+    connect_timeout_seconds: Positive = 10.0
+    """To connect, TLS included."""
+    response_timeout_seconds: Positive = 300.0
+    """From the last byte sent to the answer."""
+    max_request_bytes: Annotated[Size, Field(ge=65536)] = 4293918720
+    """The service's own limit on one request."""
+    ca_bundle: Path | None = None
+    """CA certificates (PEM) to trust instead of the system's, for Entra ID beside them: a file, or a folder of files."""
+    client_cert: Path | None = None
+    """Our certificate (PEM, with its chain) where the service or a gateway wants one; read again when it changes."""
+    client_key: Path | None = None
+    """Its key (PEM, no passphrase), which other users may not read; not set: it stands in `client_cert`."""
+    proxy: str | None = None
+    """HTTP proxy, such as http://proxy.example:3128, without user or password; proxy settings of the environment have no effect."""
+    allow_http: bool = False
+    """Allow plain HTTP off loopback: patients' data travels unencrypted."""
+
+    @field_validator("url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if any(sign in value for sign in TELLING_SIGNS):
+            raise ValueError("give the URL without user, password, query or fragment")
+        if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
+            raise ValueError("give a URL that begins with https://, without blanks or line ends")
+        if parts.port == 0:  # .port raises ValueError for what is no port at all
+            raise ValueError("Port out of range 1-65535")
+        return value.rstrip("/")
+
+    @field_validator("partition")
+    @classmethod
+    def _partition_name(cls, value: str | None) -> str | None:
+        if value is None or (re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) and value.strip(".")):
+            return value
+        raise ValueError("give 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+
+    @field_validator("proxy")
+    @classmethod
+    def _plain_proxy(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if any(sign in value for sign in TELLING_SIGNS):
+            raise ValueError("give the proxy without user and password: one that wants them can't be used")
+        parts = urlsplit(value)
+        if parts.scheme != "http" or not parts.hostname or not value.isprintable() or " " in value:
+            raise ValueError("give http://HOST:PORT; what goes to the service is encrypted all the way through it")
+        if parts.path.strip("/") or parts.port == 0:  # .port raises ValueError for what is no port at all
+            raise ValueError("give http://HOST:PORT and nothing after it")
+        return value.rstrip("/")
+
+    @field_validator("ca_bundle", "client_cert", "client_key", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str) and (not value or "\0" in value):  # an empty one would be the working directory
+            raise ValueError("give the path of a file")
+        return value
+
+    @model_validator(mode="after")
+    def _certificates(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("service.client_key needs service.client_cert")
+        if self.client_cert is not None and not self.url.startswith("https:"):
+            raise ValueError(f"service.client_cert has no effect while service.url = {self.url} is not https")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not self.allow_http and not _loopback(parts.hostname or ""):
+            raise ValueError(
+                f"service.url = {self.url} is not encrypted: use https://, or set service.allow_http = true"
+            )
+        return self
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Id = Annotated[str, AfterValidator(checked_id)]
+
+
+class Auth(Section):
+    """How the daemon proves who it is."""
+
+    mode: Mode = "none"
+    """The one credential that is used."""
+    scope: Annotated[str, AfterValidator(checked_scope)] = SCOPE
+    """What the token is for (Entra ID)."""
+    authority: Annotated[str, AfterValidator(checked_authority)] | None = None
+    """Entra ID's host in a sovereign cloud, such as login.microsoftonline.us; not set: AZURE_AUTHORITY_HOST, or the public one."""
+    tenant_id: Id | None = None
+    """The directory, for client-secret and client-certificate; for workload-identity not set: AZURE_TENANT_ID."""
+    client_id: Id | None = None
+    """The application, or the user-assigned identity; for workload-identity not set: AZURE_CLIENT_ID."""
+    client_secret_file: Path | None = None
+    """A file that holds the application's secret. All users may read neither this nor the other files; a change is seen at once."""
+    certificate_file: Path | None = None
+    """A file that holds the application's certificate and its RSA key: PEM, or PKCS#12 without a password."""
+    token_file: Path | None = None
+    """A file that holds a bearer token; for workload-identity the pod's own token, not set: AZURE_FEDERATED_TOKEN_FILE."""
+    username: Annotated[str, AfterValidator(checked_username)] | None = None
+    """For basic."""
+    password_file: Path | None = None
+    """A file that holds the password, for basic."""
+
+    @field_validator("client_secret_file", "certificate_file", "token_file", "password_file", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str) and (not value or "\0" in value):  # an empty one would be the working directory
+            raise ValueError("give the path of a file")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        given = {name for name, value in self if value is not None and value != type(self).model_fields[name].default}
+        if (wrong := complaint(self.mode, given - {"mode"})) is not None:
+            raise ValueError(wrong)
+        return self
+
+    @property
+    def from_entra(self) -> bool:
+        """Whether tokens are fetched, from Microsoft Entra ID."""
+        return self.mode in FROM_ENTRA
