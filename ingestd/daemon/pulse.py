@@ -68,7 +68,8 @@ class Pulse:
         self._supervise(threads)
         self._braking.look()
         scan = self._scanner.status()
-        self._say_what_changed(scan)
+        if threads:  # a scanner that was told to stop watches nothing, and that is no news
+            self._say_what_changed(scan)
         pending = self._pending()
         self._recorder.gauges(
             Snapshot(

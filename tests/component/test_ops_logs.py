@@ -344,7 +344,7 @@ def test_a_library_is_heard_and_not_quoted(tmp_path: Path) -> None:
     found = lines(tmp_path / "log")
     assert [(line["event"], line["level"], line["library"]) for line in found] == [
         ("library", "warning", "azure.identity"),
-        ("library", "error", "msal.application"),
+        ("library", "warning", "msal.application"),
     ]
     assert str(found[0]["where"]).startswith("test_ops_logs:")
     assert "DOE" not in (tmp_path / "log").read_text()

@@ -97,6 +97,7 @@ def test_what_happened_is_what_is_counted() -> None:
         'ingestd_pending_files{stage="in_flight"}': 1,
         "ingestd_oldest_pending_seconds": 12.5,
         "ingestd_breaker_state": 2,
+        "ingestd_concurrency_limit": 4.0,
         "ingestd_scan_seconds": 0.5,
         "ingestd_last_scan_timestamp_seconds": 1767323045,
         "ingestd_watch_overflows_total": 2,
