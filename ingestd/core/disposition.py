@@ -75,7 +75,8 @@ def _in_trouble(answer: Answer) -> bool:
 
 
 def control_passed(control: Answer, normal: int | None = None) -> bool:
-    """Azure answers the control with 204, Orthanc with 200. `normal`: how it was answered when the service was last seen well.
+    """Azure answers the control with 204, Orthanc with 200. `normal`: how it was answered when the service was last seen well,
+    which need not be a 2xx.
 
     A 2xx whose body is neither empty nor a Store Instances Response is a login page or some other web server, not the service.
     """
@@ -245,7 +246,7 @@ def _irreplaceable(batch: Batch, answer: Answer) -> bool:
 
 def _held_too_often(batch: Batch, hold: Hold) -> bool:
     """A gateway that refuses one file with a Hold answer must not stop the rest."""
-    return hold.counts and min(i.holds for i in batch.instances) >= HOLDS_LIMIT - 1
+    return hold.counts and max(i.holds for i in batch.instances) >= HOLDS_LIMIT - 1
 
 
 def _troubled_before(batch: Batch) -> bool:

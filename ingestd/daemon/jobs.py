@@ -42,7 +42,7 @@ class Question:
 class Verified:
     """What the service's answers mean for each instance that was asked for."""
 
-    dispositions: tuple[tuple[Instance, Disposition], ...]
+    dispositions: tuple[tuple[Question, Disposition], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,12 @@ def store(origin: Origin, batch: Batch) -> Sent:
 
 def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...]) -> Verified:
     """Ask for each instance's metadata, or its bytes. After an answer that says hold, the rest is not asked."""
-    out: list[tuple[Instance, Disposition]] = []
+    out: list[tuple[Question, Disposition]] = []
     held_up = False
     for question in questions:
         disposition = SendAgain() if held_up else _verify_one(origin, inbox, question)
         held_up = held_up or isinstance(disposition, Hold)
-        out.append((question.instance, disposition))
+        out.append((question, disposition))
     return Verified(dispositions=tuple(out))
 
 

@@ -34,7 +34,7 @@ from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import Disposing, counted
-from ingestd.daemon.jobs import Job, Jobs, Learnt, Probed, Sent, Verified
+from ingestd.daemon.jobs import Job, Jobs, Learnt, Probed, Question, Sent, Verified
 
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
@@ -171,9 +171,12 @@ class Sending:
             **counted(dispositions),
         )
 
-    def _verified(self, dispositions: Sequence[tuple[Instance, Disposition]], now: float) -> None:
-        for instance, disposition in dispositions:
-            self._disposing.apply(instance, disposition, status=200, alone=False, now=now)
+    def _verified(self, dispositions: Sequence[tuple[Question, Disposition]], now: float) -> None:
+        for question, disposition in dispositions:
+            if isinstance(disposition, Hold | SendAgain):
+                self._disposing.questions.append(question)  # asked again, not sent again
+            else:
+                self._disposing.apply(question.instance, disposition, status=200, alone=False, now=now)
         said = [d for _, d in dispositions]
         self._hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))

@@ -9,7 +9,7 @@ from fakes.daemon_bench import Bench
 from fakes.spool_fakes import FakeReading
 from fakes.studies import made
 
-from ingestd.core.answer import Answer, Failed, Held, Loss, Referenced, StoreResponse
+from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileBusyError, FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.model import Instance, Wait
@@ -797,3 +797,18 @@ def test_a_service_that_can_not_replace_leaves_a_conflict_and_not_a_poison() -> 
     bench.after(120, steps=20)
     assert bench.filer.verdicts["changed.dcm"].quarantine.reason is Reason.CONFLICT
     assert len(bench.origin.replacements) == 1
+
+
+def test_a_replacement_whose_check_meets_an_outage_is_asked_for_again_and_not_sent_again() -> None:
+    """I2: the new bytes are there; sent once more they would be a duplicate of an older receipt, and a conflict."""
+    bench = Bench(replace_conflicts=True)
+    one = made(1)
+    other = one.content.replace(b"Anony^Mous", b"Other^Name")
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.origin.script_fetched(Fetched(status=None, loss=Loss.NOT_SENT))
+    bench.drop("changed.dcm", other)
+    bench.after(30, steps=30)
+    assert bench.filer.failed == {}
+    assert other in bench.filer.done.values()
+    assert (len(bench.origin.replacements), len(bench.origin.stores)) == (1, 2)

@@ -44,10 +44,10 @@ class Received:
 class HostileServer:
     """What the test sees: the URL, and every request that a script read."""
 
-    def __init__(self, scripts: tuple[Script, ...], tls: ssl.SSLContext | None) -> None:
+    def __init__(self, scripts: tuple[Script, ...], tls: ssl.SSLContext | None, port: int = 0) -> None:
         self._scripts = scripts
-        self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.tls = tls  # of the next connection
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._threads: list[threading.Thread] = []
         self._peers: list[Peer] = []
         self.released = threading.Event()
@@ -91,8 +91,8 @@ class HostileServer:
 
     def _serve(self, accepted: socket.socket, script: Script, number: int) -> None:
         try:
-            if self._tls is not None:
-                accepted = self._tls.wrap_socket(accepted, server_side=True)
+            if self.tls is not None:
+                accepted = self.tls.wrap_socket(accepted, server_side=True)
             peer = Peer(self, accepted, number)
             self._peers.append(peer)
             try:
@@ -201,8 +201,8 @@ def _pour(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextmanager
-def hostile(*scripts: Script, tls: ssl.SSLContext | None = None) -> Iterator[HostileServer]:
-    server = HostileServer(scripts, tls)
+def hostile(*scripts: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[HostileServer]:
+    server = HostileServer(scripts, tls, port)
     server.start()
     try:
         yield server

@@ -39,6 +39,7 @@ def instance(
     sha256: str | None = SHA,
     history: Deferral | None = None,
     holds: int = 0,
+    replacing: bool = False,
 ) -> Instance:
     return Instance(
         path=path or f"{uid}.dcm",
@@ -50,6 +51,7 @@ def instance(
         sha256=sha256,
         history=history,
         holds=holds,
+        replacing=replacing,
     )
 
 

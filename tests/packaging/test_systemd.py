@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -92,10 +93,18 @@ class Machine:
         self.process.kill()  # with --kill-child, and process 1 takes everything with it
         self.process.wait()
         self.console.close()
-        groups = sorted(self.group.rglob("*/"), reverse=True)
-        until(lambda: not any((g / "cgroup.procs").read_text() for g in groups), 10, lambda: "left-over processes")
-        for group in [*groups, self.group]:
-            group.rmdir()
+        until(self._groups_are_gone, 20, lambda: "left-over processes")
+
+    def _groups_are_gone(self) -> bool:
+        """A group is busy until the kernel has buried its last process."""
+        for group in sorted(self.group.rglob("*/"), reverse=True):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        try:
+            self.group.rmdir()
+        except OSError:
+            return False
+        return True
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_an_instance_that_is_being_created_waits_minutes_from_the_start() -> Non
     """FailureReason 45071."""
     got = once(instance(), Wait.CREATING)
     assert isinstance(got, Deferral)
-    assert got.due_at == 61.0
+    assert got.due_at == 120.0
 
 
 @pytest.mark.parametrize("other", [Wait.REFUSED_ALONE, Wait.CREATING, Wait.UNVERIFIED, Wait.REQUEST_TROUBLE])

@@ -12,7 +12,7 @@ from fakes.values import OTHER_SHA, SHA, answer, batch, deferral, fail, instance
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced
+from ingestd.core.answer import Answer, Failed, Loss, Referenced
 from ingestd.core.disposition import HOLDS_LIMIT, control_passed, dispose, hold_for, wants_control
 from ingestd.core.failure_reasons import meaning
 from ingestd.core.model import Batch, Wait
@@ -32,8 +32,6 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
-from ingestd.core.record import Receipt
-from ingestd.core.verification import dispose_fetched, dispose_held, receipt_speaks
 
 A, B = "1.1", "1.2"
 ALONE = batch(instance(A))
@@ -364,12 +362,13 @@ COUNTING = [300, 307, 399, 403, 404, 406, 408, 424, 503, 504]
         (held(1, 1), False),
         (held(2, 2), True),
         (held(3, 2), True),
-        (held(9, 1), False),
-        (held(2, 2, 0), False),
+        (held(9, 1), True),
+        (held(2, 2, 0), True),
+        (held(1, 0, 1), False),
     ],
     ids=lambda value: str([i.holds for i in value.instances]) if isinstance(value, Batch) else "",
 )
-def test_the_third_hold_for_all_of_a_batch_asks_whose_fault_it_is(of: Batch, asks: bool, status: int) -> None:
+def test_the_third_hold_for_one_of_a_batch_asks_whose_fault_it_is(of: Batch, asks: bool, status: int) -> None:
     """I8, F61: the control passes: it is something in the batch; alone, it is one file's trouble, to be waited out."""
     said = answer(status, retry_after=7.0)
     n = len(of.instances)
@@ -416,6 +415,29 @@ def test_a_control_that_could_not_be_sent_says_why() -> None:
     assert judge(PAIR, answer(400), unsent)[0] == Hold(cause=HoldCause.UNREACHABLE, problem="the token is gone")
 
 
+REPLACING = batch(instance(A, replacing=True))
+
+
+def test_a_service_that_can_not_replace_leaves_the_conflict_to_a_person() -> None:
+    """I3, F36: it has neither PUT nor DELETE. Our own verdict: the brake does not count it."""
+    said = answer(405)
+    assert not wants_control(REPLACING, said)
+    (verdict,) = judge(REPLACING, said)
+    assert isinstance(verdict, Quarantine)
+    assert (verdict.reason, verdict.http_status, verdict.by_service) == (Reason.CONFLICT, 405, False)
+    assert "neither PUT nor DELETE" in verdict.text
+
+
+@pytest.mark.parametrize("status", [400, 404, 406, 409, 500])
+def test_any_other_answer_to_a_replacement_is_read_as_to_any_request(status: int) -> None:
+    assert judge(REPLACING, answer(status)) == judge(ALONE, answer(status))
+    assert wants_control(REPLACING, answer(status)) is wants_control(ALONE, answer(status))
+
+
+def test_what_a_replacement_names_is_taken_whatever_the_status() -> None:
+    assert judge(REPLACING, answer(405, ref(A))) == (Stored(),)
+
+
 def test_a_response_that_names_some_leaves_the_rest_to_the_status() -> None:
     """F51: 503 after the first of two; 202 that forgets one."""
     assert judge(PAIR, answer(503, ref(A))) == (Stored(), Hold(cause=HoldCause.BUSY, counts=True))
@@ -433,6 +455,7 @@ def test_a_file_that_changed_is_looked_at_anew_whatever_the_service_said() -> No
     assert judge(PAIR, broken_off) == (SendAgain(), Resettle())
     assert judge(PAIR, replace(answer(200, ref(A), ref(B)), changed=(0,))) == (Resettle(), Stored())
     assert judge(PAIR, replace(answer(200, ref(B)), changed=(0,))) == (Resettle(), Stored())
+    assert not wants_control(PAIR, replace(answer(200, ref(B)), changed=(0,)))
 
 
 def test_a_changed_file_that_nobody_names_can_be_any_of_them() -> None:
@@ -565,144 +588,3 @@ def test_a_policy_touches_nothing_but_duplicates(
     expected = tuple(PROOFS[policy] if d == Verify() else d for d in judge(of, said, control))
     control_asked = control if wants_control(of, said) else None
     assert dispose(of, said, control=control_asked, policy=policy) == expected
-
-
-# Verify.
-
-OWN: dict[str, tuple[str, ...]] = {"00080018": ("1.1",), "00100020": ("P1",), "00200013": ("7",)}
-UNVERIFIED = Wait.UNVERIFIED
-RECEIPT = receipt(ALONE.instances[0])
-
-
-@pytest.mark.parametrize(
-    ("held", "expected"),
-    [
-        (Held(status=404), Retry(wait=UNVERIFIED, http_status=404)),
-        (Held(status=403), Retry(wait=UNVERIFIED, http_status=403)),
-        (Held(status=406), Retry(wait=UNVERIFIED, http_status=406)),
-        (Held(status=400), Retry(wait=UNVERIFIED, http_status=400)),
-        (Held(status=500), Retry(wait=UNVERIFIED, http_status=500)),
-        (Held(status=204), Retry(wait=UNVERIFIED, http_status=204)),
-        (Held(status=200), Retry(wait=UNVERIFIED, http_status=200)),
-        (Held(status=None, loss=Loss.TIMEOUT), Retry(wait=UNVERIFIED)),
-        (Held(status=None, loss=Loss.NOT_SENT), Hold(cause=HoldCause.UNREACHABLE)),
-        (Held(status=401), Hold(cause=HoldCause.IDENTITY)),
-        (Held(status=302), Hold(cause=HoldCause.ROUTE)),
-        (Held(status=503, retry_after=5.0), Hold(cause=HoldCause.BUSY, retry_after=5.0)),
-        (Held(status=200, elements=OWN), AlreadyStored()),
-        (Held(status=200, elements={"00080018": ("1.1",)}), AlreadyStored()),
-        (Held(status=200, elements={}), Retry(wait=UNVERIFIED, http_status=200)),
-        (Held(status=200, elements={"00091001": ("x",)}), Retry(wait=UNVERIFIED, http_status=200)),
-    ],
-)
-def test_only_the_services_own_words_show_that_it_holds_an_instance(held: Held, expected: Disposition) -> None:
-    """I2, F51: absent elements are no evidence, and where nothing can be compared nothing was shown."""
-    assert dispose_held(held, sha256=SHA, receipt=None, own=OWN) == expected
-
-
-@pytest.mark.parametrize("status", [404, 403, 406, 500, 204])
-def test_a_receipt_never_stands_for_the_services_word(status: int) -> None:
-    """I2: it may have been deleted since."""
-    assert dispose_held(Held(status=status), sha256=SHA, receipt=RECEIPT, own=None) == Retry(
-        wait=UNVERIFIED, http_status=status
-    )
-
-
-def test_elements_that_differ_are_a_conflict_that_names_their_tags_and_no_value() -> None:
-    """I7, F36."""
-    held = Held(status=200, elements={**OWN, "00100020": ("P2",), "00200013": ("8",)})
-    conflict = dispose_held(held, sha256=SHA, receipt=None, own=OWN)
-    assert isinstance(conflict, Quarantine)
-    assert (conflict.reason, conflict.http_status, conflict.by_service) == (Reason.CONFLICT, 200, False)
-    assert conflict.text == "the service holds another file under the same UIDs in (0010,0020), (0020,0013)"
-
-
-def test_many_differences_stay_one_short_line() -> None:
-    own: dict[str, tuple[str, ...]] = {f"0010{n:04x}": ("a",) for n in range(100)}
-    conflict = dispose_held(Held(status=200, elements=dict.fromkeys(own, ("b",))), sha256=SHA, receipt=None, own=own)
-    assert isinstance(conflict, Quarantine)
-    assert conflict.text.endswith("(0010,0006), (0010,0007)")
-
-
-HELD = Held(status=200, elements=OWN)
-
-
-@pytest.mark.parametrize(
-    ("sha256", "known", "own", "expected"),
-    [
-        (SHA, SHA, None, AlreadyStored()),
-        (SHA, OTHER_SHA, None, "conflict"),
-        (SHA, OTHER_SHA, OWN, "conflict"),
-        (None, SHA, None, Retry(wait=UNVERIFIED, http_status=200)),
-        (None, SHA, OWN, AlreadyStored()),
-        (SHA, "", None, Retry(wait=UNVERIFIED, http_status=200)),
-        (SHA, "", OWN, AlreadyStored()),
-    ],
-)
-def test_a_receipt_compares_bytes_where_both_digests_are_known(
-    sha256: str | None, known: str, own: dict[str, tuple[str, ...]] | None, expected: Disposition | str
-) -> None:
-    """I3, F36: a digest that is not known is no other digest."""
-    got = dispose_held(HELD, sha256=sha256, receipt=receipt(ALONE.instances[0], sha256=known), own=own)
-    if expected == "conflict":
-        assert isinstance(got, Quarantine)
-        assert got.reason is Reason.CONFLICT
-        assert got.text == "the service holds another file under the same UIDs"
-    else:
-        assert got == expected
-
-
-def test_nothing_to_compare_with_proves_nothing() -> None:
-    assert dispose_held(HELD, sha256=SHA, receipt=None, own=None) == Retry(wait=UNVERIFIED, http_status=200)
-
-
-@pytest.mark.parametrize(
-    ("known", "sha256", "speaks"),
-    [
-        (RECEIPT, SHA, True),
-        (RECEIPT, OTHER_SHA, True),
-        (RECEIPT, None, False),
-        (receipt(ALONE.instances[0], sha256=""), SHA, False),
-        (None, SHA, False),
-    ],
-)
-def test_a_receipt_speaks_where_both_digests_are_known(known: Receipt | None, sha256: str | None, speaks: bool) -> None:
-    """The file is read for its elements only where none speaks."""
-    assert receipt_speaks(known, sha256) is speaks
-
-
-# Verify by bytes.
-
-
-@pytest.mark.parametrize(
-    ("fetched", "sha256", "expected"),
-    [
-        (Fetched(status=200, sha256=SHA), SHA, "proved"),
-        (Fetched(status=200, sha256=OTHER_SHA), SHA, "conflict"),
-        (Fetched(status=200), SHA, Retry(wait=UNVERIFIED, http_status=200)),
-        (Fetched(status=200, sha256=SHA), None, Retry(wait=UNVERIFIED, http_status=200)),
-        (Fetched(status=200), None, Retry(wait=UNVERIFIED, http_status=200)),
-        (Fetched(status=404), SHA, Retry(wait=UNVERIFIED, http_status=404)),
-        (Fetched(status=403), SHA, Retry(wait=UNVERIFIED, http_status=403)),
-        (Fetched(status=406), SHA, Retry(wait=UNVERIFIED, http_status=406)),
-        (Fetched(status=500), SHA, Retry(wait=UNVERIFIED, http_status=500)),
-        (Fetched(status=206, sha256=SHA), SHA, Retry(wait=UNVERIFIED, http_status=206)),
-        (Fetched(status=None, loss=Loss.LOST), SHA, Retry(wait=UNVERIFIED)),
-        (Fetched(status=None, loss=Loss.NOT_SENT), SHA, Hold(cause=HoldCause.UNREACHABLE)),
-        (Fetched(status=401), SHA, Hold(cause=HoldCause.IDENTITY)),
-        (Fetched(status=307), SHA, Hold(cause=HoldCause.ROUTE)),
-        (Fetched(status=503, retry_after=5.0), SHA, Hold(cause=HoldCause.BUSY, retry_after=5.0)),
-    ],
-)
-@pytest.mark.parametrize(("named", "proved"), [(True, Stored()), (False, AlreadyStored())])
-def test_the_bytes_that_the_service_holds_decide(
-    fetched: Fetched, sha256: str | None, expected: Disposition | str, named: bool, proved: Disposition
-) -> None:
-    """I2, I3, F36: the same are stored, now or before; others are a conflict; what was not read whole shows nothing."""
-    got = dispose_fetched(fetched, sha256=sha256, named=named)
-    if expected == "conflict":
-        assert isinstance(got, Quarantine)
-        assert (got.reason, got.http_status, got.by_service) == (Reason.CONFLICT, 200, False)
-        assert got.text == "the service holds another file under the same UIDs"
-    else:
-        assert got == (proved if expected == "proved" else expected)

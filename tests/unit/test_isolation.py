@@ -176,8 +176,8 @@ REFUSES_503, REFUSES_403 = gateway(503), gateway(403)
         (hangs, 60, Reason.POISON),
         (fails_each, 60, Reason.REJECTED),
         (changes_its_mind, 60, None),
-        (REFUSES_503, 900, Reason.POISON),
-        (REFUSES_403, 900, Reason.POISON),
+        (REFUSES_503, 180, Reason.POISON),
+        (REFUSES_403, 180, Reason.POISON),
     ],
 )
 def test_poison_in_a_stream_is_judged_and_delays_nobody_for_long(

@@ -113,6 +113,22 @@ def test_uids_lose_their_padding(uid: str) -> None:
     )
 
 
+@pytest.mark.parametrize("uid", ["1.2.3X", "X1.2.3", "1.2.3\t", "1.2.3\n", "1.2.\x003"])
+def test_uids_lose_nothing_else(uid: str) -> None:
+    """I2: the name of another instance does not become ours."""
+    assert read({"00081199": sequence(stored(uid))}) == StoreResponse(
+        referenced=(Referenced(sop_instance_uid=uid),), failed=()
+    )
+
+
+@pytest.mark.parametrize("reason", [0, "0", 65535, "65535"])
+def test_a_failure_reason_may_be_any_us_value(reason: object) -> None:
+    """I3: what it means is for the core to say."""
+    response = read({"00081198": sequence(stored(t00081197=element("US", reason)))})
+    assert response is not None
+    assert response.failed[0].failure_reason == int(str(reason))
+
+
 def test_a_failure_reason_may_be_a_string_of_digits() -> None:
     """PS3.18 F.2.3."""
     response = read({"00081198": sequence(stored(t00081197=element("US", "45070")))})
@@ -127,10 +143,16 @@ def test_an_element_without_a_value_is_absent(empty: dict[str, object]) -> None:
     assert response == StoreResponse(referenced=(Referenced(sop_instance_uid="1.2.3"),), failed=())
 
 
-@pytest.mark.parametrize("reason", [272.0, 1e3, True, -1, 65536, "0x110", "272 ", "\uff11\uff12", [], {}])
+@pytest.mark.parametrize("reason", [272.0, 1e3, True, -1, 65536, "0x110", "272 ", "\uff11\uff12", "", [], {}])
 def test_a_failure_reason_of_another_type_makes_it_unreadable(reason: object) -> None:
     """I2: nothing is guessed at."""
     assert read({"00081198": sequence(stored(t00081197=element("US", reason)))}) is None
+
+
+@pytest.mark.parametrize("digits", ["045070", "0" * 5000, "9" * 5000])
+def test_a_failure_reason_of_too_many_digits_makes_it_unreadable(digits: str) -> None:
+    """F50: Python refuses to convert thousands of digits, and by an exception."""
+    assert read({"00081198": sequence(stored(t00081197=element("US", digits)))}) is None
 
 
 @pytest.mark.parametrize(
@@ -179,6 +201,27 @@ def test_what_is_no_utf_8_json_is_no_response(content: bytes) -> None:
 def test_a_response_may_name_nothing() -> None:
     """It is readable; the core sees that nobody is named."""
     assert read({"00081199": {"vr": "SQ"}}) == StoreResponse(referenced=(), failed=())
+
+
+@pytest.mark.parametrize("sequence_of", ["00081190", "00081198", "00081199", "0008119A"])
+def test_one_element_of_a_response_makes_it_one(sequence_of: str) -> None:
+    """F61: a control that is answered so was answered by the service and not by a login page."""
+    assert read({sequence_of: {"vr": "SQ"}}) == StoreResponse(referenced=(), failed=())
+
+
+def test_nulls_among_the_values_are_no_values() -> None:
+    """PS3.18 F.2.5."""
+    item = stored(t00081196=element("US", None, 1), t00000902=element("LO", None))
+    assert read({"00081199": sequence(None, item), "00081198": sequence(None)}) == StoreResponse(
+        referenced=(Referenced(sop_instance_uid="1.2.3", warning_reason=1),), failed=()
+    )
+
+
+def test_words_that_are_no_text_are_left_out() -> None:
+    """F50: they decide nothing, and never raise."""
+    response = read({"00081198": sequence(stored(t00000902=element("LO", 7, "", "first", {}, "second")))})
+    assert response is not None
+    assert response.failed == (Failed(sop_instance_uid="1.2.3", failure_reason=None, comment="first; second"),)
 
 
 def test_the_servers_words_are_bounded() -> None:
