@@ -50,7 +50,7 @@ class Machine:
 
     def __init__(self, tree: Path, work: Path) -> None:
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-        self.group = Path(next(m[1] for m in mounts if m[2] == "cgroup2")) / f"ingestd-test-{work.name}"
+        self.group = Path(next(m[1] for m in mounts if m[2] == "cgroup2")) / f"ingestd-test-{os.getpid()}-{work.name}"
         self.group.mkdir()
         self.console = (work / "console").open("wb")
         (work / "machine").mkdir()
