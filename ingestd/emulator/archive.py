@@ -289,6 +289,10 @@ def _connect(data: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         os.path.join(data, "index.sqlite3"), isolation_level=None, check_same_thread=False, timeout=30
     )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

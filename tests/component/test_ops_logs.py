@@ -193,7 +193,7 @@ def test_a_blocked_pipe_costs_lines_and_nothing_else_and_says_how_many(blocking:
     log.sink.start()
     for number in range(20_000):
         log.log(Event.BATCH, files=number)
-    lost = log.sink.dropped
+    lost = log.sink.dropped  # it may be said in several lines
     assert lost > 10_000
 
     received = bytearray()
@@ -210,7 +210,7 @@ def test_a_blocked_pipe_costs_lines_and_nothing_else_and_says_how_many(blocking:
     os.close(reader)
     found = [json.loads(line) for line in received.splitlines()]
     assert sum(line.get("dropped", 0) for line in found) + len(found) == 20_000
-    assert lost in [line.get("dropped") for line in found]
+    assert sum(line.get("dropped", 0) for line in found) >= lost
 
 
 def test_closing_a_log_that_nobody_reads_ends_at_its_deadline() -> None:
