@@ -27,10 +27,14 @@ from ingestd.spool.journal import SqliteJournal
 LONGEST_SECONDS = 20.0
 PATIENCE_WITH_HALF_A_FILE = 2.0  # a real daemon waits 15 minutes for the rest of a truncated file
 
+PLAIN = {"truncated": "part of the file is missing", "not_dicom": "it is not a DICOM file"}
 WHAT_BECAME = {
     Outcome.STORED: ("stored", "the service named it as stored"),
     Outcome.STORED_WITH_WARNING: ("stored, with a warning", "the service named it as stored, and warned"),
-    Outcome.ALREADY_STORED: ("already stored", "the service said it has it; asked again, it showed the same image"),
+    Outcome.ALREADY_STORED: (
+        "already stored",
+        "the service said it has it; asked, it showed it, and the receipt proves the same bytes",
+    ),
 }
 
 
@@ -135,7 +139,7 @@ def _row(work: Path, file: DemoFile) -> Row:
     for reason_file in (work / "failed").rglob(f"{file.name}.reason.json"):
         reason = jsonlib.loads(reason_file.read_bytes())
         where = str(reason_file.with_name(file.name).relative_to(work))
-        why = f"{reason['reason']}: {reason['text']}"
+        why = f"{reason['reason']}: {PLAIN.get(reason['reason'], 'see its reason file')} ({reason['text']})"
         return Row(file=file.name, about=file.about, became="quarantined", why=why, where=where, failed=True)
     for done in (work / "done").rglob(file.name):
         with_journal = SqliteJournal(work / "state")
