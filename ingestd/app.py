@@ -120,9 +120,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         inbox = InboxFolder(folders.inbox)
         origin = _origin(settings, inbox, clock, token)
         stack.callback(origin.close)
-        pool = ThreadPoolExecutor(
-            settings.service.concurrency + 1, thread_name_prefix="store"
-        )  # one more for the probe
+        control_threads = 2  # a probe and a lesson may be under way beside the slots
+        pool = ThreadPoolExecutor(settings.service.concurrency + control_threads, thread_name_prefix="store")
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
 
         scanner = FolderScanner(

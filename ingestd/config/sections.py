@@ -27,7 +27,7 @@ class Folders(Section):
     failed: Path
     """Quarantined files, each with its reason beside it."""
     state: Path
-    """Journal and lock; on a local disk."""
+    """Journal, lock, brake and orders; on a local disk."""
 
     @field_validator("*", mode="before")
     @classmethod

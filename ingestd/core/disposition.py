@@ -82,10 +82,9 @@ def control_passed(control: Answer, normal: int | None = None) -> bool:
     """
     if control.status is None:
         return False
-    well = 200 <= control.status < 300
-    if well and control.response is None and control.comment:
-        return False
-    return control.status == normal if normal is not None else well
+    if 200 <= control.status < 300:
+        return control.response is not None or not control.comment
+    return control.status == normal
 
 
 def wants_control(batch: Batch, answer: Answer) -> bool:
@@ -241,7 +240,7 @@ def _too_large(answer: Answer) -> Quarantine:
 
 def _irreplaceable(batch: Batch, answer: Answer) -> bool:
     """It was to replace what the service holds, and the service has neither PUT nor DELETE."""
-    return answer.status == 405 and all(i.replacing for i in batch.instances)
+    return answer.status in (405, 501) and all(i.replacing for i in batch.instances)
 
 
 def _held_too_often(batch: Batch, hold: Hold) -> bool:

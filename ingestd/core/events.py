@@ -22,6 +22,7 @@ class Event(enum.Enum):
     STOPPED = (Level.INFO, "the last line of a process: what it leaves behind")
     BATCH = (Level.INFO, "the canonical line of one Store transaction")
     VERIFIED = (Level.INFO, "the service was asked whether it holds an instance")
+    READ_REFUSED = (Level.WARNING, "the service lets us store and not read, so duplicates can't be verified; they wait")
     QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
     NOTED = (Level.DEBUG, "remarks about a file that was sent all the same")
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")

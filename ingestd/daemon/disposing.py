@@ -133,7 +133,7 @@ class Disposing:
 
     def _return(self, entry: Entry, instance: Instance, now: float) -> None:
         self._window.step(entry, Step.RETURNED)
-        self._shelves.put(instance, now=now)
+        self._shelves.put(replace(instance, replacing=False), now=now)  # what it was to replace is still there
 
     def _replaces(self, instance: Instance) -> bool:
         """Whether these bytes are to take the place of what the service holds; once, for a second try would not end."""
@@ -164,7 +164,7 @@ class Disposing:
         if isinstance(verdict, Deferral):
             self._endings.defer(entry, verdict)
         else:
-            self._quarantine(entry, instance, verdict)
+            self._refused(entry, instance, verdict, now)
 
     def _quarantine(self, entry: Entry, instance: Instance, verdict: Quarantine) -> None:
         attempts = (instance.history.attempts if instance.history is not None else 0) + 1

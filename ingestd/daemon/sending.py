@@ -25,6 +25,7 @@ from ingestd.core.outcome import (
     Hold,
     HoldCause,
     Isolate,
+    Retry,
     SendAgain,
     Stored,
     StoredWithWarning,
@@ -39,6 +40,7 @@ from ingestd.daemon.jobs import Job, Jobs, Learnt, Probed, Question, Sent, Verif
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
 
+_READ_HINT = "duplicates can't be verified: give the identity the right to read, or set duplicates.policy = accept"
 _LOSS_STATUS = {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout", Loss.LOST: "lost", Loss.FILE_CHANGED: "lost"}
 
 
@@ -84,6 +86,7 @@ class Sending:
         self._prepared: deque[Batch] = deque()
         self._normal: int | None = None  # how the control is answered while the service is well
         self._learning = False
+        self._say_refused_at = 0.0
         self.breaker = Breaker()
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 
@@ -129,7 +132,10 @@ class Sending:
     def _died(self, job: Job, error: BaseException, now: float) -> None:
         """A bug, or no memory: contained and said; sending pauses as if the service were away (F10, F46)."""
         self._recorder.log(Event.JOB_DIED, problem=type(error).__name__)
-        self._hold(Hold(cause=HoldCause.UNREACHABLE), now)
+        probing = self.breaker.state is BreakerState.PROBING and not job.instances
+        self._learning = self._learning and bool(job.instances)
+        if probing or job.instances:
+            self._hold(Hold(cause=HoldCause.UNREACHABLE), now, probe=probing)
         for instance in job.instances:
             self._disposing.apply(instance, SendAgain(), status=None, alone=False, now=now)
 
@@ -158,7 +164,7 @@ class Sending:
         if any(isinstance(d, Stored | StoredWithWarning) for d in dispositions):
             self.breaker = self.breaker.stored()
             self._learn()
-        self._pace(answer)
+        self._pace(answer, calm=self.breaker.closed)
         self._hold_for(dispositions, now)
         self._recorder.request(_status(answer), answer.seconds, answer.sent_bytes)
         self._recorder.log(
@@ -180,11 +186,16 @@ class Sending:
         said = [d for _, d in dispositions]
         self._hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
+        refused = [d.http_status for d in said if isinstance(d, Retry) and d.http_status in (403, 406)]
+        if refused and now >= self._say_refused_at:
+            self._say_refused_at = now + 60.0
+            self._recorder.log(Event.READ_REFUSED, status=str(refused[0]), files=len(refused), hint=_READ_HINT)
 
-    def _pace(self, answer: Answer) -> None:
-        if answer.status in (429, 503) or answer.loss is Loss.TIMEOUT:
-            self.concurrency = self.concurrency.in_trouble()
-        elif answer.status is not None and answer.status < 500:
+    def _pace(self, answer: Answer, *, calm: bool) -> None:
+        """Batches that were under way when the breaker opened report the same trouble, so it halves once."""
+        if answer.status in (408, 429, 503, 504) or answer.loss is Loss.TIMEOUT:
+            self.concurrency = self.concurrency.in_trouble() if calm else self.concurrency
+        elif answer.status is not None and answer.status < 500 and hold_for(answer) is None:
             self.concurrency = self.concurrency.went_well()
 
     # The control
@@ -197,8 +208,14 @@ class Sending:
 
     def _learnt(self, answer: Answer) -> None:
         self._learning = False
-        if answer.status is not None and answer.status < 500 and hold_for(answer) is None:
+        if self._perhaps_normal(answer):
             self._normal = answer.status
+
+    @staticmethod
+    def _perhaps_normal(answer: Answer) -> bool:
+        """Whether a service that is well may answer an empty Store transaction so. Before anything was stored nobody knows."""
+        strange = answer.response is None and bool(answer.comment) and answer.status in range(200, 300)
+        return answer.status in range(200, 500) and hold_for(answer) is None and not strange
 
     def probe(self, now: float) -> int:
         """Send the control when the breaker's time has come."""
@@ -209,7 +226,7 @@ class Sending:
         return 1
 
     def _probed(self, answer: Answer, now: float) -> None:
-        passed = control_passed(answer, self._normal)
+        passed = control_passed(answer, self._normal) or (self._normal is None and self._perhaps_normal(answer))
         self._recorder.log(Event.PROBED, status=_status(answer), passed=passed)
         if passed:
             self.breaker = self.breaker.passed()

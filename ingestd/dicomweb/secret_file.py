@@ -2,7 +2,7 @@
 
 It is read for each use, so one that was changed or replaced (Kubernetes swaps a symlink, systemd and cert-manager rename) is used
 at once. A file that every user of the machine can read or write is refused, at the start and later. Errors name the key and, at the
-start, the path; never what stands in the file (I7).
+start, the path; never what stands in the file, nor a value that may be the secret itself instead of its file's path (I7).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SecretFile:
         try:
             self._read()
         except _UnusableError as error:
-            raise ConfigurationError(f"{key} = {path}: {error}") from None
+            raise ConfigurationError(f"{told(key, path)}: {error}") from None
 
     def content(self) -> bytes:
         """What it holds now, at most 64 KiB and not nothing. Raises SecretError."""
@@ -52,7 +52,7 @@ class SecretFile:
 
     def refusal(self, error: SecretError) -> ConfigurationError:
         """What `error` is while the settings are checked: the path is named as well."""
-        return ConfigurationError(str(error).replace(self.key, f"{self.key} = {self._path}", 1))
+        return ConfigurationError(str(error).replace(self.key, told(self.key, self._path), 1))
 
     def _read(self) -> bytes:
         try:
@@ -66,6 +66,13 @@ class SecretFile:
         if not content.strip() or len(content) > LIMIT:
             raise _UnusableError("it is larger than 64 KiB" if len(content) > LIMIT else "it is empty")
         return content
+
+
+def told(key: str, path: Path) -> str:
+    """`key = path`, or the key and a hint where the value looks like what should stand in the file."""
+    value = os.fspath(path)
+    plainly = os.sep in value and value.isprintable() and "-----" not in value  # PEM has slashes, too
+    return f"{key} = {value}" if plainly else f"{key} (give the path of a file, with its folder)"
 
 
 def _regular(descriptor: int) -> bytes:

@@ -22,6 +22,7 @@ import certifi
 
 from ingestd.core.errors import ConfigurationError, IngestdError
 from ingestd.core.ports import Clock
+from ingestd.dicomweb.secret_file import told
 
 # Where systems keep all their CAs in one file, for a Python whose OpenSSL was built to look elsewhere.
 SYSTEM_BUNDLES = (
@@ -72,7 +73,8 @@ class Certificates:
             self._context, self._expires = self._make()
         except _UnusableError as error:
             path = {"ca_bundle": ca_bundle, "client_cert": client_cert, "client_key": client_key}[error.key]
-            raise ConfigurationError(f"service.{error.key} = {path}: {error.text}") from None
+            key = f"service.{error.key}"
+            raise ConfigurationError(f"{told(key, path) if path else key}: {error.text}") from None
 
     def context(self) -> ssl.SSLContext:
         """The context of the files as they are, or the last one that could be made. Costs a stat a file."""

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from ingestd.dicomweb.wires import Wires
 
 EARLY_LIMIT = 64 * 1024
+# What the kernel may hold that the peer has no room for. Else it is megabytes: a slow peer drains them unseen, poll reports room
+# only when a third is free, and by then the deadline of one that takes nothing has passed (F56).
+UNSENT = 256 * 1024
 _REFUSAL = re.compile(rb"(?:HTTP/1\.[01] 1\d\d[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n)*HTTP/1\.[01] [345]\d\d")
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -54,6 +57,8 @@ class Wire(httpcore.NetworkStream):
     def connect(self, address: Address, seconds: float) -> None:
         """The TCP handshake. Raises OSError."""
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         with suppress(BlockingIOError):
             self._socket.connect(address)
         # From here on `abort` finds a socket to shut; before, it found none.

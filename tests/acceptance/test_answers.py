@@ -179,9 +179,9 @@ def late_401(turn: Turn) -> None:
 
 def slowly(turn: Turn) -> None:
     """Takes longer than the answer may, and never stands still for so long."""
-    for _ in range(6):
-        turn.take(512 << 10)
-        turn.peer.hold(0.25)
+    for _ in range(8):
+        turn.take(256 << 10)
+        turn.peer.hold(0.2)
     good(turn)
 
 
@@ -523,6 +523,14 @@ TABLE = (
     ),
     row("F58 rewritten during the upload", tampers(is_rewritten), good, becomes="done", files=1, sizes={1: LARGE}),
     row("F58 replaced during the upload", tampers(is_replaced), good, becomes="done", files=1, sizes={1: LARGE}),
+    row(
+        "F58 a small one rewritten during the upload, after it was read",
+        tampers(is_rewritten),
+        judges(45070),
+        read=shows(PatientID="ID1"),
+        becomes="conflict",
+        files=1,
+    ),
     # --- too large (F60) ---
     row("F60 413 for more than two", larger_than(5 * SMALL // 2, says(413)), becomes="done", files=8),
     row(

@@ -812,3 +812,72 @@ def test_a_replacement_whose_check_meets_an_outage_is_asked_for_again_and_not_se
     assert bench.filer.failed == {}
     assert other in bench.filer.done.values()
     assert (len(bench.origin.replacements), len(bench.origin.stores)) == (1, 2)
+
+
+def test_a_probe_that_dies_is_tried_again() -> None:
+    """F46: no memory for the control: the next probe comes in its time."""
+    bench = Bench()
+    bench.origin.script(Answer(loss=Loss.NOT_SENT))
+    bench.drop(made(1).name, made(1).content)
+    bench.tick()
+    control = bench.origin.control
+    calls: list[int] = []
+
+    def dies() -> Answer:
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return control()
+
+    bench.origin.control = dies  # type: ignore[method-assign]
+    bench.after(60, steps=60)
+    assert len(bench.filer.done) == 1
+
+
+@pytest.mark.parametrize("answer", [Answer(status=503), Answer(loss=Loss.NOT_SENT), Answer(status=401)])
+def test_an_outage_during_a_replacement_is_no_verdict(answer: Answer) -> None:
+    """I3: it is replaced when the service is back."""
+    bench = Bench(replace_conflicts=True)
+    one = made(1)
+    other = one.content.replace(b"Anony^Mous", b"Other^Name")
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.origin.script_replace(answer)
+    bench.drop("changed.dcm", other)
+    bench.after(60, steps=60)
+    assert bench.filer.failed == {}
+    assert other in bench.filer.done.values()
+
+
+def test_a_service_that_answers_the_control_otherwise_after_an_upgrade_is_still_well() -> None:
+    """I3: 204 was learnt, 200 is as good."""
+    bench = Bench()
+    bench.drop(made(1).name, made(1).content)
+    bench.tick()
+    bench.origin.script(Answer(status=503))
+    bench.origin.script_control(*[Answer(status=200)] * 9)
+    bench.drop(made(2).name, made(2).content)
+    bench.after(60, steps=60)
+    assert len(bench.filer.done) == 2
+
+
+def test_a_start_in_an_outage_of_a_service_with_a_strange_control() -> None:
+    """I3: nothing was stored yet, so nobody knows how it answers the control; a file tells, and waits grow meanwhile."""
+    bench = Bench()
+    bench.origin.script(Answer(status=503))
+    bench.origin.script_control(*[Answer(status=400, comment="no part")] * 99)
+    bench.drop(made(1).name, made(1).content)
+    bench.after(60, steps=60)
+    assert len(bench.filer.done) == 1
+
+
+def test_a_refused_read_is_an_alarm() -> None:
+    """A role that may write and not read: duplicates wait, and the log says why, once a minute."""
+    bench = Bench()
+    one = made(1)
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.origin.script_held(*[Held(status=403)] * 50)
+    bench.drop("again.dcm", one.content)
+    bench.after(30, steps=30)
+    assert len(list(bench.recorder.of(Event.READ_REFUSED))) == 1

@@ -131,7 +131,7 @@ class Peer:
 
     def body(self, size: int) -> bytes:
         while len(self._buffer) < size:
-            self._more()
+            self._more(size - len(self._buffer))  # and nothing beyond, so that a script can be slow
         body = bytes(self._buffer[:size])
         del self._buffer[:size]
         return body
@@ -185,8 +185,8 @@ class Peer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _more(self) -> None:
-        data = self._socket.recv(1 << 20)
+    def _more(self, most: int = 1 << 20) -> None:
+        data = self._socket.recv(min(most, 1 << 20))
         if not data:
             raise ConnectionAbortedError("the client closed")
         self._buffer += data

@@ -124,8 +124,9 @@ def test_waits_grow_even_where_the_service_changes_its_mind(other: Wait) -> None
     assert dues[-2] > 400
 
 
-def test_our_own_waits_before_make_no_difference() -> None:
-    past = instance(history=deferral(Wait.INCOMPLETE, attempts=60))
+@pytest.mark.parametrize("ours", [Wait.INCOMPLETE, Wait.UNMOVABLE])
+def test_our_own_waits_before_make_no_difference(ours: Wait) -> None:
+    past = instance(history=deferral(ours, attempts=60))
     assert once(past, Wait.SERVER_TROUBLE) == once(instance(), Wait.SERVER_TROUBLE)
 
 
@@ -203,6 +204,22 @@ def test_trouble_before_does_not_make_a_refusal_graver() -> None:
     got = once(past, Wait.REFUSED_ALONE)
     assert isinstance(got, Deferral)
     assert (got.attempts, got.counted) == (51, 1)
+
+
+@pytest.mark.parametrize("before", [Wait.REFUSED_ALONE, Wait.CREATING, Wait.UNVERIFIED, Wait.CHANGED])
+@pytest.mark.parametrize("wait", [Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE])
+def test_other_waits_before_use_no_patience_up(before: Wait, wait: Wait) -> None:
+    """I3: trouble begins to count, and its time to run, with the first of it."""
+    past = instance(history=deferral(before, attempts=50, counted=7, since=0.0))
+    got = once(past, wait, now=1e6, receipts=9)
+    assert isinstance(got, Deferral)
+    assert (got.attempts, got.counted, got.since, got.mark) == (51, 0, 1e6, 9)
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(86_399.9, False), (86_400.0, True)])
+def test_creating_ends_when_its_hours_are_over(seconds: float, ends: bool) -> None:
+    past = instance(history=deferral(Wait.CREATING, since=5000.0))
+    assert isinstance(once(past, Wait.CREATING, now=5000.0 + seconds), Quarantine) is ends
 
 
 def test_creating_ends_after_its_hours_however_often_it_was_asked() -> None:

@@ -29,8 +29,9 @@ def test_as_many_good_answers_as_there_are_slots_make_room_for_one_more(limit: i
     assert well(before, limit) == Concurrency(limit=limit + 1, most=8)
 
 
-def test_it_never_grows_over_what_the_operator_allows() -> None:
-    full = Concurrency(limit=4, most=4)
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_it_never_grows_over_what_the_operator_allows(most: int) -> None:
+    full = Concurrency(limit=most, most=most)
     assert well(full, 1000) == full
 
 

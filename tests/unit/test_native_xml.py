@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answer import Failed, Referenced, StoreResponse
-from ingestd.dicomweb.native_xml import DEEPEST, one_xml_dataset
+from ingestd.dicomweb.native_xml import DEEPEST, MOST_ELEMENTS, one_xml_dataset
 from ingestd.dicomweb.store_response import read_store_response
 
 XML = "application/dicom+xml"
@@ -96,7 +96,10 @@ def test_xml_of_another_type_is_no_response(content_type: str) -> None:
         model(referenced(STORED + STORED)),
         model(referenced() + referenced()),
         model('<DicomAttribute vr="SQ"/>'),
+        model('<DicomAttribute vr="SQ"/>' + referenced()),
         model(referenced(), 'xmlns="http://example.org/other"'),
+        f"<Quoted {NAMESPACE}>{referenced()}</Quoted>",
+        f"<Quoted>{model(referenced())}</Quoted>",
         model(referenced(STORED.replace("</Value>", '</Value><Value number="2">1.2.4</Value>'))),
         ORTHANC.replace("1.2.3</Value>", "1.2.3&unknown;</Value>"),
     ],
@@ -138,8 +141,9 @@ def test_depth_and_number_of_elements_are_bounded() -> None:
     assert read(nested(DEEPEST - 1)) is not None
     assert read(nested(DEEPEST)) is None
     assert read("<NativeDicomModel>" + '<DicomAttribute tag="00081199" vr="SQ"><Item>' * 100_000) is None
-    assert read(model(referenced() + "<a/>" * 600_000)) is None
-    assert read(model(referenced() + "<a/>" * 1000)) is not None
+    others = MOST_ELEMENTS - 5  # the model, and four that name the instance
+    assert read(model(referenced() + "<a/>" * (others + 1))) is None
+    assert read(model(referenced() + "<a/>" * others)) is not None
 
 
 @pytest.mark.parametrize(
@@ -165,6 +169,37 @@ def test_the_declared_charset_counts(kind: str, parameter: str, encoding: str) -
     found = read(text, content_type + parameter, encoding)
     assert found is not None
     assert [f.comment for f in found.failed] == ["Größe"]
+
+
+FAILED = (
+    '<DicomAttribute tag="0008119a" vr="SQ"><Item><DicomAttribute tag="00000902" vr="LO"><Value>Größe</Value>'
+    "</DicomAttribute></Item></DicomAttribute>"
+)
+
+
+@pytest.mark.parametrize(
+    ("declared", "parameter", "encoding"),
+    [
+        ("iso-8859-1", "", "latin-1"),
+        ("windows-1252", "", "cp1252"),
+        ("utf-16", "", "utf-16"),
+        ("utf-16", "; charset=utf-16", "utf-16"),
+        ("utf-16", "; charset=utf-8", "utf-8"),
+        ("klingon", "; charset=iso-8859-1", "latin-1"),
+    ],
+)
+def test_a_document_says_its_own_charset_where_the_type_does_not(declared: str, parameter: str, encoding: str) -> None:
+    """RFC 7303 3. Tags may be in lower case."""
+    document = f'<?xml version="1.0" encoding="{declared}"?>{model(FAILED)}'
+    found = read(document, XML + parameter, encoding)
+    assert found is not None
+    assert [f.comment for f in found.failed] == ["Größe"]
+
+
+@pytest.mark.parametrize("declared", ["klingon", "gbk", "utf-7", "idna", "punycode", "hex", "rot13", "utf-16", ""])
+def test_a_document_of_a_charset_that_expat_has_not_is_no_response(declared: str) -> None:
+    """F50: it asks Python for them, which refuses each in its own way."""
+    assert read(f'<?xml version="1.0" encoding="{declared}"?>{model(referenced())}') is None
 
 
 def test_a_byte_order_mark_says_it_too() -> None:

@@ -32,6 +32,7 @@ RECEIPT = receipt(ONE)
         (Held(status=401), Hold(cause=HoldCause.IDENTITY)),
         (Held(status=302), Hold(cause=HoldCause.ROUTE)),
         (Held(status=503, retry_after=5.0), Hold(cause=HoldCause.BUSY, retry_after=5.0)),
+        *((Held(status=s, elements=OWN), Retry(wait=UNVERIFIED, http_status=s)) for s in (403, 404, 406, 206, 500)),
         (Held(status=200, elements=OWN), AlreadyStored()),
         (Held(status=200, elements={"00080018": ("1.1",)}), AlreadyStored()),
         (Held(status=200, elements={}), Retry(wait=UNVERIFIED, http_status=200)),
@@ -43,9 +44,9 @@ def test_only_the_services_own_words_show_that_it_holds_an_instance(held: Held, 
     assert dispose_held(held, sha256=SHA, receipt=None, own=OWN) == expected
 
 
-@pytest.mark.parametrize("status", [404, 403, 406, 500, 204])
+@pytest.mark.parametrize("status", [404, 403, 406, 500, 204, 200])
 def test_a_receipt_never_stands_for_the_services_word(status: int) -> None:
-    """I2: it may have been deleted since."""
+    """I2: it may have been deleted since, and a 200 that can not be read shows nothing."""
     assert dispose_held(Held(status=status), sha256=SHA, receipt=RECEIPT, own=None) == Retry(
         wait=UNVERIFIED, http_status=status
     )
@@ -126,6 +127,7 @@ def test_a_receipt_speaks_where_both_digests_are_known(known: Receipt | None, sh
         (Fetched(status=200, sha256=SHA), None, Retry(wait=UNVERIFIED, http_status=200)),
         (Fetched(status=200), None, Retry(wait=UNVERIFIED, http_status=200)),
         (Fetched(status=404), SHA, Retry(wait=UNVERIFIED, http_status=404)),
+        (Fetched(status=404, sha256=SHA), SHA, Retry(wait=UNVERIFIED, http_status=404)),
         (Fetched(status=403), SHA, Retry(wait=UNVERIFIED, http_status=403)),
         (Fetched(status=406), SHA, Retry(wait=UNVERIFIED, http_status=406)),
         (Fetched(status=500), SHA, Retry(wait=UNVERIFIED, http_status=500)),
