@@ -81,7 +81,13 @@ def retry_failed(
     orders = FileOrders(folders.state)
     if replace:
         orders.clear_void(folders.inbox, now=SystemClock().wall())
-    putting = PuttingBack(folders.failed, folders.inbox, takes=_takes(settings), orders=orders if replace else None)
+    putting = PuttingBack(
+        folders.failed,
+        folders.inbox,
+        takes=_takes(settings),
+        orders=orders if replace else None,
+        void=None if replace else orders,
+    )
     chosen: Iterable[Quarantined]
     if paths:
         chosen = (one for path in paths for one in failed.find(_below_failed(settings, path)))

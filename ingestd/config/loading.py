@@ -21,7 +21,9 @@ from ingestd.core.errors import ConfigurationError
 DEFAULT_FILE = Path("/etc/ingestd/ingestd.toml")
 ENVIRONMENT_PREFIX = "INGESTD_"
 
-_SECRETIVE = re.compile(r"(?!auth\.mode$)(?!.*_file$)(auth\.|.*(secret|password|token|credential))")
+_SECRETIVE = re.compile(
+    r"(?!auth\.mode$)(?!.*_file$)(auth\.|.*(secret|passw|passphrase|pwd|token|credential|api_?key|authorization|_key))"
+)
 
 Raw = dict[str, dict[str, Any]]
 

@@ -58,6 +58,7 @@ class Answer:
     sent_bytes: int = 0
     seconds: float = 0.0
     digests: tuple[str | None, ...] = ()
+    deleted: bool = False  # to make room, what the service held under these UIDs was deleted before this request
     changed: tuple[int, ...] = ()  # indices of the instances whose file changed under us (FILE_CHANGED)
 
 

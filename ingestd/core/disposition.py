@@ -121,12 +121,22 @@ def dispose(
         if i in answer.changed:
             out.append(Resettle())
         elif isinstance(item, Referenced):
-            out.append(_stored(item, _receipt(instance, receipts), _digest(instance, answer, i)))
+            out.append(_stored(instance, item, _receipt(instance, receipts), _digest(instance, answer, i)))
         elif isinstance(item, Failed) and item.failure_reason is not None:
-            out.append(_failed(item, item.failure_reason, answer.status, policy))
+            other = _other_bytes(_receipt(instance, receipts), _digest(instance, answer, i))
+            out.append(_failed(item, item.failure_reason, answer.status, policy, other_bytes=other))
         else:
             out.append(whole_request)
-    return tuple(out)
+    return tuple(_deleted(d) for d in out) if answer.deleted else tuple(out)
+
+
+def _deleted(disposition: Disposition) -> Disposition:
+    """A verdict after the service's old instance made room says that it is gone."""
+    if not isinstance(disposition, Quarantine):
+        return disposition
+    return replace(
+        disposition, text=f"{disposition.text}; what the service held under these UIDs was deleted to make room"
+    )
 
 
 def _named(batch: Batch, answer: Answer) -> dict[str, Referenced | Failed]:
@@ -161,26 +171,33 @@ def _digest(instance: Instance, answer: Answer, index: int) -> str | None:
     return answer.digests[index] if answer.digests else instance.sha256
 
 
-def _stored(item: Referenced, receipt: Receipt | None, sha256: str | None) -> Disposition:
+def _other_bytes(receipt: Receipt | None, sha256: str | None) -> bool:
+    """A receipt shows that the service was given other bytes under these UIDs."""
+    return receipt is not None and sha256 is not None and receipt.sha256 not in ("", sha256)
+
+
+def _stored(instance: Instance, item: Referenced, receipt: Receipt | None, sha256: str | None) -> Disposition:
     """Stored, unless a receipt shows the same UIDs with other bytes: Orthanc says stored and keeps the old ones.
 
     A service that names an instance before it has read it to the end (no digest then) has proved nothing.
     """
     if sha256 is None:
         return Retry(wait=Wait.REQUEST_TROUBLE)
-    if receipt is not None and receipt.sha256 not in ("", sha256):
+    if instance.replacing or _other_bytes(receipt, sha256):
         return Verify(by_bytes=True, named=True)
     if item.warning_reason is not None:
         return StoredWithWarning(warning_reason=item.warning_reason, retrieve_url=item.retrieve_url)
     return Stored(retrieve_url=item.retrieve_url)
 
 
-def _failed(item: Failed, failure_reason: int, status: int | None, policy: DuplicatePolicy) -> Disposition:
+def _failed(
+    item: Failed, failure_reason: int, status: int | None, policy: DuplicatePolicy, *, other_bytes: bool
+) -> Disposition:
     match classify(failure_reason):
-        case FailureClass.HOLDS_IT if policy is DuplicatePolicy.ACCEPT:
+        case FailureClass.HOLDS_IT if policy is DuplicatePolicy.ACCEPT and not other_bytes:
             return AlreadyStored()
         case FailureClass.HOLDS_IT:
-            return Verify(by_bytes=policy is DuplicatePolicy.COMPARE)
+            return Verify(by_bytes=policy is not DuplicatePolicy.VERIFY)
         case FailureClass.CREATING:
             return Retry(wait=Wait.CREATING, http_status=status, failure_reason=failure_reason, comment=item.comment)
         case FailureClass.SERVER_TROUBLE:

@@ -36,6 +36,7 @@ class Question:
     instance: Instance
     receipt: Receipt | None
     how: Verify
+    holds: int = 0  # Hold answers that asking drew while the control passed in between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from ingestd.core.concurrency import Concurrency
 from ingestd.core.disposition import control_passed, dispose, hold_for
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Batch, Instance
+from ingestd.core.model import Batch, Instance, Wait
 from ingestd.core.outcome import (
     Disposition,
     DuplicatePolicy,
@@ -40,6 +40,7 @@ from ingestd.daemon.jobs import Job, Jobs, Learnt, Probed, Question, Sent, Verif
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
 
+_UNREAD = Retry(wait=Wait.UNVERIFIED, http_status=403)
 _READ_HINT = "duplicates can't be verified: give the identity the right to read, or set duplicates.policy = accept"
 _LOSS_STATUS = {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout", Loss.LOST: "lost", Loss.FILE_CHANGED: "lost"}
 
@@ -87,6 +88,7 @@ class Sending:
         self._normal: int | None = None  # how the control is answered while the service is well
         self._learning = False
         self._say_refused_at = 0.0
+        self._asked = False  # questions and batches take turns
         self.breaker = Breaker()
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 
@@ -178,9 +180,16 @@ class Sending:
         )
 
     def _verified(self, dispositions: Sequence[tuple[Question, Disposition]], now: float) -> None:
+        hold = next((d for _, d in dispositions if isinstance(d, Hold)), None)
+        asked_before = hold is not None and any(q.holds for q, d in dispositions if isinstance(d, Hold))
+        if hold is not None and asked_before and hold.cause is not HoldCause.UNREACHABLE:
+            # The control passed and the read is held again: reading is refused, and must not stop what is to be sent.
+            dispositions = [(q, _UNREAD if isinstance(d, Hold | SendAgain) else d) for q, d in dispositions]
         for question, disposition in dispositions:
-            if isinstance(disposition, Hold | SendAgain):
-                self._disposing.questions.append(question)  # asked again, not sent again
+            if isinstance(disposition, Hold | SendAgain):  # asked again, not sent again
+                self._disposing.questions.append(
+                    replace(question, holds=question.holds + isinstance(disposition, Hold))
+                )
             else:
                 self._disposing.apply(question.instance, disposition, status=200, alone=False, now=now)
         said = [d for _, d in dispositions]
@@ -254,11 +263,13 @@ class Sending:
         """Give free slots their work; how many got some."""
         given = 0
         while self.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
-            if self._disposing.questions:
+            if self._disposing.questions and not (self._asked and self._prepared):
+                self._asked = True
                 self._ask()
             elif self._disposing.replacements:
                 self._replace(self._disposing.replacements.popleft())
             elif self._prepared:
+                self._asked = False
                 self._send(self._prepared.popleft())
             else:
                 break

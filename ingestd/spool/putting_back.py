@@ -48,15 +48,25 @@ class _Target:
 
 
 class PuttingBack:
-    """From failed/ into the inbox. `takes`: whether the inbox takes a path. `orders`: it shall replace what the service holds."""
+    """From failed/ into the inbox. `takes`: whether the inbox takes a path.
+
+    `orders`: it shall replace what the service holds. `void`: it shall not, whatever an earlier command that was killed had ordered.
+    """
 
     def __init__(
-        self, failed: Path, inbox: Path, *, takes: Callable[[str], bool], orders: FileOrders | None = None
+        self,
+        failed: Path,
+        inbox: Path,
+        *,
+        takes: Callable[[str], bool],
+        orders: FileOrders | None = None,
+        void: FileOrders | None = None,
     ) -> None:
         self._failed = failed
         self._inbox = inbox
         self._takes = takes
         self._orders = orders
+        self._void = void
 
     def put_back(self, found: Quarantined) -> str:
         """Where it is in the inbox now. Raises FileError, FilingError, JournalError: it is still in failed/ then."""
@@ -146,6 +156,8 @@ class PuttingBack:
     def _order(self, path: str, stamp: Stamp) -> None:
         if self._orders is not None:
             self._orders.order(path, stamp)
+        elif self._void is not None:
+            self._void.replaced(path, stamp)
 
 
 def _made(inbox: Path, parents: Sequence[str]) -> int:

@@ -687,7 +687,7 @@ def test_duplicates_by_policy(policy: DuplicatePolicy, reads: int) -> None:
     assert len(bench.origin.fetches) == reads
     bench.drop("changed.dcm", one.content.replace(b"Anony^Mous", b"Other^Name"))
     bench.tick(20)
-    assert ("changed.dcm" in bench.filer.failed) is (policy is DuplicatePolicy.COMPARE)
+    assert "changed.dcm" in bench.filer.failed  # a receipt shows other bytes: never silently "already stored"
 
 
 @pytest.mark.parametrize("everyone", [True, False])
@@ -881,3 +881,33 @@ def test_a_refused_read_is_an_alarm() -> None:
     bench.drop("again.dcm", one.content)
     bench.after(30, steps=30)
     assert len(list(bench.recorder.of(Event.READ_REFUSED))) == 1
+
+
+@pytest.mark.parametrize("status", [503, 302, 401])
+def test_reads_that_are_held_do_not_stop_what_is_to_be_sent(status: int) -> None:
+    """F61: the service stores and the control passes, but every metadata read draws a Hold answer."""
+    bench = Bench(concurrency=1)
+    one = made(1)
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    bench.origin.script_held(*[Held(status=status)] * 500)
+    bench.drop("again.dcm", one.content)
+    bench.tick()
+    for n in range(2, 12):
+        bench.drop(made(n).name, made(n, study=n).content)
+    bench.after(120, steps=120)
+    assert len(bench.filer.done) == 11
+    assert bench.filer.failed == {}
+
+
+def test_a_rejected_replacement_says_that_the_old_instance_is_gone() -> None:
+    """DELETE went through and POST did not: the operator must know."""
+    bench = Bench(replace_conflicts=True)
+    one = made(1)
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    gone = StoreResponse(referenced=(), failed=(Failed(sop_instance_uid=one.ids[2], failure_reason=43264),))
+    bench.origin.script_replace(Answer(status=409, response=gone, deleted=True, digests=("e" * 64,)))
+    bench.drop("changed.dcm", one.content.replace(b"Anony^Mous", b"Other^Name"))
+    bench.tick(40)
+    assert "deleted" in bench.filer.verdicts["changed.dcm"].quarantine.text

@@ -448,8 +448,17 @@ def test_a_refused_replacement_is_no_verdict_on_what_travels_with_it() -> None:
     assert judge(both, answer(405)) == (Isolate(), Isolate())
 
 
-def test_what_a_replacement_names_is_taken_whatever_the_status() -> None:
-    assert judge(REPLACING, answer(405, ref(A))) == (Stored(),)
+def test_what_a_replacement_names_is_compared_by_bytes_whatever_the_status() -> None:
+    """I2: a service may say stored and keep the old ones, and that it held others was shown just now."""
+    assert judge(REPLACING, answer(405, ref(A))) == (Verify(by_bytes=True, named=True),)
+
+
+def test_a_verdict_after_the_old_instance_was_deleted_says_so() -> None:
+    """I3: the operator must know that the service holds neither."""
+    (said,) = judge(REPLACING, replace(answer(409, fail(A, 43264)), deleted=True))
+    assert isinstance(said, Quarantine)
+    assert "deleted" in said.text
+    assert judge(REPLACING, replace(answer(503), deleted=True)) == judge(REPLACING, answer(503))
 
 
 def test_a_response_that_names_some_leaves_the_rest_to_the_status() -> None:
