@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ingestd.core.answer import Answer
 
 NO_SUCH_METHOD = frozenset({404, 405, 501})
-DELETED = frozenset({200, 202, 204, 404})  # 404: it is gone already, perhaps by an earlier attempt
+DELETED = frozenset({200, 204, 404})  # 404: it is gone already, perhaps by an earlier attempt
 NEITHER = "the service can replace nothing: it has neither PUT nor DELETE; delete the instance there, then send the file again"
 
 

@@ -50,7 +50,7 @@ class _Target:
 class PuttingBack:
     """From failed/ into the inbox. `takes`: whether the inbox takes a path.
 
-    `orders`: it shall replace what the service holds. `void`: it shall not, whatever an earlier command that was killed had ordered.
+    `orders`: it shall replace what the service holds. `void`: it shall not, whatever a command that was killed had ordered.
     """
 
     def __init__(

@@ -61,8 +61,13 @@ class House:
         return classify_path(path, self.include, ()) is None
 
     def putting(self, *, replace: bool = False) -> PuttingBack:
+        orders = FileOrders(self.state)
         return PuttingBack(
-            self.failed, self.inbox, takes=self.takes, orders=FileOrders(self.state) if replace else None
+            self.failed,
+            self.inbox,
+            takes=self.takes,
+            orders=orders if replace else None,
+            void=None if replace else orders,
         )
 
     def put_back(self, path: str, *, replace: bool = False) -> str:
@@ -512,3 +517,11 @@ def test_killed_at_any_call_the_file_is_never_gone(either: House, monkeypatch: p
             for file in [p for p in folder.rglob("*") if p.is_file()]:
                 file.unlink()
     assert at > 8
+
+
+def test_a_plain_retry_voids_what_a_command_that_was_killed_had_ordered(near: House) -> None:
+    """DESIGN 3: `--replace` replaces just those chosen: an order without its move must not replace later."""
+    path = near.quarantine("x.dcm", part10())
+    near.orders.order("x.dcm", fsutil.stamp_of(near.failed.joinpath(path).lstat()))
+    assert near.put_back(path) == "x.dcm"
+    assert not near.ordered("x.dcm")
