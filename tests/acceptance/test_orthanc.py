@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 from fakes.house import House, digest
-from fakes.studies import studies
+from fakes.studies import made, studies
 
 pytestmark = pytest.mark.real
 
@@ -26,3 +26,21 @@ def test_a_thousand_instances_dropped_while_it_runs_are_all_in_orthanc(house: ty
         assert (statistics["CountStudies"], statistics["CountInstances"]) == (20, 1000)
         held = {digest(rest.get(f"/instances/{i}/file").content[128:]) for i in rest.get("/instances").json()}
     assert held == {digest(f.content[128:]) for f in files}
+
+
+def test_a_changed_file_under_the_same_uids_is_a_conflict_though_orthanc_says_stored(
+    house: type[House], orthanc: str
+) -> None:
+    """I2, F36: Orthanc answers 200, names it, and keeps the old bytes; what it holds is fetched and compared."""
+    one = made(1)
+    home = house(f"{orthanc}/dicom-web")
+    home.start()
+    home.drop("first.dcm", one.content)
+    home.waits(home.ended(1), 30)
+    home.drop("again.dcm", one.content)
+    home.waits(home.ended(2), 30)
+    home.drop("changed.dcm", one.content.replace(b"Anony^Mous", b"Other^Name"))
+    home.waits(home.ended(3), 30)
+    assert home.stop() == 0
+    assert {p.name for p in home.files(home.done)} == {"first.dcm", "again.dcm"}
+    assert home.reasons()["changed.dcm"]["reason"] == "conflict"
