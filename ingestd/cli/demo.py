@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from ingestd.cli.options import Exit
 from ingestd.config import Settings
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.outcome import Outcome
+from ingestd.daemon.loop import Daemon
 from ingestd.emulator.samples import tutorial_samples
 from ingestd.emulator.server import running
 from ingestd.spool.journal import SqliteJournal
@@ -124,9 +126,13 @@ def _ship(app: Application, inbox: Path, files: list[DemoFile]) -> bool:
                 if file.second is second:
                     (inbox / file.name).write_bytes(file.content)
                     expected += 1
-            daemon.run(until=lambda wanted=expected: daemon.filed >= wanted, timeout=LONGEST_SECONDS)  # type: ignore[misc]  # mypy can't infer a lambda's default
+            daemon.run(until=partial(_have_ended, daemon, expected), timeout=LONGEST_SECONDS)
         daemon.stop()
     return daemon.filed >= len(files)
+
+
+def _have_ended(daemon: Daemon, files: int) -> bool:
+    return daemon.filed >= files
 
 
 def _moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +43,7 @@ def bearer(token: str) -> Headers:
     return {"Authorization": f"Bearer {token}"}
 
 
-class _FromFile:
+class _FromFile(ABC):
     """Headers made of a file as it is now."""
 
     def __init__(self, file: SecretFile) -> None:
@@ -66,8 +67,9 @@ class _FromFile:
             return None
         return now if now != refused else None
 
+    @abstractmethod
     def _headers(self) -> Headers:
-        raise NotImplementedError
+        """The headers that the file gives now. Raises SecretError."""
 
 
 class TokenFile(_FromFile):
