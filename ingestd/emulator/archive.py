@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ingestd.emulator import EmulatorError
+from ingestd.emulator.uids import Uids
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS instance (
@@ -47,15 +48,6 @@ FROM change c
 LEFT JOIN instance i ON i.study = c.study AND i.series = c.series AND i.sop = c.sop
 LEFT JOIN metadata m ON m.instance_id = i.id
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uids:
-    """What an instance is known by. The same SOPInstanceUID in another series is another instance, as at Azure."""
-
-    study: str
-    series: str
-    sop_instance: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

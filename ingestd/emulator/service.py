@@ -13,11 +13,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ingestd.emulator.access import Access, BearerOnly
-from ingestd.emulator.archive import Archive, Uids
+from ingestd.emulator.archive import Archive
 from ingestd.emulator.changefeed import ChangeFeed
 from ingestd.emulator.negotiation import DICOM, DICOM_JSON, MediaType, accepts
 from ingestd.emulator.reception import STEP_BYTES, Reception, RefusedError, reception_for
 from ingestd.emulator.transaction import Answer, store
+from ingestd.emulator.uids import Uids
 from ingestd.emulator.validation import identifier_complaint
 from ingestd.emulator.values import is_uid
 

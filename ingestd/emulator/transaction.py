@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from pydicom.tag import BaseTag
 
-from ingestd.emulator.archive import Archive, NewInstance, Uids
+from ingestd.emulator.archive import Archive, NewInstance
 from ingestd.emulator.metadata import to_json
 from ingestd.emulator.reading import PREAMBLE_BYTES, UnreadableError, read_instance
+from ingestd.emulator.uids import Uids
 from ingestd.emulator.validation import (
     NEVER_DROPPED,
     SERIES_INSTANCE_UID,
