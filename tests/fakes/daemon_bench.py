@@ -20,6 +20,7 @@ from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
+from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import Jobs
 from ingestd.daemon.loop import Daemon, LoopRules
@@ -67,20 +68,21 @@ class Bench:
         in_a_row: int = 50,
         policy: DuplicatePolicy = DuplicatePolicy.VERIFY,
         replace_conflicts: bool = False,
+        ports: Any = None,  # has clock, wake, inbox, scanner, origin, journal and filer, to use instead of the fakes
     ) -> None:
-        self.clock = FakeClock()
-        self.inbox = FakeInbox()
-        self.scanner = FakeScanner(clock=self.clock)
-        self.origin = FakeOrigin(self.inbox)
-        self.journal = FakeJournal()
-        self.filer = FakeFiler(self.inbox)
+        self.clock = ports.clock if ports else FakeClock()
+        self.inbox = ports.inbox if ports else FakeInbox()
+        self.scanner = ports.scanner if ports else FakeScanner(clock=self.clock)
+        self.origin = ports.origin if ports else FakeOrigin(self.inbox)
+        self.journal = ports.journal if ports else FakeJournal()
+        self.filer = ports.filer if ports else FakeFiler(self.inbox)
         self.recorder = FakeRecorder()
         self.notifier = FakeNotifier()
         self.executor = HeldExecutor()
         self.window = Window(window)
         shelves = Shelves(batch_rules())
         rules = retry_rules(attempts=attempts, patience=0.0)
-        wake = self.wake = threading.Event()
+        wake = self.wake = ports.wake if ports else threading.Event()
         common = {"clock": self.clock, "window": self.window, "journal": self.journal}
         endings = Endings(**common, filer=self.filer, recorder=self.recorder)
         intake = self.intake = Intake(
@@ -134,6 +136,14 @@ class Bench:
             sending=sending,
             endings=endings,
             braking=braking,
+            housekeeping=Housekeeping(
+                clock=self.clock,
+                journal=self.journal,
+                recorder=self.recorder,
+                retention=None,
+                receipts_age=None,
+                state_problem=lambda: None,
+            ),
             recorder=self.recorder,
             notifier=self.notifier,
             wake=wake,

@@ -70,6 +70,10 @@ class House:
         assert self._process is not None
         return self._process
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 40) -> int:
         """Send a signal and wait for the end; the exit status."""
         self.process.send_signal(number)

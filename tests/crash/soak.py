@@ -1,0 +1,283 @@
+"""The soak: a writer, a misbehaving service, and a daemon that is killed again and again; then everything is counted.
+
+    python tests/crash/soak.py [--minutes 30] [--calm 10] [--seed 1] [--plot docs/soak.png]
+
+For `minutes` a writer drops 20 files a second while the daemon meets SIGKILL every 1 to 30 seconds; for `calm` minutes more
+it is left alive, so that growth would show. The service is the embedded one behind `fakes.bad_weather`. At the end all faults
+end, the inbox empties, and every file is looked for by its digest: in exactly one folder, and if in done/, in the service.
+Prints the figures as JSON; exits 1 when something is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import httpx
+from fakes.bad_weather import BadWeather, bad_weather
+from fakes.house import House, digest
+from fakes.studies import made
+
+RATE = 20  # files a second
+TIMEOUT_SECONDS = "10"  # after which half a file is judged
+BAD = {"truncated", "not_dicom"}
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """The daemon at one moment; `age` seconds after it was started."""
+
+    at: float
+    age: float
+    rss: int
+    files: int
+    threads: int
+    inbox: int
+
+
+@dataclass(kw_only=True)
+class Report:
+    seconds: float = 0.0
+    kills: int = 0
+    dropped: int = 0
+    done: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    log: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    growth: dict[str, list[float]] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+
+
+class Writer(threading.Thread):
+    """Drops files as modalities do: renamed in, or written in place and slowly; some twice, some half, some nonsense."""
+
+    def __init__(self, house: House, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._house = house
+        self._random = random.Random(seed)
+        self.ended = threading.Event()
+        self.dropped: Counter[str] = Counter()  # digest -> how often
+        self.ids: dict[str, tuple[str, str, str]] = {}
+
+    def run(self) -> None:
+        number = 0
+        due = time.monotonic()
+        while not self.ended.is_set():
+            number += 1
+            self._drop(number)
+            due += 1 / RATE
+            time.sleep(max(due - time.monotonic(), 0))
+
+    def _drop(self, number: int) -> None:
+        kind = self._random.random()
+        again = kind < 0.05 and number > 50
+        of = self._random.randrange(1, number) if again else number
+        one = made(of, study=of // 100, size=2000 + of * 7919 % 60_000)
+        content = one.content
+        name = f"{number // 1000}/{number}.dcm"
+        if 0.05 <= kind < 0.06:
+            content = content[: len(content) // 2]
+        elif 0.06 <= kind < 0.065:
+            content = b"no DICOM at all %d" % number
+        else:
+            self.ids[digest(content)] = one.ids
+        self.dropped[digest(content)] += 1
+        if kind < 0.8:
+            self._house.drop(name, content)
+        else:
+            self._in_place(self._house.inbox / name, content)
+
+    def _in_place(self, target: Path, content: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "wb", buffering=0) as file:
+            for at in range(0, len(content), 16_384):
+                file.write(content[at : at + 16_384])
+                time.sleep(0.002)
+
+
+def sample(pid: int, began: float, started: float, house: House) -> Sample | None:
+    """What /proc says; None when the process is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        files = len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+    rows = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    if "VmRSS" not in rows:
+        return None
+    now = time.monotonic()
+    return Sample(
+        at=now - began,
+        age=now - started,
+        rss=int(rows["VmRSS"].split()[0]) * 1024,
+        files=files,
+        threads=int(rows["Threads"]),
+        inbox=sum(len(names) for _, _, names in os.walk(house.inbox)),
+    )
+
+
+def live(house: House, report: Report, began: float, seconds: float, kills: random.Random | None) -> None:
+    """The daemon for so long, killed now and then; sampled once a second."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        process = house.process if house.running else house.start()
+        started = time.monotonic()
+        dies_at = min(end, started + kills.uniform(1, 30)) if kills else end
+        while (now := time.monotonic()) < dies_at:
+            if process.poll() is not None:
+                report.wrong.append(f"the daemon ended by itself with {process.returncode}")
+                break
+            if found := sample(process.pid, began, started, house):
+                report.samples.append(found)
+            time.sleep(min(1.0, max(dies_at - now, 0.01)))
+        if kills:
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+            report.kills += 1
+
+
+def settle_down(house: House, weather: BadWeather, report: Report) -> None:
+    """Faults end, and the inbox empties."""
+    weather.clear()
+    if not house.running:
+        house.start()
+    deadline = time.monotonic() + 300
+    while house.files(house.inbox) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    left = house.files(house.inbox)
+    if left:
+        report.wrong.append(f"{len(left)} files are left in the inbox, such as {left[0].name}")
+    if (code := house.stop()) != 0:
+        report.wrong.append(f"the daemon stopped with {code}")
+
+
+def count(house: House, writer: Writer, url: str, report: Report) -> None:
+    """I1, I2, I3, file by file."""
+    there = Counter(house.digests(house.inbox) + house.digests(house.done) + house.digests(house.failed))
+    if lost := writer.dropped - there:
+        report.wrong.append(f"{lost.total()} files are lost")
+    if more := there - writer.dropped:
+        report.wrong.append(f"{more.total()} files are there that nobody wrote, or twice")
+    report.dropped, report.done = writer.dropped.total(), len(house.files(house.done))
+    for path, reason in house.reasons().items():
+        report.failed[reason["reason"]] += 1
+        if reason["reason"] not in BAD:
+            report.wrong.append(f"{path} is in failed/: {reason['reason']}, {reason['text']}")
+    with httpx.Client(trust_env=False, headers={"Accept": "application/dicom; transfer-syntax=*"}) as client:
+        for one in set(house.digests(house.done)):
+            study, series, instance = writer.ids[one]
+            got = client.get(f"{url}/studies/{study}/series/{series}/instances/{instance}")
+            content = next(c for c in (made_again(writer.ids[one]),) if digest(c) == one)
+            if got.status_code != 200 or got.content[128:] != content[128:]:
+                report.wrong.append(f"the service does not hold {instance} as it was: {got.status_code}")
+    report.log = Counter(line["event"] for line in house.lines())
+
+
+def made_again(ids: tuple[str, str, str]) -> bytes:
+    number = int(ids[2].rsplit(".", 1)[1])
+    return made(number, study=number // 100, size=2000 + number * 7919 % 60_000).content
+
+
+def growth(samples: list[Sample], calm_from: float) -> dict[str, list[float]]:
+    """Of the calm part: the mean over its second and over its last quarter. Empty where it was too short to tell."""
+    calm = [s for s in samples if s.at >= calm_from]
+    quarter = len(calm) // 4
+    if quarter < 10:
+        return {}
+    parts = (calm[quarter : 2 * quarter], calm[-quarter:])
+    return {
+        what: [round(sum(getattr(s, what) for s in part) / len(part), 1) for part in parts]
+        for what in ("rss", "files", "threads")
+    }
+
+
+def plot(report: Report, target: Path) -> None:
+    import matplotlib  # noqa: PLC0415 - heavy, and only for the picture
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415 - after the choice of backend
+
+    figure, axes = pyplot.subplots(4, 1, sharex=True, figsize=(10, 8))
+    rows = (
+        ("resident memory, MiB", [s.rss / (1 << 20) for s in report.samples]),
+        ("open files", [s.files for s in report.samples]),
+        ("threads", [s.threads for s in report.samples]),
+        ("files in the inbox", [s.inbox for s in report.samples]),
+    )
+    minutes = [s.at / 60 for s in report.samples]
+    for axis, (label, values) in zip(axes, rows, strict=True):
+        axis.plot(minutes, values, linewidth=0.6)
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
+        axis.grid(visible=True, alpha=0.3)
+    axes[-1].set_xlabel("minutes")
+    faults = report.faults.total()
+    axes[0].set_title(f"{report.dropped} files, {report.kills} kills, {faults} faults, {len(report.wrong)} wrong")
+    figure.tight_layout()
+    figure.savefig(target, dpi=110)
+
+
+def soak(root: Path, *, seconds: float, calm: float, seed: int) -> Report:
+    """The whole of it, in a folder of its own."""
+    report = Report()
+    began = time.monotonic()
+    command = [sys.executable, "-m", "ingestd", "emulator", "--port", "0", "--data", str(root / "service")]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert service.stdout is not None
+    try:
+        url = service.stdout.readline().split()[-1]
+        with bad_weather(url, seed=seed) as (outside, weather):
+            house = House(root, outside, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS=TIMEOUT_SECONDS)
+            writer = Writer(house, seed)
+            writer.start()
+            try:
+                live(house, report, began, seconds, random.Random(seed))
+                live(house, report, began, calm, None)
+                writer.ended.set()
+                writer.join()
+                settle_down(house, weather, report)
+            finally:
+                house.close()
+        report.faults = weather.met
+        count(house, writer, url, report)
+    finally:
+        service.terminate()
+        service.wait(20)
+        service.stdout.close()
+    report.seconds = round(time.monotonic() - began, 1)
+    report.growth = growth(report.samples, seconds)
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--calm", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        report = soak(Path(folder), seconds=60 * arguments.minutes, calm=60 * arguments.calm, seed=arguments.seed)
+    if arguments.plot:
+        plot(report, arguments.plot)
+    shown = vars(report) | {"samples": len(report.samples)}
+    print(json.dumps(shown, indent=2))
+    return 1 if report.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
