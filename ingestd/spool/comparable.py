@@ -4,29 +4,43 @@ Only files that the walk found whole come here, seldom, and one at a time: pydic
 set (I7), and the only way to silence them is process-wide. Values of more than 64 KiB, sequences, bulk data and private
 elements are left out, as are group lengths and SpecificCharacterSet (a service answers in UTF-8, PS3.18 F.2), which say
 how the file is written and not what it says.
+
+pydicom makes an object of each element and each item before the pixel data, inflates a deflated data set whole, and knows no
+bounds. So it is given no more than so many bytes and reads; the elements that were whole by then are compared (F32, I8).
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
+import sys
 import threading
 import warnings
 import zlib
+from typing import BinaryIO, Final, cast
 
-from pydicom import config, dcmread
+from pydicom import config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ingestd.core.elements import normalise
+from ingestd.spool.file_meta import read_file_meta
+from ingestd.spool.sources import FileSource, NotWholeError, PlainView
 
 _LARGEST = 64 << 10
+_PIXELS: Final = 0x7FE00008  # and what follows (PS3.6: Float, Double Float, Pixel Data)
+_MOST_BYTES: Final = 16 << 20
+_MOST_READS: Final = 100_000  # two or three for each element
 _LEFT_OUT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "OB or OW", "UN"})
 _CHARACTER_SET = 0x00080005
 _UNREADABLE = (  # pydicom documents none of what it raises on odd input
     InvalidDicomError,
+    NotWholeError,
     ValueError,
     TypeError,
     LookupError,
@@ -43,16 +57,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 def comparable_elements(handle: int) -> dict[str, tuple[str, ...]]:
     """Normalised values by 8-hex-digit tag; empty if pydicom can't read the file. The handle stays its owner's. Raises OSError."""
-    with (
-        _ONE_AT_A_TIME,
-        warnings.catch_warnings(),
-        config.disable_value_validation(),
-        os.fdopen(os.dup(handle), "rb") as file,
-    ):
+    with _ONE_AT_A_TIME, warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")
-        file.seek(0)
         try:
-            dataset = dcmread(file, stop_before_pixels=True, defer_size=_LARGEST)
+            dataset = _read(handle)
         except _UNREADABLE:
             return {}
         found: dict[str, tuple[str, ...]] = {}
@@ -65,6 +73,70 @@ def comparable_elements(handle: int) -> dict[str, tuple[str, ...]]:
                 if values is not None:
                     found[f"{tag:08X}"] = values
         return found
+
+
+def _read(handle: int) -> Dataset:
+    """What stands before the pixel data, or before the element in which the bounds were met."""
+    count, most = 0, sys.maxsize
+
+    def stops(tag: int, _vr: str | None, _length: int) -> bool:
+        nonlocal count
+        count += 1
+        return tag >= _PIXELS or count >= most
+
+    with _plain(handle) as file:
+        try:
+            return read_partial(cast("BinaryIO", _Bounded(file)), stops, _LARGEST)
+        except _SpentError:
+            pass
+        except OSError as error:  # pydicom's, for whatever goes wrong within a sequence
+            if error.errno is not None:
+                raise
+        count, most = 0, count
+        file.seek(0)
+        return read_partial(cast("BinaryIO", _Bounded(file)), stops, _LARGEST)
+
+
+def _plain(handle: int) -> BinaryIO:
+    """The file; where its data set is deflated, the beginning of it inflated. Raises NotWholeError."""
+    file = os.fdopen(os.dup(handle), "rb")
+    file.seek(0)
+    meta = read_file_meta(PlainView(FileSource(handle), os.fstat(handle).st_size))
+    syntax = (meta.transfer_syntax_uid or b"").rstrip(b"\0 ")
+    if syntax != DeflatedExplicitVRLittleEndian.encode():
+        return file
+    with file:
+        head = file.read(meta.end).replace(syntax, ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0"))
+        inflate, data = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+        while len(data) < _MOST_BYTES and not inflate.eof and (piece := file.read(_LARGEST)):
+            data += inflate.decompress(piece, _MOST_BYTES - len(data))
+    return io.BytesIO(head + data)
+
+
+class _SpentError(Exception):
+    """Enough was read, or the data end; pydicom would take the half of a value for a value."""
+
+
+class _Bounded:
+    """A file as pydicom reads one, that raises _SpentError once all of it would cost too much."""
+
+    name = ""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._bytes = _MOST_BYTES
+        self._reads = _MOST_READS
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        self._reads -= 1
+        self._bytes -= size
+        if self._reads < 0 or self._bytes < 0:
+            raise _SpentError
+        data = self._file.read(size)
+        if len(data) < size:
+            raise _SpentError
+        return data
 
 
 def _values(dataset: Dataset, tag: BaseTag) -> tuple[str, ...] | None:

@@ -39,7 +39,8 @@ _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 _RENAME_NOREPLACE = 1
-_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28; musl lacks it
+_libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = getattr(_libc, "renameat2", None)  # glibc 2.28; musl lacks it
 if _renameat2 is not None:
     _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
@@ -50,17 +51,21 @@ def file_error(error: OSError) -> FileError:
         return FileGoneError("the file is gone: nothing is left to do")
     if error.errno in _REFUSED:
         return FileRefusedError("not a regular file below the inbox (a link, a device, a folder): copy the file itself")
+    if error.errno in _DENIED:
+        text = "let the service's user read it and enter its folder; it is looked at again"
+        return FileBusyError(f"the file may not be read ({_words(error)}): {text}")
     return FileBusyError(f"the file can't be read just now ({_words(error)}): it is looked at again")
 
 
-def filing_error(error: OSError) -> FilingError:
-    """What an errno says about a move, with how to mend it."""
+def filing_error(error: OSError, *, stamp: Stamp | None = None) -> FilingError:
+    """What an errno says about a move, with how to mend it; `stamp` is the source's after it."""
     if error.errno in _FULL:
-        return FilingError(f"done or failed has no room ({_words(error)}): free some space, the move is tried again")
-    if error.errno in _DENIED or error.errno == errno.EROFS:
-        text = "allow the service's user to write in inbox, done and failed"
-        return FilingError(f"the file can't be moved ({_words(error)}): {text}")
-    return FilingError(f"the file can't be moved ({_words(error)}): see to the disk, the move is tried again")
+        text = f"done or failed has no room ({_words(error)}): free some space, the move is tried again"
+    elif error.errno in _DENIED or error.errno == errno.EROFS:
+        text = f"the file can't be moved ({_words(error)}): allow the service's user to write in inbox, done and failed"
+    else:
+        text = f"the file can't be moved ({_words(error)}): see to the disk, the move is tried again"
+    return FilingError(text, stamp=stamp)
 
 
 def _words(error: OSError) -> str:
@@ -128,17 +133,23 @@ def open_made(folder: int, name: str, *, sync: bool) -> int:
 
 
 def open_file(folder: int, name: str) -> tuple[int, os.stat_result]:
-    """A handle on a regular file, for reading, and what fstat says. Never blocks. Raises OSError, ENXIO for any other kind."""
+    """A handle on a regular file, for reading, and what fstat says. Never blocks. Raises OSError, ENXIO for any other kind.
+
+    To open a FIFO or a device does something to it, so the name is looked at first; what was opened is what counts.
+    """
+    _regular(lstat(folder, name))
     handle = os.open(name, _FILE, dir_fd=folder)
     try:
-        status = os.fstat(handle)
+        return handle, _regular(os.fstat(handle))
     except OSError:
         os.close(handle)
         raise
+
+
+def _regular(status: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
         raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
-    return handle, status
+    return status
 
 
 def create(folder: int, name: str) -> int:
@@ -157,9 +168,21 @@ def sync_folder(folder: int) -> None:
             raise
 
 
+def sync_file_system(folder: int) -> None:
+    """All of the file system that `folder` lies on, and no other: syncfs(2). Raises OSError."""
+    if _libc.syncfs(folder) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def temporary(name: str) -> str:
     """The name under which `name` is written until it is whole."""
     return f".ingestd-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether it is the name of something unfinished of ours."""
+    return name.startswith(".ingestd-") and name.endswith(".tmp")
 
 
 def write_all(handle: int, data: bytes) -> None:

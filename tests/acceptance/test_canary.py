@@ -22,13 +22,16 @@ import pytest
 from fakes.hostile_server import HostileServer, hostile
 from fakes.house import House
 from fakes.pki import Authority
+from fakes.powerless import powerless
 from fakes.scripted_origin import (
     Behaviour,
     ScriptedOrigin,
     Turn,
     Verdict,
+    Warned,
     after_all,
     good,
+    judges,
     number,
     response,
     shows,
@@ -223,6 +226,83 @@ def test_no_output_shows_what_it_may_not(
     free_of(told.stdout + told.stderr, *NEVER, WORDS, NAME, UID, where="failed retry")
 
 
+FATES: Mapping[
+    str, str
+] = {  # of the files below, but for those that are stored: their reasons in failed/, "" for the inbox
+    "creating": "",
+    "trouble": "",
+    "unreadable": "",
+    "unmovable": "",
+    "conflict": "conflict",
+    "no-uid": "no_uid",
+    "index": "dicomdir",
+    "deflated": "not_dicom",
+    "endless": "truncated",
+}
+
+
+def drop_the_rest(home: House) -> None:
+    """A file of each fate that drop_all has not; names and folders hold the canary, and so does whatever is wrong in a file."""
+
+    def drop(number: int, name: str, content: bytes | None = None) -> Path:
+        path = f"{NAME}^{PATIENT}/{PATIENT} {name}.dcm"
+        return home.drop(path, instance(number) if content is None else content)
+
+    drop(1, "stored")
+    drop(2, "warned")
+    drop(3, "held")
+    drop(4, "creating")
+    drop(5, "trouble")
+    drop(6, "conflict", instance(6).replace(PATIENT_ID.encode(), PATIENT_ID.replace("4711", "4712").encode()))
+    study = b"\x20\0\x0d\0UI" + bytes((len(UID), 0))  # (0020,000D)
+    drop(7, "no-uid", instance(7).replace(study + UID.encode(), study + PATIENT.encode().ljust(len(UID), b"^")))
+    ct, index = b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.1.3.10".ljust(26, b"\0")
+    drop(8, "index", instance(8).replace(ct, index, 1))
+    meta = instance(9).partition(b"\x08\x00\x16\x00UI")[0]
+    deflated = meta.replace(b"UI\x14\0" + b"1.2.840.10008.1.2.1\0", b"UI\x16\0" + b"1.2.840.10008.1.2.1.99")
+    drop(9, "deflated", deflated + PATIENT.encode() * 50)
+    drop(10, "endless", instance(10)[:-2000] + PATIENT.encode() * 50)
+    drop(11, "unreadable").chmod(0)
+    (drop(12, "closed").parent / f"{NAME} {PATIENT}").mkdir(mode=0)
+    locked = home.drop(f"{NAME}/{PATIENT}/{PATIENT} unmovable.dcm", instance(13)).parent
+    locked.chmod(0o555)
+
+
+@pytest.mark.parametrize("paths", ["digest", "name"])
+def test_whatever_way_a_file_goes_nothing_of_it_is_said(house: MakeHouse, tmp_path: Path, paths: str) -> None:
+    """F71, F31, F32, F33, F36, I7: stored, warned, held, deferred, in conflict, damaged, unreadable, unmovable; at debug.
+
+    With log.paths = name the name is said, and still nothing out of the file.
+    """
+    verdicts = {2: Warned(45056), 3: 45070, 4: 45071, 5: 272, 6: 45070}
+    service = ScriptedOrigin(store=[judges(verdicts)], read=[shows(PatientID=PATIENT_ID)])
+    port = free_port()
+    with hostile(service) as server:
+        home = house(server.url, **QUICK, INGESTD_LOG__PATHS=paths, INGESTD_ADMIN__LISTEN=f"127.0.0.1:{port}")
+        home.command = lambda *arguments: powerless(House.command(home, *arguments))  # type: ignore[method-assign]
+        drop_the_rest(home)
+        home.start()
+        ends = sum(bool(reason) for reason in FATES.values())
+        home.waits(lambda: len(home.files(home.failed)) == ends, 40)
+        for event in ("unmovable", "waiting", "ignored", "verified", "noted"):
+            home.waits(lambda e=event: f'"event":"{e}"' in written(home) or e == "noted", 20)
+        pages = "".join(httpx.get(f"http://127.0.0.1:{port}/{p}", trust_env=False).text for p in ("metrics", "readyz"))
+        assert home.stop() == 0
+    reasons = {path.rpartition(" ")[2].removesuffix(".dcm"): r["reason"] for path, r in home.reasons().items()}
+    assert reasons == {name: reason for name, reason in FATES.items() if reason}
+    words = (*NEVER, WORDS, UID, "4712")
+    if paths == "digest":
+        free_of(written(home), *words, NAME, where="the log")
+    else:
+        assert NAME in written(home)
+        said = [line for line in home.lines() if line.pop("path", None) is not None]
+        assert said
+        free_of(str(said), *words, NAME, where="the log but for its paths")
+    free_of(pages, *words, NAME, where="the pages")
+    texts = [f"{reason['text']} {reason['what_to_do']}" for reason in home.reasons().values()]
+    free_of("\n".join(texts), *words, NAME, where="the reasons")
+
+
 def test_drain_shows_counts_and_no_more(house: MakeHouse, tmp_path: Path, elsewhere: HostileServer) -> None:
     """F65, I7: on a terminal, where there is a progress line and a log in colours, and into pipes."""
     service = ScriptedOrigin(store=[stuffed(500, elsewhere), no_http, rejects({1: 43264, 2: 43265})])
@@ -308,6 +388,7 @@ sys.exit(main())
         ("dicomweb.multipart", "StoreBody.__iter__", False),  # a request's thread: contained
         ("spool.discover", "FolderScanner._offer", False),  # a supervised thread: started again
         ("ops.metrics", "Metrics.gauges", True),
+        ("spool.inbox", "_Opened.__del__", False),  # where nobody can catch it
     ],
     ids=lambda given: given if isinstance(given, str) and "." in given else "",
 )
@@ -330,6 +411,48 @@ def test_an_error_of_our_own_quotes_nothing(
     assert "RuntimeError" in written(home)
     free_of(written(home), *NEVER, WORDS, NAME, UID, where="standard error and log")
     assert home.count()["failed"] == 0 or not ends
+
+
+NOISE = """
+import logging, sys, warnings
+import ingestd.daemon.intake as intake
+from ingestd.cli.main import main
+
+examined = intake.Intake._examined
+
+def noisy(self, entry, *given, **more):
+    for name in ("httpx", "pydicom", "watchdog.observers", "azure.core.pipeline", "msal", "somebody.else", ""):
+        logging.getLogger(name).error("%s in %s", {secret!r}, entry.path)
+        logging.getLogger(name).debug({secret!r})
+    try:
+        raise OSError(2, {secret!r}, entry.path)
+    except OSError:
+        logging.getLogger("httpcore").exception({secret!r})
+    for kind in (UserWarning, DeprecationWarning, ResourceWarning):
+        warnings.warn({secret!r} + entry.path, kind)
+    return examined(self, entry, *given, **more)
+
+intake.Intake._examined = noisy
+warnings.simplefilter("always")
+sys.exit(main())
+"""
+
+
+def test_what_libraries_say_is_said_by_name_and_place(house: MakeHouse, tmp_path: Path) -> None:
+    """F71, F65, I7, I8: log records and warnings that quote the file, from whatever library; each place speaks once a minute."""
+    script = tmp_path / "noise.py"
+    script.write_text(NOISE.format(secret=f"{TOKEN} {PATIENT} {WORDS} {UID}"))
+    with hostile(ScriptedOrigin()) as server:
+        home = house(server.url, **QUICK)
+        home.command = lambda *arguments: [*House.command(home)[:1], str(script), *arguments]  # type: ignore[method-assign]
+        ended = drop_all(home)
+        home.start()
+        home.waits(home.ended(ended), 30)
+        assert home.stop() == 0
+    free_of(written(home), *NEVER, WORDS, NAME, UID, where="standard error and log")
+    said = [line["library"] for line in home.lines() if line["event"] == "library"]
+    assert {"httpx", "pydicom", "watchdog.observers", "azure.core.pipeline", "msal", "somebody.else"} <= set(said)
+    assert len(said) < 15
 
 
 def test_an_abort_dumps_nothing(house: MakeHouse, tmp_path: Path, elsewhere: HostileServer) -> None:
