@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingestd.config import Auth, Folders, Service, Settings
+from ingestd.config import Folders, Settings
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules, Shelves
 from ingestd.core.brake import Brake, BrakeRules
@@ -30,15 +30,15 @@ from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
+from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import Jobs
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
-from ingestd.dicomweb.auth import BasicPassword, TokenFile, TokenSource
+from ingestd.dicomweb.auth import TokenSource
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.codes import HOLDS
-from ingestd.dicomweb.credentials import EntraToken
-from ingestd.dicomweb.tls import Certificates
+from ingestd.dicomweb.identity import certificates, token_source
 from ingestd.dicomweb.token_cell import TokenCell
 from ingestd.ops.admin import AdminServer
 from ingestd.ops.clock import SystemClock
@@ -54,6 +54,7 @@ from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder, ignore_sigio
 from ingestd.spool.journal import SqliteJournal, StateLock
 from ingestd.spool.orders import FileOrders
+from ingestd.spool.upkeep import seconds, upkeep
 
 SALT_FILE = "salt"
 SALT_BYTES = 16
@@ -79,7 +80,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
     """
     with ExitStack() as stack:
         clock = SystemClock()
-        token = _token_source(settings, clock)
+        token = token_source(settings.auth, settings.service, clock=clock)
         _make_folders(settings.folders)
         folders = _resolved(settings.folders)
         lock = StateLock(folders.state)
@@ -113,8 +114,6 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             auth_mode=settings.auth.mode,
             listen=settings.admin.listen,
         )
-        if journal.set_aside:
-            recorder.log(Event.JOURNAL_SET_ASIDE)
 
         wake = threading.Event()
         inbox = InboxFolder(folders.inbox)
@@ -142,7 +141,13 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             clock=clock,
             window=window,
             journal=journal,
-            filer=Filing(folders.inbox, folders.done, folders.failed, layout=settings.done.layout),
+            filer=Filing(
+                folders.inbox,
+                folders.done,
+                folders.failed,
+                layout=settings.done.layout,
+                delete=settings.done.action == "delete",
+            ),
             recorder=recorder,
         )
         intake = Intake(
@@ -196,6 +201,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             rand=random.random,
         )
         threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else [])]
+        retention, chores = upkeep(settings, folders, clock=clock)
+        threads += chores
         daemon = Daemon(
             clock=clock,
             scanner=scanner,
@@ -207,6 +214,14 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             sending=sending,
             endings=endings,
             braking=braking,
+            housekeeping=Housekeeping(
+                clock=clock,
+                journal=journal,
+                recorder=recorder,
+                retention=retention,
+                receipts_age=seconds(settings.journal.receipts_days),
+                state_problem=lock.problem,
+            ),
             recorder=recorder,
             notifier=ServiceManager(os.environ),
             wake=wake,
@@ -253,7 +268,7 @@ def _salt(state: Path) -> bytes:
     """Keeps path digests the same from run to run, and worthless to anyone without the state folder."""
     file = state / SALT_FILE
     try:
-        if file.exists() and len(salt := file.read_bytes()) == SALT_BYTES:
+        if file.is_file() and len(salt := file.read_bytes()) == SALT_BYTES:
             return salt
         folder = fsutil.open_root(state)
         try:
@@ -276,35 +291,10 @@ def _origin(settings: Settings, inbox: InboxFolder, clock: SystemClock, token: T
         connections=service.concurrency + 1,
         connect_timeout=service.connect_timeout_seconds,
         response_timeout=service.response_timeout_seconds,
-        tls=_certificates(service, clock),
+        tls=certificates(service, clock=clock),
         proxy=service.proxy,
         partition=service.partition,
     )
-
-
-def _certificates(service: Service, clock: SystemClock) -> Certificates | None:
-    if not service.url.startswith("https:"):
-        return None
-    return Certificates(
-        clock=clock,
-        ca_bundle=service.ca_bundle,
-        client_cert=service.client_cert,
-        client_key=service.client_key,
-    )
-
-
-def _token_source(settings: Settings, clock: SystemClock) -> TokenSource | None:
-    auth, service = settings.auth, settings.service
-    match auth:
-        case Auth(mode="none"):
-            return None
-        case Auth(mode="token-file", token_file=Path() as file):
-            return TokenFile(file)
-        case Auth(mode="basic", username=str() as username, password_file=Path() as file):
-            return BasicPassword(username, file)
-        case _:
-            fetch = EntraToken(auth, clock=clock, ca_bundle=service.ca_bundle, proxy=service.proxy)
-            return TokenCell(fetch, clock=clock)
 
 
 def _retry_rules(settings: Settings) -> RetryRules:

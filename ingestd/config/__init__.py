@@ -1,8 +1,20 @@
 """The settings: read once, validated once, frozen."""
 
-from ingestd.config.loading import FolderSettings, Raw, load, load_folders
+from ingestd.config.loading import FolderSettings, Raw, ServiceSettings, load, load_folders, load_service
 from ingestd.config.section import Section
 from ingestd.config.sections import Folders, Settings
 from ingestd.config.service import Auth, Service
 
-__all__ = ["Auth", "FolderSettings", "Folders", "Raw", "Section", "Service", "Settings", "load", "load_folders"]
+__all__ = [
+    "Auth",
+    "FolderSettings",
+    "Folders",
+    "Raw",
+    "Section",
+    "Service",
+    "ServiceSettings",
+    "Settings",
+    "load",
+    "load_folders",
+    "load_service",
+]

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from ingestd.config.section import TELLING_SIGNS, Section
-from ingestd.config.sections import Folders, Intake, Settings
+from ingestd.config.sections import BatchSection, Folders, Intake, Retry, Settings
+from ingestd.config.service import Auth, Service
 from ingestd.core.errors import ConfigurationError
 
 DEFAULT_FILE = Path("/etc/ingestd/ingestd.toml")
@@ -35,6 +36,15 @@ class FolderSettings(Section):
     intake: Intake = Intake()
 
 
+class ServiceSettings(Section):
+    """What the commands need that only talk to the service: where it is, who we are, how much at once, how patiently."""
+
+    service: Service
+    auth: Auth = Auth()
+    batch: BatchSection = BatchSection()
+    retry: Retry = Retry()
+
+
 _Model = TypeVar("_Model", bound=Section)
 
 
@@ -45,10 +55,16 @@ def load(*, file: Path | None, environment: Mapping[str, str], flags: Raw) -> Se
 
 def load_folders(*, file: Path | None, environment: Mapping[str, str], flags: Raw) -> FolderSettings:
     """The same for a command that talks to no service: it asks for none, and looks at no other section."""
-    merged = _merged(file, environment, flags)
-    return _validated(
-        FolderSettings, {name: keys for name, keys in merged.items() if name in FolderSettings.model_fields}
-    )
+    return _validated(FolderSettings, _only(FolderSettings, _merged(file, environment, flags)))
+
+
+def load_service(*, file: Path | None, environment: Mapping[str, str], flags: Raw) -> ServiceSettings:
+    """The same for a command that touches no folder of the daemon's."""
+    return _validated(ServiceSettings, _only(ServiceSettings, {"service": {}} | _merged(file, environment, flags)))
+
+
+def _only(model: type[Section], merged: Raw) -> Raw:
+    return {name: keys for name, keys in merged.items() if name in model.model_fields}
 
 
 def _merged(file: Path | None, environment: Mapping[str, str], flags: Raw) -> Raw:

@@ -45,6 +45,7 @@ Patterns = Annotated[tuple[str, ...], BeforeValidator(_list)]
 SomePatterns = Annotated[Patterns, Field(min_length=1)]
 YEAR = 31_536_000.0
 Seconds = Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=YEAR, allow_inf_nan=False)]
 
 

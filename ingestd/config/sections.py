@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from ingestd.config.section import Patterns, Positive, Seconds, Section, Size, SomePatterns
+from ingestd.config.section import Days, Patterns, Positive, Seconds, Section, Size, SomePatterns
 from ingestd.config.service import Auth, Service
 
 
@@ -67,6 +67,8 @@ class Intake(Section):
     """A file that is truncated or not DICOM goes to failed/ after it has been unchanged this long."""
     window: Annotated[int, Field(ge=16)] = 5000
     """Files held in memory at once."""
+    remove_empty_dirs_after_seconds: Positive | None = None
+    """Remove folders below the inbox that have been empty this long; a writer must fill a folder that it makes sooner."""
 
 
 class BatchSection(Section):
@@ -122,6 +124,10 @@ class Brake(Section):
 class Done(Section):
     """What happens to a stored file."""
 
+    action: Literal["move", "delete"] = "move"
+    """Move it to done/, or remove it; either way only once its receipt is on the disk."""
+    retention_days: Days | None = None
+    """Remove files from done/ this long after they were stored, if a receipt proves that they were; not set: never."""
     layout: str = "{date}/{path}"
     """Its path in done/; date is the UTC day of filing."""
 
@@ -139,6 +145,13 @@ class Done(Section):
         ):
             raise ValueError("use {date} and {path}, {path} last, such as {date}/{path}")
         return value
+
+
+class Journal(Section):
+    """What the daemon remembers."""
+
+    receipts_days: Days | None = None
+    """How long receipts are kept, at least as long as `done.retention_days`; not set: for ever."""
 
 
 class Shutdown(Section):
@@ -188,9 +201,20 @@ class Settings(Section):
     duplicates: Duplicates = Duplicates()
     brake: Brake = Brake()
     done: Done = Done()
+    journal: Journal = Journal()
     shutdown: Shutdown = Shutdown()
     admin: Admin = Admin()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _receipts_outlive_files(self) -> Self:
+        files, receipts = self.done.retention_days, self.journal.receipts_days
+        if files is not None and receipts is not None and receipts < files:
+            raise ValueError(
+                f"journal.receipts_days = {receipts:g} is shorter than done.retention_days = {files:g}: "
+                "only its receipt proves that a file may be removed, so keep receipts at least as long"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trust_is_used(self) -> Self:

@@ -9,11 +9,16 @@
     │   ├── FileChangedError  it is no longer what was judged: settle it again
     │   └── FileRefusedError  a link, a device, a directory: never ours to send
     ├── FilingError           a move into done/ or failed/ did not happen; the source is untouched
-    └── JournalError          the journal can't be written; nothing may go on that relies on it
+    │   └── FarFolderError    it takes a copy to another file system, which the caller did not want now
+    ├── JournalError          the journal can't be written; nothing may go on that relies on it
+    └── ServiceError          a command's request: the service said no; exit 1
+        └── UnavailableError  it said nothing about what was asked (an outage, an identity, a role); exit 75
 
 A text carries what, where and a hint. It never carries a path, a patient or a secret (I7): whoever catches it knows which file it
 was about.
 """
+
+from ingestd.core.model import Stamp
 
 
 class IngestdError(Exception):
@@ -49,8 +54,27 @@ class FileRefusedError(FileError):
 
 
 class FilingError(IngestdError):
-    """A durable move failed; source and target are as they were."""
+    """A durable move failed; source and target are as they were.
+
+    `stamp`: the source's from now on, for a link that had to be taken back leaves another ctime.
+    """
+
+    def __init__(self, text: str, *, stamp: Stamp | None = None) -> None:
+        super().__init__(text)
+        self.stamp = stamp
+
+
+class FarFolderError(FilingError):
+    """Folders on different file systems: a copy takes as long as the file is large. Nothing was done."""
 
 
 class JournalError(IngestdError):
     """The journal could not be opened, read or committed."""
+
+
+class ServiceError(IngestdError):
+    """The service was asked by a person's command, and its answer is no."""
+
+
+class UnavailableError(ServiceError):
+    """Nothing was decided: no connection, no token, no role, no time. The same command may do when that is mended."""

@@ -20,7 +20,7 @@ class State(enum.Enum):
     VERIFYING = "the service is asked whether it holds it"
     ENDING = "its outcome is known; the receipt is written, the move follows"
     DEFERRED = "passed over until it is due; the journal remembers it"
-    FILED = "in done/ or failed/"
+    FILED = "in done/ or failed/, or removed once it was stored (done.action)"
     GONE = "no longer in the inbox; somebody else took it"
 
 
@@ -37,7 +37,7 @@ class Step(enum.Enum):
     RETURNED = "its request said nothing about it"
     ISOLATED = "its request was refused as a whole: it goes into a smaller batch"
     ASKED = "the service says it holds it"
-    MOVED = "it was moved"
+    MOVED = "it was moved, or removed on the same proof"
     VANISHED = "it is not there any more"
     DUE = "its time has come"
 

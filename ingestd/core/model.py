@@ -15,10 +15,12 @@ class Sighting:
     """A name that the scanner or a file event offers.
 
     `path` is relative to the inbox, with `/`, as os.fsdecode gives it (surrogateescape). `hinted` says a file event brought it.
+    `inode` is what the folder's listing said beside the name, for what it is worth: some file systems list another than fstat says.
     """
 
     path: str
     hinted: bool = False
+    inode: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +36,16 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One look by open and fstat. `leased`: the kernel granted a read lease, so nobody had it open for writing."""
+    """One look by open and fstat. `leased`: the kernel granted a read lease, so nobody had it open for writing. `open_elsewhere`:
+    it refused one because somebody has; neither is said where the kernel can't tell.
+    """
 
     stamp: Stamp
     links: int
     leased: bool
     owner_owns_folder: bool
     on_network: bool
+    open_elsewhere: bool = False
 
 
 class Wholeness(enum.Enum):

@@ -134,11 +134,23 @@ class Origin(Protocol):
 
 
 class Journal(Protocol):
-    """A memory, never the truth (I5). Raises JournalError."""
+    """A memory, never the truth (I5): while it can't be read, deferrals are as if unknown, their counts as last known, and
+    nothing raises but asking for a receipt and writing. Those raise JournalError."""
 
     @property
     def last_receipt(self) -> int:
         """The number of the newest receipt, 0 when there is none; grows with each."""
+
+    @property
+    def doubtful(self) -> bool:
+        """The last thing that was asked of it failed, or its file was taken away: whether it works again, the next commit tells."""
+
+    @property
+    def set_aside(self) -> int:
+        """How often a journal that could not be used was put away for a new one; `why_set_aside` says why the last one was."""
+
+    @property
+    def why_set_aside(self) -> str | None: ...
 
     def deferral(self, path: str) -> Deferral | None: ...
 
@@ -155,19 +167,43 @@ class Journal(Protocol):
         """The newest receipt for these three UIDs."""
 
     def commit(self, changes: Changes) -> None:
-        """All of it or nothing, durable when this returns."""
+        """All of it or nothing, durable when this returns. Of nothing at all: a test, if the journal is doubtful."""
+
+    def prune(self, before: float, limit: int) -> int:
+        """Forget the oldest receipts, `limit` at most, up to the first that is not from before `before`; how many."""
 
     def close(self) -> None: ...
 
 
 class Filer(Protocol):
-    """The only one that moves files. Both return the path they gave it, relative to done/ or failed/.
+    """The only one that moves files; any thread. Both return the path they gave it, relative to done/ or failed/.
 
-    Raise FileGoneError, FileChangedError (it is no longer the file that was judged), FilingError (nothing was moved).
+    Raise FileGoneError, FileChangedError (it is no longer the file that was judged), FilingError (nothing was moved); without
+    `copy` FarFolderError where the file would have to be copied to another file system.
     """
 
-    def to_done(self, instance: Instance, *, at: float) -> str: ...
-    def to_failed(self, verdict: Verdict) -> str: ...
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
+        """None where stored files are removed instead (`done.action = delete`), on the same proof as a move."""
+
+    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionStatus:
+    """What retention has come to since the start. Receipts from before `swept_before` (Clock.now()) are about nothing in done/."""
+
+    rounds: int = 0
+    swept_before: float = float("-inf")
+    removed: int = 0
+    removed_bytes: int = 0
+    unproven: int = 0  # files that no receipt proves stored, in the last round
+    problem: str | None = None  # what hindered the last round; one line without a path
+
+
+class Retention(Protocol):
+    """What removes old files from done/, and says so. Any thread."""
+
+    def status(self) -> RetentionStatus: ...
 
 
 class Orders(Protocol):

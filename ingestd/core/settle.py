@@ -1,9 +1,15 @@
 """When a file is settled: nobody is writing it any more, and all of it is there.
 
 Two proofs are taken for "nobody is writing": a read lease, which the kernel grants only while nobody has the file open for writing,
-or two looks a quiet period apart that see the same device, inode, size, mtime and ctime. Neither says that the file is complete: a
-copy that was interrupted is quiet too. That is the walk's word (`Inspection`), and what the walk does not call whole waits until it
-has been unchanged for `incomplete_timeout_seconds`, for a copy under way looks truncated, or not like DICOM, or without its UIDs.
+or, where the kernel can't tell, two looks a quiet period apart that see the same device, inode, size, mtime and ctime. Neither says
+that the file is complete: a copy that was interrupted is quiet too. That is the walk's word (`Inspection`), and what the walk does
+not call whole waits until it has been unchanged for `incomplete_timeout_seconds`, for a copy under way looks truncated, or not like
+DICOM, or without its UIDs.
+
+A lease that is refused because somebody has the file open for writing is the opposite proof, and quiet is none against it: room
+that was claimed for pixels looks like black pixels, and a report ends after any of its elements, so a walk can call whole what a
+writer who paused has yet to fill. Such a file waits likewise, and is taken in the end, for some programs never close what they
+wrote.
 """
 
 from __future__ import annotations
@@ -64,6 +70,7 @@ _REASONS = {
     Wholeness.OUT_OF_BOUNDS: Reason.BOUNDS,
 }
 
+OPEN_TEXT = "somebody has the file open for writing: waiting for them to close it"
 HARD_LINK_TEXT = "the file has another name (hard link) and its owner does not own the folder"
 
 
@@ -87,6 +94,8 @@ def settle(look: Look, inspection: Inspection, *, looks: int, unchanged: float, 
         if not look.owner_owns_folder:
             return Judged(reason=Reason.HARD_LINK, text=HARD_LINK_TEXT)
         return Settled()
+    if look.open_elsewhere and not timed_out:
+        return SetAside(after=wait, text=OPEN_TEXT)
     if still or (lease and inspection.wholeness is Wholeness.WHOLE):
         return Settled()
     return LookAgain(after=max(quiet - unchanged, 0.0))

@@ -1,7 +1,8 @@
 """The window: every file the daemon holds in memory just now, and where each stands.
 
 It is bounded, and it holds only what can move now: what must wait leaves it for the journal. A quarter of it is kept for files that
-an event brought, so that a backlog can't shut fresh ones out. Steps go through core.lifecycle; nothing else changes a state.
+an event brought, so that a backlog can't shut fresh ones out, and a quarter for those that the scan found, so that a flood of
+events can't stop the scan. Steps go through core.lifecycle; nothing else changes a state.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from dataclasses import dataclass
 from ingestd.core.lifecycle import LEFT_WINDOW, State, Step, after
 from ingestd.core.model import Deferral, Inspection, Sighting, Stamp
 
+OLDEST_TURN = 4
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Entry:
-    """One file in the window. `seen_since` is when its present stamp was first seen."""
+    """One file in the window. `seen_since` is when its present stamp was first seen, `inode` what its folder's listing said."""
 
     path: str
     hinted: bool
     first_seen: float
+    inode: int | None = None
     history: Deferral | None = None
     state: State = State.SIGHTED
     stamp: Stamp | None = None
@@ -37,7 +41,9 @@ class Window:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._entries: dict[str, Entry] = {}
-        self._to_examine: deque[Entry] = deque()
+        self._hinted: deque[Entry] = deque()  # to be examined
+        self._found: deque[Entry] = deque()
+        self._examined = 0
         self._quiet: list[tuple[float, int, Entry]] = []
         self._tie = itertools.count()
         self._states: Counter[State] = Counter()
@@ -56,9 +62,10 @@ class Window:
         return iter(self._entries.values())
 
     def room(self, *, hinted: bool) -> int:
-        """How many more of this kind it takes: the last quarter is for hinted files."""
-        free = self._capacity - len(self._entries)
-        return free if hinted else min(free, self._capacity - self._capacity // 4 - self._plain)
+        """How many more of this kind it takes: a quarter is kept for the other kind."""
+        most = self._capacity - self._capacity // 4
+        inside = len(self._entries) - self._plain if hinted else self._plain
+        return min(self._capacity - len(self._entries), most - inside)
 
     def count(self, *states: State) -> int:
         return sum(self._states[s] for s in states)
@@ -68,6 +75,7 @@ class Window:
         entry = Entry(
             path=sighting.path,
             hinted=sighting.hinted,
+            inode=sighting.inode,
             first_seen=history.first_seen if history else now,
             history=history,
         )
@@ -98,8 +106,13 @@ class Window:
         heapq.heappush(self._quiet, (when, next(self._tie), entry))
 
     def next_to_examine(self) -> Entry | None:
-        """A file that nothing is known about, hinted ones first."""
-        return self._to_examine.popleft() if self._to_examine else None
+        """A file that nothing is known about: the newest hinted one, and every fourth time the one that was seen first."""
+        self._examined += 1
+        if self._examined % OLDEST_TURN == 0 and (waiting := [q for q in (self._hinted, self._found) if q]):
+            return min(waiting, key=lambda queue: queue[0].first_seen).popleft()
+        if self._hinted:
+            return self._hinted.pop()
+        return self._found.popleft() if self._found else None
 
     def next_to_look(self, now: float) -> Entry | None:
         """A quiet file whose second look is due."""
@@ -123,7 +136,4 @@ class Window:
         return min((e.first_seen for e in self._entries.values()), default=None)
 
     def _queue(self, entry: Entry) -> None:
-        if entry.hinted:
-            self._to_examine.appendleft(entry)
-        else:
-            self._to_examine.append(entry)
+        (self._hinted if entry.hinted else self._found).append(entry)

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from ingestd.core import backoff
 from ingestd.core.batch import Shelves
+from ingestd.core.errors import JournalError
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Deferral, Instance, Wait
 from ingestd.core.outcome import (
@@ -102,9 +103,7 @@ class Disposing:
             case AlreadyStored():
                 self._stored(entry, instance, Outcome.ALREADY_STORED, status=status)
             case Verify():
-                self._window.step(entry, Step.ASKED)
-                receipt = self._journal.receipt(instance.ids)
-                self.questions.append(Question(instance=instance, receipt=receipt, how=disposition))
+                self._ask(entry, instance, disposition, now)
             case Retry():
                 self._retry(entry, instance, disposition, alone=alone, now=now)
             case Hold(counts=counts):
@@ -120,6 +119,16 @@ class Disposing:
                 raise ValueError("isolation is the batch's affair")
             case _:
                 assert_never(disposition)
+
+    def _ask(self, entry: Entry, instance: Instance, how: Verify, now: float) -> None:
+        try:
+            receipt = self._journal.receipt(instance.ids)
+        except JournalError:  # Endings.commit says so, and nothing is sent until it is mended
+            self._shelves.release(instance)
+            self._return(entry, instance, now)
+        else:
+            self._window.step(entry, Step.ASKED)
+            self.questions.append(Question(instance=instance, receipt=receipt, how=how))
 
     def _refused(self, entry: Entry, instance: Instance, verdict: Quarantine, now: float) -> None:
         """A verdict: into failed/, unless the brake is on (it is more likely us) or a conflict is to be replaced."""

@@ -38,7 +38,7 @@ class _Ending:
 
 
 class Endings:
-    """Collects what a tick found out, commits it, then files away."""
+    """Collects what a tick found out, commits it, then files away: into done/, out of the world (done.action), into failed/."""
 
     def __init__(self, *, clock: Clock, window: Window, journal: Journal, filer: Filer, recorder: Recorder) -> None:
         self._clock = clock
@@ -111,13 +111,16 @@ class Endings:
         entry.history = None
 
     def commit(self) -> None:
-        """Write what the tick found. A journal that can't be written keeps all of it for the next try."""
+        """Write what the tick found. A journal that can't be written keeps all of it for the next try.
+
+        One that could not be read is tried as well, with nothing to write if there is nothing: that shows whether it is `problem`.
+        """
         changes = Changes(
             receipts=tuple(self._receipts),
             deferrals=tuple(self._deferrals.values()),
             forgotten=tuple(self._forgotten),
         )
-        if changes and self._clock.monotonic() >= self._retry_at:
+        if (changes or self._journal.doubtful) and self._clock.monotonic() >= self._retry_at:
             try:
                 self._journal.commit(changes)
             except JournalError as error:
@@ -131,7 +134,7 @@ class Endings:
             self._deferrals.clear()
             self._forgotten.clear()
             changes = Changes()
-        if not changes:
+        if not changes and self.problem is None:
             self._committed.extend(self._found)
             self._found.clear()
 
@@ -155,8 +158,10 @@ class Endings:
             self._window.step(entry, Step.VANISHED)
         except FileChangedError:
             self._window.step(entry, Step.CHANGED)
-        except (FilingError, FileError) as error:
-            self._unmovable(ending, str(error))
+        except FilingError as error:
+            self._unmovable(ending, str(error), error.stamp)
+        except FileError as error:
+            self._unmovable(ending, str(error), None)
         else:
             self._window.step(entry, Step.MOVED)
             self.filed += 1
@@ -173,7 +178,7 @@ class Endings:
                     failure_reason=verdict.failure_reason,
                 )
 
-    def _unmovable(self, ending: _Ending, problem: str) -> None:
+    def _unmovable(self, ending: _Ending, problem: str, stamp: Stamp | None) -> None:
         """It stays in the inbox and is tried again, ever more rarely; a stored one is not sent again for that."""
         entry = ending.entry
         known = ending.instance or ending.verdict
@@ -184,7 +189,7 @@ class Endings:
         attempts = before.attempts + 1 if before is not None else 1
         deferral = Deferral(
             path=entry.path,
-            stamp=known.stamp,
+            stamp=stamp or known.stamp,
             wait=Wait.UNMOVABLE,
             due_at=now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts),
             first_seen=entry.first_seen,

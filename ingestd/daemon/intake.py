@@ -1,16 +1,20 @@
 """The way in: from a name to a settled instance on its shelf.
 
 The window refuses what it has no room for, and the scanner pauses; examining pauses while the shelves hold enough for every
-slot, so memory is bounded whatever the backlog. What must wait leaves the window for the journal and comes back when due.
+slot, so memory is bounded whatever the backlog. What must wait leaves the window for the journal and comes back when due, or as
+soon as the scan lists another file under its name, whether or not an event told of that.
+
+Due times are on the clock of whichever process wrote them. One that no wait of ours could have set means that the clock was set
+back since (F13): the file is due now.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ingestd.core.backoff import growing
+from ingestd.core.backoff import LONGEST_WAIT_SECONDS, growing
 from ingestd.core.batch import Shelves
-from ingestd.core.errors import FileBusyError, FileChangedError, FileGoneError, FileRefusedError
+from ingestd.core.errors import FileBusyError, FileChangedError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
@@ -80,6 +84,8 @@ class Intake:
         self._recorder = recorder
         self._rules = rules
         self._due_at = 0.0
+        self._longest_wait = max(LONGEST_WAIT_SECONDS, rules.settle.quiet_seconds, rules.settle.network_quiet_seconds)
+        self._inodes_listed = True  # folders list the inodes that fstat says, as far as anybody knows
 
     def admit(self, now: float) -> int:
         """Take what the scanner and the journal offer, as far as there is room; how many came in."""
@@ -94,7 +100,7 @@ class Intake:
             self._due_at = now + DUE_EVERY_SECONDS
             for deferral in self._journal.due(now, room):
                 if deferral.path not in self._window:
-                    self._window.admit(Sighting(path=deferral.path), now=now, history=deferral)
+                    self._window.admit(Sighting(path=deferral.path), now=now, history=self._on_our_clock(deferral, now))
         return len(self._window) - before
 
     def due_at(self) -> float | None:
@@ -124,9 +130,26 @@ class Intake:
         if sighting.path in self._window:
             return
         history = self._journal.deferral(sighting.path)
-        if history is not None and history.due_at > now and not sighting.hinted:
-            return
+        if history is not None:
+            history = self._on_our_clock(history, now)
+            if history.due_at > now and not sighting.hinted and not self._another(sighting.inode, history):
+                return
         self._window.admit(sighting, now=now, history=history)
+
+    def _on_our_clock(self, history: Deferral, now: float) -> Deferral:
+        if history.due_at <= now + self._longest_wait and history.since <= now and history.first_seen <= now:
+            return history
+        return replace(
+            history,
+            due_at=history.due_at if history.due_at <= now + self._longest_wait else now,
+            since=min(history.since, now),
+            first_seen=min(history.first_seen, now),
+        )
+
+    def _another(self, inode: int | None, history: Deferral) -> bool:
+        """Whether the listing shows another file than the one that waits."""
+        known = inode is not None and history.stamp != NO_STAMP
+        return known and self._inodes_listed and inode != history.stamp.inode
 
     def _examined(self, entry: Entry, now: float, *, again: bool) -> None:
         try:
@@ -149,6 +172,8 @@ class Intake:
     def _judge(self, entry: Entry, look: Look, inspection: Inspection, now: float) -> None:
         history = entry.history
         if look.stamp == entry.stamp:
+            if history is not None and self._another(entry.inode, history):
+                self._inodes_listed = False  # or every file that waits would be looked at with each scan
             entry.looks += 1
         else:
             if history is not None:
@@ -222,7 +247,10 @@ class Intake:
 
         `mark` says that it was stored: a verdict that could not be moved has none, whatever older receipt the path may have.
         """
-        receipt = self._journal.receipt(instance.ids)
+        try:
+            receipt = self._journal.receipt(instance.ids)
+        except JournalError:  # sent again, and found stored; Endings.commit says what is wrong
+            return False
         if not history.mark or receipt is None or receipt.path != instance.path:
             return False
         self._endings.stored(entry, instance, receipt.outcome, None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
 
 from ingestd.core.answer import Answer
 from ingestd.core.disposition import wants_control
@@ -18,6 +17,7 @@ from ingestd.core.outcome import Disposition, Hold, Resettle, Retry, SendAgain, 
 from ingestd.core.ports import Inbox, Origin
 from ingestd.core.record import Receipt
 from ingestd.core.verification import dispose_fetched, dispose_held, receipt_speaks
+from ingestd.daemon.handover import Handover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,37 +112,21 @@ class Job:
     future: Future[Result]
 
 
-class Jobs:
+class Jobs(Handover[tuple[Instance, ...], Result]):
     """Hands work to the pool and takes results back, on the owner thread."""
 
     def __init__(self, *, pool: Executor, wake: Callable[[], None]) -> None:
-        self._pool = pool
-        self._wake = wake
-        self._under_way = 0
-        self.carrying = 0  # of them, those with instances
-        self._finished: SimpleQueue[Job] = SimpleQueue()
+        super().__init__(pool=pool, wake=wake)
+        self.carrying = 0  # of those under way, the ones with instances
 
-    def __len__(self) -> int:
-        """Jobs under way, those that are finished and not taken among them."""
-        return self._under_way
+    def submit(self, what: tuple[Instance, ...], work: Callable[[], Result]) -> None:
+        self.carrying += bool(what)
+        super().submit(what, work)
 
-    def submit(self, instances: tuple[Instance, ...], work: Callable[[], Result]) -> None:
-        job = Job(instances=instances, future=self._pool.submit(work))
-        self._under_way += 1
-        self.carrying += bool(instances)
-
-        def finished(_: Future[Result]) -> None:
-            self._finished.put(job)
-            self._wake()
-
-        job.future.add_done_callback(finished)
-
-    def take(self) -> Job | None:
+    def take_job(self) -> Job | None:
         """A job that has ended, or None."""
-        try:
-            job = self._finished.get_nowait()
-        except Empty:
+        if (ended := self.take()) is None:
             return None
-        self._under_way -= 1
-        self.carrying -= bool(job.instances)
-        return job
+        instances, future = ended
+        self.carrying -= bool(instances)
+        return Job(instances=instances, future=future)

@@ -20,6 +20,7 @@ from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scann
 from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
+from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.intake import Intake
 from ingestd.daemon.pulse import Pulse
 from ingestd.daemon.sending import Sending
@@ -63,6 +64,7 @@ class Daemon:
         sending: Sending,
         endings: Endings,
         braking: Braking,
+        housekeeping: Housekeeping,
         recorder: Recorder,
         notifier: Notifier,
         wake: threading.Event,
@@ -77,6 +79,7 @@ class Daemon:
         self._intake = intake
         self._sending = sending
         self._endings = endings
+        self._housekeeping = housekeeping
         self._recorder = recorder
         self._notifier = notifier
         self._wake = wake
@@ -197,6 +200,7 @@ class Daemon:
             moved += self._intake.admit(now)
         self._ticked_at = self._clock.monotonic()
         self._pulse.beat(now, threads=() if self._stopping else self._threads)
+        self._housekeeping.beat(now)
         return moved > 0
 
     def empty(self) -> bool:

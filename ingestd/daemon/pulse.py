@@ -20,6 +20,11 @@ PULSE_SECONDS = 1.0
 
 READY = (State.READY, State.BATCHED)
 IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
+IGNORED = {  # what is passed over and is perhaps meant to be sent, with what to do about it
+    "no_pattern": "such as no extension: set intake.include",
+    "symlink": "links are never followed: copy the files into the inbox, or mount the folder there",
+    "unreadable": "folders that can't be listed: let the service's user read and enter them",
+}
 
 
 class Pulse:
@@ -51,7 +56,7 @@ class Pulse:
         self._inbox_problem: str | None = None
         self._connection_problem: str | None = None
         self._watching: bool | None = None
-        self._ignored = 0
+        self._ignored = dict.fromkeys(IGNORED, 0)
         self.ready = False
 
     def left(self) -> int:
@@ -107,16 +112,17 @@ class Pulse:
         return max(now - min(firsts), 0.0) if firsts else 0.0
 
     def _say_what_changed(self, scan: ScanStatus) -> None:
-        """The inbox, our side of the connection, names that no pattern includes, a folder without file events."""
+        """The inbox, our side of the connection, what is passed over, a folder without file events."""
         if scan.problem != self._inbox_problem:
             self._inbox_problem = scan.problem
             self._recorder.log(Event.INBOX_TROUBLE if scan.problem else Event.INBOX_BACK, problem=scan.problem)
         if (trouble := self._origin.problem) != self._connection_problem:
             self._connection_problem = trouble
             self._recorder.log(Event.CONNECTION_TROUBLE if trouble else Event.CONNECTION_MENDED, problem=trouble)
-        if (ignored := scan.ignored.get("no_pattern", 0)) != self._ignored:
-            self._ignored = ignored
-            self._recorder.log(Event.IGNORED, files=ignored, hint="such as no extension: set intake.include")
+        for reason, hint in IGNORED.items():
+            if (ignored := scan.ignored.get(reason, 0)) != self._ignored[reason]:
+                self._ignored[reason] = ignored
+                self._recorder.log(Event.IGNORED, reason=reason, files=ignored, hint=hint)
         if scan.watching is not None and scan.watching != self._watching:
             self._watching = scan.watching
             if not scan.watching:

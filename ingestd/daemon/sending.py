@@ -16,6 +16,7 @@ from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker, BreakerState
 from ingestd.core.concurrency import Concurrency
 from ingestd.core.disposition import control_passed, dispose, hold_for
+from ingestd.core.errors import JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Batch, Instance, Wait
@@ -113,7 +114,7 @@ class Sending:
     def reap(self, now: float) -> int:
         """Take in what jobs have brought back; how many."""
         taken = 0
-        while (job := self._jobs.take()) is not None:
+        while (job := self._jobs.take_job()) is not None:
             taken += 1
             if (error := job.future.exception()) is not None:
                 self._died(job, error, now)
@@ -143,7 +144,12 @@ class Sending:
 
     def _answered(self, sent: Sent, now: float) -> None:
         batch, answer = sent.batch, sent.answer
-        known = {i.ids.key: r for i in batch.instances if (r := self._journal.receipt(i.ids)) is not None}
+        try:
+            known = {i.ids.key: r for i in batch.instances if (r := self._journal.receipt(i.ids)) is not None}
+        except JournalError:  # it can't be told what the answer means; asked again once the journal is mended (Endings.commit)
+            for instance in batch.instances:
+                self._disposing.apply(instance, SendAgain(), status=None, alone=False, now=now)
+            return
         dispositions = dispose(
             batch,
             answer,

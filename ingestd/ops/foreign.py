@@ -1,13 +1,15 @@
 """What libraries and dying threads want to say, without their words.
 
 httpx logs URLs, azure-identity quotes answers, pydicom's warnings quote elements, and the text of an OSError is a path. None of
-that may be read (I7), and all of it should be noticed (F10). So a library's record, a Python warning and an exception that ends a
-thread each become one line that says who, where and which type, and never what. One place speaks at most once a minute (I8).
+that may be read (I7), and all of it should be noticed (F10). So a library's record, a Python warning, an exception that nobody can
+catch (in a finaliser) and one that ends a thread each become one line that says who, where and which type, and never what. One
+place speaks at most once a minute (I8).
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,9 +47,11 @@ def capture(log: Log, clock: Clock) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     threading.excepthook = lambda args: _thread_died(log, args)
+    unraisable, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = unraisable
         threading.excepthook = hook
         logging.captureWarnings(False)
         for name, before in levels.items():
@@ -88,6 +92,11 @@ class _Handler(logging.Handler):
             error=error.__name__ if error else None,
             repeated=kept_back or None,
         )
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    error = args.exc_value or args.exc_type()
+    logging.getLogger("python").warning("unraisable", exc_info=(args.exc_type, error, args.exc_traceback))
 
 
 def _thread_died(log: Log, args: threading.ExceptHookArgs) -> None:

@@ -51,6 +51,7 @@ LOG_KEYS: Mapping[str, LogKey] = {
     "isolated": LogKey(meaning="instances that are sent again in halves"),
     "again": LogKey(meaning="instances that are sent once more at once"),
     "changed": LogKey(meaning="instances whose file changed while it was sent"),
+    "unproven": LogKey(meaning="files of done/ that are kept because no receipt proves them stored"),
     "quarantined": LogKey(meaning="instances or files that went to failed/"),
     "reason": LogKey(meaning="a code of the contract: of a quarantine, a wait or an ignored name"),
     "failure_reason": LogKey(meaning="FailureReason (0008,1197), a number"),

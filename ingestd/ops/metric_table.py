@@ -163,5 +163,5 @@ STAGES = ("waiting", "ready", "in_flight", "unmovable")
 LOSSES = ("connect_error", "timeout", "lost")
 EXPECTED_STATUSES = (200, 202, 204, 400, 401, 403, 404, 406, 408, 409, 413, 415, 424, 429, 500, 502, 503, 504)
 IGNORED_REASONS = ("temporary", "hidden", "no_pattern", "excluded", "not_a_file", "symlink", "unreadable")
-THREADS = ("scanner", "admin", "log", "token")
+THREADS = ("scanner", "admin", "log", "token", "upkeep")
 OTHER = "other"  # what none of the sets above holds

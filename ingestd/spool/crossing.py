@@ -1,10 +1,14 @@
 """Moving a file to another file system (F41): copy, verify, sync, and only then take the source away.
 
 The copy grows under a temporary name in the root of done/ or failed/, one name for each dropped file, so that a try
-after a crash overwrites what the one before has left. It is synced and read back from the disk before it gets its name.
-The source is then renamed beside itself, compared with what was copied, and unlinked: a new version that slips in under
-its name at the last moment is never the one that goes. A crash in between leaves a second name that is taken like any
-other, sent again, and found stored.
+after a crash overwrites what the one before has left. It is synced and read back from the disk before it gets its name,
+and keeps the temporary one, as a second link, until the source is gone. So a try after a crash knows that the file has
+been filed, wherever that was (done/ goes by date), and only takes the source away. Where the file system has no links,
+the copy is looked for under the name it would get now.
+
+The source is renamed beside itself, compared with what was copied, and unlinked: a new version that slips in under its
+name at the last moment is never the one that goes. A crash in between leaves a second name that is taken like any other,
+sent again, and found stored; the temporary name goes by what a rename keeps, so that it is found filed, too.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from ingestd.spool import fsutil
 from ingestd.spool.free_names import free_names
 
 _PIECE = 1 << 20
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,14 @@ class Entry:
         """Raises FileChangedError unless the name stands for that file in that state; OSError."""
         if fsutil.stamp_of(fsutil.lstat(self.folder, self.name)) != self.stamp:
             raise FileChangedError("the file is no longer the one that was judged: it stays and is judged again")
+
+    def stamp_now(self) -> Stamp | None:
+        """After a try to move it, which may have touched its ctime; None where the name stands for anything else."""
+        try:
+            status = fsutil.lstat(self.folder, self.name)
+        except OSError:
+            return None
+        return fsutil.stamp_of(status) if fsutil.is_moved(self.stamp, status) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,15 @@ class Copy:
         finally:
             os.close(handle)
 
+    def place(self, folder: int, name: str) -> None:
+        """Gives it its name, never onto anything. Raises FileExistsError where it is taken, OSError."""
+        try:
+            os.link(self.name, name, src_dir_fd=self.folder, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            fsutil.move(self.folder, self.name, folder, name)
+
     def became(self, folder: int, name: str) -> bool:
         """Whether `name` is this copy, and not what another process has made of its temporary name."""
         return fsutil.is_moved(fsutil.stamp_of(self.status), fsutil.lstat(folder, name))
@@ -70,13 +92,34 @@ class Copy:
             os.unlink(self.name, dir_fd=self.folder)
 
 
+def filed_before(entry: Entry, root: int) -> Copy | None:
+    """The copy that a try has filed which a crash ended before the source was gone. Raises FileChangedError, OSError."""
+    name = _temporary(entry)
+    try:
+        handle, status = fsutil.open_file(root, name)
+    except FileNotFoundError:
+        return None
+    try:
+        if status.st_nlink < 2 or (status.st_size, status.st_mtime_ns) != (entry.stamp.size, entry.stamp.mtime_ns):
+            return None
+        copy = Copy(folder=root, name=name, digest=_digest(handle), status=status)
+    finally:
+        os.close(handle)
+    source, _ = fsutil.open_file(entry.folder, entry.name)
+    try:
+        _same(source, entry)
+        return copy if _digest(source) == copy.digest else None
+    finally:
+        os.close(source)
+
+
 def copy_over(entry: Entry, root: int) -> Copy:
     """Copies `entry` into the folder `root`; owner (where allowed), mode and times go with it. Raises FileChangedError, OSError."""
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=entry.folder, effective_ids=True):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))  # it could never be taken away
     source, status = fsutil.open_file(entry.folder, entry.name)
     try:
-        name = fsutil.temporary(f"{entry.stamp.inode} {entry.path}")
+        name = _temporary(entry)
         target = fsutil.create(root, name)
         try:
             digest = _pour(source, target, entry)
@@ -132,6 +175,11 @@ def put_back(folder: int, name: str, entry: Entry) -> None:
             continue
         return
     raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _temporary(entry: Entry) -> str:
+    folder = os.path.dirname(entry.path)
+    return fsutil.temporary(f"{entry.stamp.inode} {entry.stamp.size} {entry.stamp.mtime_ns} {folder}")
 
 
 def _pour(source: int, target: int, entry: Entry) -> bytes:

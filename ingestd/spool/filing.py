@@ -8,8 +8,10 @@ version is never moved unsent.
     in the inbox                                    judged again
     in the inbox, orphan `.reason.json` in failed/  judged again; the reason file is overwritten by the next verdict under that name
     in the inbox, `.ingestd-*.tmp` in done, failed  overwritten by the next try for that path
-    in the inbox and, across file systems, in done  sent again, found stored, found to be in done/ already: the source goes
+    in the inbox and, across file systems, filed    judged again, found to be filed already (crossing.py): the source goes
     in done/, or in failed/ with its reason file    finished
+
+With `done.action = delete` a stored file is removed instead, on the same proof (removal.py).
 
 Within one file system no sync is needed for done/: what a power failure undoes is sent again. The reason file is
 durable before the file moves, so nothing ever stands in failed/ without its reason. A stored file that can't be moved
@@ -26,41 +28,67 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FileRefusedError, FilingError
+from ingestd.core.errors import (
+    FarFolderError,
+    FileChangedError,
+    FileError,
+    FileGoneError,
+    FileRefusedError,
+    FilingError,
+)
 from ingestd.core.model import Instance, Stamp
 from ingestd.core.record import Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
-from ingestd.spool.crossing import Copy, Entry, copy_over, put_back, take_away
+from ingestd.spool.crossing import Copy, Entry, copy_over, filed_before, put_back, take_away
 from ingestd.spool.free_names import free_names
 from ingestd.spool.reason_file import REASON_SUFFIX, reason_file
+from ingestd.spool.removal import remove
 
 _PREAMBLE = 128
 _DIGESTED = 64 << 20  # a verdict's digest is a courtesy: no longer than a tick may last
 
 
 class Filing:
-    """The port Filer on real folders. `layout` places files below done/, from `{date}` (UTC day of filing) and `{path}`."""
+    """The port Filer on real folders. `layout` places files below done/, from `{date}` (UTC day of filing) and `{path}`.
 
-    def __init__(self, inbox: Path, done: Path, failed: Path, *, layout: str = "{date}/{path}") -> None:
+    `delete`: stored files are removed instead of moved.
+    """
+
+    def __init__(
+        self, inbox: Path, done: Path, failed: Path, *, layout: str = "{date}/{path}", delete: bool = False
+    ) -> None:
         self._inbox = inbox
         self._done = done
         self._failed = failed
         self._layout = layout
+        self._delete = delete
 
-    def to_done(self, instance: Instance, *, at: float) -> str:
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
+        if self._delete:
+            self._remove(self._find(instance.path, instance.stamp))
+            return None
         target = self._layout.format(date=utc_day(at), path=instance.path)
         entry = self._find(instance.path, instance.stamp)
         try:
-            return _Move(entry, self._done, target, None).run()
+            return _Move(entry, self._done, target, None, copy=copy).run()
         finally:
             os.close(entry.folder)
 
-    def to_failed(self, verdict: Verdict) -> str:
+    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
         entry = self._find(verdict.path, verdict.stamp)
         try:
             document = reason_file(verdict, verdict.sha256 or _file_digest(entry))
-            return _Move(entry, self._failed, verdict.path, document).run()
+            return _Move(entry, self._failed, verdict.path, document, copy=copy).run()
+        finally:
+            os.close(entry.folder)
+
+    @staticmethod
+    def _remove(entry: Entry) -> None:
+        try:
+            remove(entry)
+        except OSError as error:
+            raise _removal_error(error) from error
         finally:
             os.close(entry.folder)
 
@@ -85,13 +113,15 @@ class Filing:
 class _Move:
     """One move, of `entry` to `target` below `root`, with the reason file that goes before it into failed/."""
 
-    def __init__(self, entry: Entry, root: Path, target: str, document: bytes | None) -> None:
+    def __init__(self, entry: Entry, root: Path, target: str, document: bytes | None, *, copy: bool) -> None:
         self._entry = entry
         self._root = root
         self._target = target
         self._document = document
+        self._copy = copy
 
-    def run(self) -> str:
+    def run(self, *, tries: int = 3) -> str:
+        """An empty folder that retention takes away under a move is made again."""
         *folders, wanted = fsutil.split(self._target)
         try:
             folder, parents = _made(self._root, folders, sync=self._document is not None)
@@ -101,11 +131,16 @@ class _Move:
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
+                    if not self._copy:
+                        raise FarFolderError("the folders lie on different file systems: it takes a copy") from error
                     name = self._cross(folder, parents, wanted)
             finally:
                 os.close(folder)
         except OSError as error:
-            raise self._error(error) from error
+            mapped = self._error(error)
+            if error.errno == errno.ENOENT and isinstance(mapped, FilingError) and tries > 1:
+                return self.run(tries=tries - 1)
+            raise mapped from error
         return "/".join((*parents, name))
 
     def _rename(self, folder: int, wanted: str) -> str:
@@ -120,27 +155,34 @@ class _Move:
     def _cross(self, folder: int, parents: Sequence[str], wanted: str) -> str:
         root = fsutil.open_root(self._root)
         try:
+            if (filed := filed_before(self._entry, root)) is not None:
+                fsutil.sync_file_system(root)  # where it was filed is not known here, nor whether that was synced
+                self._take_away()
+                filed.discard()
+                return wanted
             copy = copy_over(self._entry, root)
             try:
                 name = self._claim(root, copy.name, folder, wanted, copy)
                 if not (copy.became(folder, name) or copy.is_there(folder, name)):
                     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+                try:
+                    os.close(_made(self._root, parents, sync=True)[0])
+                    fsutil.sync_folder(folder)
+                    self._take_away()
+                except OSError:
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=folder)
+                        self._unexplain(folder, name)
+                    raise
             finally:
                 copy.discard()
-            os.close(_made(self._root, parents, sync=True)[0])
-            fsutil.sync_folder(folder)
+            return name
         finally:
             os.close(root)
-        try:
+
+    def _take_away(self) -> None:
+        with suppress(FileNotFoundError):  # somebody else took it; what was judged is filed
             take_away(self._entry)
-        except FileNotFoundError:  # somebody else took it; what was judged is filed
-            pass
-        except OSError:
-            with suppress(OSError):
-                os.unlink(name, dir_fd=folder)
-                self._unexplain(folder, name)
-            raise
-        return name
 
     def _claim(self, from_folder: int, from_name: str, folder: int, wanted: str, copy: Copy | None = None) -> str:
         """Rename to the first free name, its reason file before it. Raises OSError; no reason file of ours is left then."""
@@ -153,7 +195,10 @@ class _Move:
                     continue
                 fsutil.write_durably(folder, name + REASON_SUFFIX, self._document)
             try:
-                fsutil.move(from_folder, from_name, folder, name)
+                if copy is not None:
+                    copy.place(folder, name)
+                else:
+                    fsutil.move(from_folder, from_name, folder, name)
             except FileExistsError:
                 self._unexplain(folder, name)
                 continue
@@ -177,7 +222,18 @@ class _Move:
                 return fsutil.file_error(gone)
             except (OSError, FileChangedError):
                 pass
-        return fsutil.filing_error(error)
+        return fsutil.filing_error(error, stamp=self._entry.stamp_now())
+
+
+def _removal_error(error: OSError) -> FileError | FilingError:
+    match error.errno:
+        case errno.ENOENT:
+            return fsutil.file_error(error)
+        case errno.ETXTBSY:
+            return FilingError("a stored file is still open for writing: it is removed once that program has closed it")
+        case _:
+            words = os.strerror(error.errno) if error.errno else "I/O error"
+            return FilingError(f"a stored file can't be removed ({words}): allow the service's user to write in inbox")
 
 
 def _inbox_error(error: OSError) -> FileError | FilingError:

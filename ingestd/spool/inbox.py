@@ -4,8 +4,8 @@ The order that makes the lease a proof. F_SETLEASE grants a read lease only whil
 and from then on a writer's open waits until the lease is given back. So: lease, fstat, walk, ask whether the lease is
 still whole (a writer in the doorway turns it), give it back, fstat. What was walked between two equal stamps under an
 unbroken lease was complete and is what the stamp names. The kernel refuses a lease with EAGAIN while there is a writer,
-with EACCES where the file is another user's and CAP_LEASE is missing, with EINVAL where the file system has none; then
-two looks decide (core.settle).
+a mapping without a descriptor among them, and then quiet proves nothing; with EACCES where the file is another user's and
+CAP_LEASE is missing, with EINVAL where the file system has none: then two looks decide (core.settle).
 
 A writer that breaks a lease sends SIGIO to this process, and its default action ends it: `ignore_sigio` must run before
 the first look.
@@ -16,6 +16,8 @@ later is compared with the stamp before its first byte and after its last, and m
 
 from __future__ import annotations
 
+import enum
+import errno
 import fcntl
 import hashlib
 import os
@@ -52,23 +54,23 @@ class InboxFolder:
     def look(self, path: str) -> Look:
         with _Opened(self._root, path) as opened:
             network = self._on_network(opened)
-            leased = not network and _lease(opened.handle)
+            lease = _Lease.UNKNOWN if network else _lease(opened.handle)
             status = os.fstat(opened.handle)
-            if leased:
-                leased = _give_back(opened.handle)
-            return _seen(opened, status, leased=leased, network=network)
+            if lease is _Lease.GRANTED:
+                lease = _give_back(opened.handle)
+            return _seen(opened, status, lease=lease, network=network)
 
     def examine(self, path: str) -> tuple[Look, Inspection]:
         with _Opened(self._root, path) as opened:
             network = self._on_network(opened)
-            leased = not network and _lease(opened.handle)
+            lease = _Lease.UNKNOWN if network else _lease(opened.handle)
             status = os.fstat(opened.handle)
             try:
                 inspection = _inspect(opened.handle, status.st_size)
             finally:
-                if leased:
-                    leased = _give_back(opened.handle)
-            look = _seen(opened, status, leased=leased, network=network)
+                if lease is _Lease.GRANTED:
+                    lease = _give_back(opened.handle)
+            look = _seen(opened, status, lease=lease, network=network)
             _unchanged(opened.handle, look.stamp)
             return look, inspection
 
@@ -128,29 +130,38 @@ class _Opened:
             raise fsutil.file_error(error) from error
 
 
-def _seen(opened: _Opened, status: os.stat_result, *, leased: bool, network: bool) -> Look:
+class _Lease(enum.Enum):
+    """What the kernel says about others who have the file open for writing."""
+
+    GRANTED = "nobody has"
+    REFUSED = "somebody has"
+    UNKNOWN = "it can't tell"
+
+
+def _seen(opened: _Opened, status: os.stat_result, *, lease: _Lease, network: bool) -> Look:
     return Look(
         stamp=fsutil.stamp_of(status),
         links=status.st_nlink,
-        leased=leased,
+        leased=lease is _Lease.GRANTED,
+        open_elsewhere=lease is _Lease.REFUSED,
         owner_owns_folder=status.st_uid == os.fstat(opened.folder).st_uid,
         on_network=network,
     )
 
 
-def _lease(handle: int) -> bool:
+def _lease(handle: int) -> _Lease:
     try:
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return _Lease.REFUSED if error.errno == errno.EAGAIN else _Lease.UNKNOWN
+    return _Lease.GRANTED
 
 
-def _give_back(handle: int) -> bool:
-    """Whether the lease was whole to its end."""
+def _give_back(handle: int) -> _Lease:
+    """GRANTED if the lease was whole to its end; else a writer waits for it."""
     whole = fcntl.fcntl(handle, fcntl.F_GETLEASE) == fcntl.F_RDLCK
     fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return whole
+    return _Lease.GRANTED if whole else _Lease.REFUSED
 
 
 def _unchanged(handle: int, stamp: Stamp) -> None:

@@ -156,7 +156,12 @@ def _standing(inbox: Path, order: Path) -> str | None:
 def _loaded(file: Path) -> dict[str, object]:
     """The JSON object in a file of ours, empty where there is none that can be read."""
     try:
-        with open(file, "rb") as opened:
+        folder = fsutil.open_root(file.parent)
+        try:
+            handle, _ = fsutil.open_file(folder, file.name)  # a FIFO of that name is not waited for
+        finally:
+            os.close(folder)
+        with open(handle, "rb") as opened:
             document = json.loads(opened.read(_LONGEST))
     except (OSError, ValueError, RecursionError):
         return {}

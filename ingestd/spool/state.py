@@ -37,9 +37,10 @@ class StateLock:
 
     def __init__(self, state: Path) -> None:
         refuse_network(state)
+        self._file = state / "lock"
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self._handle = os.open(state / "lock", flags, 0o600)
+            self._handle = os.open(self._file, flags, 0o600)
         except OSError as error:
             raise _unusable(error) from error
         try:
@@ -50,6 +51,17 @@ class StateLock:
                 text = "another ingestd holds folders.state: stop it, or give this one a state folder of its own"
                 raise StateHeldError(text) from error
             raise _unusable(error) from error
+
+    def problem(self) -> str | None:
+        """Why the folder is no longer the one that was locked. Whoever finds it without our lock may begin to use it."""
+        try:
+            ours, there = os.fstat(self._handle), os.stat(self._file, follow_symlinks=False)
+        except OSError as error:
+            words = os.strerror(error.errno) if error.errno else "I/O error"
+            return f"folders.state was taken away or can't be reached ({words}): ended, to be started again on what is there"
+        if not os.path.samestat(ours, there):
+            return "folders.state was replaced by another folder: ended, to be started again on what is there"
+        return None
 
     def release(self) -> None:
         if self._handle >= 0:

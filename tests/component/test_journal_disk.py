@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from ingestd.core.outcome import Outcome
 from ingestd.core.record import Changes, Receipt
 from ingestd.spool import state as state_module
 from ingestd.spool.journal import SqliteJournal, StateLock
-from ingestd.spool.journal_file import set_aside
+from ingestd.spool.journal_file import VERSION, is_damage, set_aside
 
 IDS = Identifiers(
     study_uid="1.2", series_uid="1.3", sop_instance_uid="1.4", sop_class_uid="1.5", transfer_syntax_uid="1.6"
@@ -46,12 +48,18 @@ DEFERRAL = Deferral(
     since=1.0,
 )
 FILE = "journal.sqlite"
+JOURNALS = Path(__file__).parent / "journals"
 
 
 def filled(state: Path, receipts: int = 1) -> None:
     journal = SqliteJournal(state)
     journal.commit(Changes(receipts=(RECEIPT,) * receipts, deferrals=(DEFERRAL,)))
     journal.close()
+
+
+def opened(journal: SqliteJournal) -> sqlite3.Connection:
+    assert journal._connection is not None
+    return journal._connection
 
 
 def changed(state: Path, statement: str) -> None:
@@ -67,11 +75,18 @@ def overwritten(state: Path, at: int, length: int, byte: bytes = b"\xa5") -> Non
         file.write(byte * length)
 
 
+def another_programs(state: Path, statement: str) -> None:
+    (state / FILE).unlink()
+    changed(state, "CREATE TABLE theirs (a)")
+    changed(state, statement)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "not SQLite": lambda state: (state / FILE).write_bytes(b"no database at all, but long enough to be one " * 100),
     "cut": lambda state: os.truncate(state / FILE, 5000),
     "first page": lambda state: overwritten(state, 100, 900),
-    "newer version": lambda state: changed(state, "PRAGMA user_version = 2"),
+    "another page": lambda state: overwritten(state, 4096, 4096),
+    "another program's, of a version": lambda state: another_programs(state, "PRAGMA user_version = 7"),
     "another program's": lambda state: changed(state, "PRAGMA user_version = 0"),
     "a table is missing": lambda state: changed(state, "DROP TABLE deferrals"),
     "a column is missing": lambda state: changed(state, "ALTER TABLE receipts DROP COLUMN retrieve_url"),
@@ -95,6 +110,237 @@ def test_a_journal_that_cannot_be_read_is_set_aside_and_begun_anew(
     again = SqliteJournal(tmp_path)
     assert (again.set_aside, again.receipt(IDS)) == (False, RECEIPT)
     again.close()
+
+
+def test_a_newer_journal_is_set_aside_whole_for_the_version_that_wrote_it(tmp_path: Path) -> None:
+    """F42, F73: a downgrade delivers at once; going up again, the old history can be put back by its name."""
+    filled(tmp_path)
+    changed(tmp_path, f"PRAGMA user_version = {VERSION + 1}")
+    journal = SqliteJournal(tmp_path)
+    assert (journal.set_aside, journal.why_set_aside) == (1, "a newer version of ingestd has written it")
+    assert (journal.receipt(IDS), journal.deferral("a.dcm")) == (None, None)
+    journal.commit(Changes(receipts=(RECEIPT,)))
+    journal.close()
+    kept = sqlite3.connect(tmp_path / f"{FILE}.newer-1")
+    assert kept.execute("SELECT count(*) FROM receipts").fetchone() == (1,)
+    kept.close()
+    assert not list(tmp_path.glob("*damaged*"))
+
+
+@pytest.mark.parametrize("version", sorted(JOURNALS.glob("version-*.sql")), ids=lambda p: p.stem)
+def test_a_journal_of_each_earlier_version_is_read(tmp_path: Path, version: Path) -> None:
+    """F42, F73: what a version left on disks stays readable, to the last value."""
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.executescript(version.read_text(encoding="utf-8"))
+    connection.close()
+    journal = SqliteJournal(tmp_path)
+    ids = replace(IDS, study_uid="1.2.3", series_uid="1.2.3.4", sop_instance_uid="1.2.3.4.6")
+    assert journal.receipt(ids) == Receipt(
+        stored_at=1767323045.25,
+        study_uid="1.2.3",
+        series_uid="1.2.3.4",
+        sop_instance_uid="1.2.3.4.6",
+        size=5 << 30,
+        sha256="ab" * 32,
+        path=os.fsdecode(b"study/\xff.dcm"),
+        outcome=Outcome.STORED_WITH_WARNING,
+        http_status=200,
+        reason=45056,
+        retrieve_url="https://example.org/v2/studies/1.2.3",
+    )
+    assert journal.deferral("study/b.dcm") == Deferral(
+        path="study/b.dcm",
+        stamp=Stamp(device=2**64 - 1, inode=2**64 - 2, size=5, mtime_ns=-1, ctime_ns=10**18),
+        wait=Wait.CREATING,
+        due_at=1767323100.5,
+        first_seen=1767323000.0,
+        since=1767323001.0,
+        attempts=3,
+        counted=2,
+        mark=7,
+    )
+    journal.commit(Changes(receipts=(RECEIPT,), forgotten=("study/b.dcm",)))
+    assert (journal.set_aside, journal.last_receipt, dict(journal.waiting())) == (0, 4, {})
+    journal.close()
+
+
+def test_the_present_version_has_its_file() -> None:
+    """Whoever changes the schema keeps what the last one looked like."""
+    assert (JOURNALS / f"version-{VERSION}.sql").exists()
+
+
+IN_ITS_PLACE: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a FIFO": os.mkfifo,
+    "a link to nowhere": lambda path: path.symlink_to("/nonexistent/journal"),
+    "a link to a file": lambda path: path.symlink_to(__file__),
+}
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("make", IN_ITS_PLACE.values(), ids=IN_ITS_PLACE.keys())
+def test_what_is_no_file_is_moved_out_of_its_place_unopened(
+    tmp_path: Path, make: Callable[[Path], object], suffix: str
+) -> None:
+    """F27, F42: neither waited for, nor followed, nor a start that fails for ever."""
+    filled(tmp_path)
+    (tmp_path / f"{FILE}{suffix}").unlink(missing_ok=True)
+    make(tmp_path / f"{FILE}{suffix}")
+    journal = SqliteJournal(tmp_path)
+    assert (journal.set_aside, journal.why_set_aside) == (1, "something else was in its place")
+    journal.commit(Changes(receipts=(RECEIPT,)))
+    assert journal.receipt(IDS) == RECEIPT
+    journal.close()
+    aside = os.lstat(tmp_path / f"{FILE}.damaged-1{suffix}")
+    assert not stat.S_ISREG(aside.st_mode)
+
+
+LOG_DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda log: log[: len(log) // 2],
+    "empty": lambda log: b"",
+    "noise": lambda log: random.Random(1).randbytes(len(log)),
+    "noise at its end": lambda log: log[:-5000] + random.Random(2).randbytes(5000),
+    "zeros": lambda log: bytes(len(log)),
+}
+
+
+@pytest.mark.parametrize("damage", LOG_DAMAGE.values(), ids=LOG_DAMAGE.keys())
+def test_a_torn_log_is_played_back_up_to_the_tear(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """F38, F42: what is lost is sent again; what is there is true."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    journal = SqliteJournal(tmp_path / "old")
+    for number in range(1, 101):
+        journal.commit(Changes(receipts=(replace(RECEIPT, path=str(number)),)))
+    for file in (tmp_path / "old").iterdir():
+        content = file.read_bytes()
+        if not file.name.endswith("-shm"):
+            (tmp_path / "new" / file.name).write_bytes(damage(content) if file.name.endswith("-wal") else content)
+    journal.close()
+    again = SqliteJournal(tmp_path / "new")
+    found = [int(receipt.path) for n in range(1, 101) for receipt in again.receipts_of(str(n))]
+    assert found == list(range(1, len(found) + 1))
+    again.commit(Changes(receipts=(RECEIPT,)))
+    assert again.receipt(IDS) == RECEIPT
+    again.close()
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The file and the log of a journal that is in use."""
+    state = tmp_path_factory.mktemp("busy")
+    journal = SqliteJournal(state)
+    for number in range(40):
+        deferral = replace(DEFERRAL, path=f"{number}.dcm")
+        journal.commit(Changes(receipts=(replace(RECEIPT, path=str(number)),) * 20, deferrals=(deferral,)))
+    opened(journal).execute("PRAGMA wal_checkpoint")
+    for number in range(40, 50):
+        journal.commit(Changes(receipts=(replace(RECEIPT, path=str(number)),) * 20))
+    found = {suffix: (state / f"{FILE}{suffix}").read_bytes() for suffix in ("", "-wal")}
+    journal.close()
+    return found
+
+
+NOT_UTF8 = 310  # SQLite quotes a damaged schema in its message, and the module can't decode it
+
+
+@pytest.mark.parametrize("seed", [*range(int(os.environ.get("INGESTD_TEST_DAMAGES", "25"))), NOT_UTF8])
+def test_whatever_is_damaged_it_ends_in_a_journal_that_works(tmp_path: Path, busy: dict[str, bytes], seed: int) -> None:
+    """F42, I5: bytes anywhere in file and log turn into noise; nothing raises, and what is written next is there."""
+    rand = random.Random(seed)
+    for suffix in ("", "-wal") if seed % 2 else ("",):
+        content = bytearray(busy[suffix])
+        for _ in range(rand.choice((1, 3, 30))):
+            at = rand.randrange(len(content))
+            length = rand.choice((1, 2, 50, 4096))
+            content[at : at + length] = rand.randbytes(len(content[at : at + length]))
+        (tmp_path / f"{FILE}{suffix}").write_bytes(content)
+    journal = SqliteJournal(tmp_path)
+    for number in range(50):
+        journal.deferral(f"{number}.dcm")
+        journal.receipts_of(str(number))
+    for deferral in journal.due(1e12, 100):
+        assert deferral.due_at <= 1e12
+    journal.waiting()
+    journal.oldest()
+    journal.receipt(IDS)
+    journal.prune(0.5, 10)
+    newest = replace(RECEIPT, path="new.dcm", sop_instance_uid="1.99")
+    journal.commit(Changes(receipts=(newest,), deferrals=(replace(DEFERRAL, path="new.dcm"),)))
+    assert not journal.doubtful
+    assert journal.receipt(replace(IDS, sop_instance_uid="1.99")) == newest
+    assert journal.deferral("new.dcm") == replace(DEFERRAL, path="new.dcm")
+    journal.close()
+
+
+def test_a_journal_that_is_taken_away_while_it_is_open_is_begun_anew(tmp_path: Path) -> None:
+    """I5: what is written to a file without a name would be gone with the process."""
+    journal = SqliteJournal(tmp_path)
+    journal.commit(Changes(receipts=(RECEIPT,), deferrals=(DEFERRAL,)))
+    assert not journal.doubtful
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert journal.doubtful
+    journal.commit(Changes(receipts=(replace(RECEIPT, path="b.dcm"),)))
+    assert (journal.doubtful, journal.set_aside) == (False, 1)
+    assert journal.why_set_aside == "its file was taken away while the daemon ran"
+    again = SqliteJournal(tmp_path)
+    assert ([r.path for r in again.receipts_of("b.dcm")], again.deferral("a.dcm")) == (["b.dcm"], None)
+    again.close()
+    journal.close()
+
+
+def test_a_log_that_is_taken_away_loses_nothing(tmp_path: Path) -> None:
+    """I5."""
+    journal = SqliteJournal(tmp_path)
+    journal.commit(Changes(receipts=(RECEIPT,)))
+    (tmp_path / f"{FILE}-wal").unlink()
+    assert journal.doubtful
+    journal.commit(Changes())
+    assert (journal.doubtful, journal.set_aside, journal.receipt(IDS)) == (False, 0, RECEIPT)
+    journal.close()
+
+
+def test_what_cannot_be_read_makes_it_doubtful_until_a_commit_of_nothing_works(tmp_path: Path) -> None:
+    """I5, F9: deferrals are unknown, their counts as they were; a receipt is never guessed."""
+    journal = SqliteJournal(tmp_path)
+    journal.commit(Changes(receipts=(RECEIPT,), deferrals=(DEFERRAL,)))
+    assert (dict(journal.waiting()), journal.oldest()) == ({Wait.INCOMPLETE: 1}, 1.0)
+    away = tmp_path.with_name("away")
+    tmp_path.rename(away)
+    journal._let_go()
+    assert (journal.deferral("a.dcm"), list(journal.due(10.0, 10))) == (None, [])
+    assert (dict(journal.waiting()), journal.oldest()) == ({Wait.INCOMPLETE: 1}, 1.0)
+    with pytest.raises(JournalError, match=r"folders\.state"):
+        journal.receipt(IDS)
+    assert journal.doubtful
+    with pytest.raises(JournalError):
+        journal.commit(Changes())
+    away.rename(tmp_path)
+    journal.commit(Changes())
+    assert (journal.doubtful, journal.set_aside) == (False, 0)
+    assert (journal.receipt(IDS), journal.deferral("a.dcm")) == (RECEIPT, DEFERRAL)
+    journal.close()
+
+
+@pytest.mark.parametrize(("code", "damaged"), [(266, True), (522, True), (8458, True), (778, False), (10, False)])
+def test_a_bad_sector_is_damage_and_a_write_error_is_not(code: int, damaged: bool) -> None:
+    """I5: a journal that can be written and not read would have everything sent for ever."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    assert is_damage(error) is damaged
+
+
+def test_receipts_are_pruned_from_the_oldest_on_and_stay_away(tmp_path: Path) -> None:
+    """`journal.receipts_days`, in batches."""
+    journal = SqliteJournal(tmp_path)
+    journal.commit(Changes(receipts=tuple(replace(RECEIPT, stored_at=float(n), path=str(n)) for n in range(10))))
+    assert [journal.prune(7.0, 3) for _ in range(4)] == [3, 3, 1, 0]
+    journal.close()
+    journal = SqliteJournal(tmp_path)
+    assert [bool(journal.receipts_of(str(n))) for n in range(10)] == [False] * 7 + [True] * 3
+    assert journal.last_receipt == 10
+    journal.close()
 
 
 def test_an_empty_or_missing_journal_is_a_new_one(tmp_path: Path) -> None:
@@ -182,7 +428,7 @@ os.kill(os.getpid(), 9)
 def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
     """F39: what could not be written is no part of the next transaction either."""
     journal = SqliteJournal(tmp_path)
-    journal._connection.execute(
+    opened(journal).execute(
         "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.receipts WHEN new.path = CAST('bad' AS BLOB) "
         "BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
@@ -197,12 +443,12 @@ def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_says_so_and_recovers(tmp_path: Path) -> None:
     """F39."""
     journal = SqliteJournal(tmp_path)
-    (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
-    journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = opened(journal).execute("PRAGMA page_count").fetchone()
+    opened(journal).execute(f"PRAGMA max_page_count = {pages}")
     many = Changes(receipts=(RECEIPT,) * 500)
     with pytest.raises(JournalError, match="disk is full"):
         journal.commit(many)
-    journal._connection.execute("PRAGMA max_page_count = 1000000")
+    opened(journal).execute("PRAGMA max_page_count = 1000000")
     journal.commit(many)
     assert journal.last_receipt == 500
     journal.close()
@@ -244,7 +490,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
 def test_writes_are_durable_and_lookups_use_an_index(tmp_path: Path) -> None:
     """DESIGN 4: WAL, synchronous=FULL."""
     journal = SqliteJournal(tmp_path)
-    ask = journal._connection.execute
+    ask = opened(journal).execute
     assert ask("PRAGMA journal_mode").fetchone() == ("wal",)
     assert ask("PRAGMA synchronous").fetchone() == (2,)
     plan = ask("EXPLAIN QUERY PLAN SELECT 1 FROM receipts WHERE sop_instance_uid = 'x' ORDER BY id DESC").fetchall()
@@ -252,12 +498,6 @@ def test_writes_are_durable_and_lookups_use_an_index(tmp_path: Path) -> None:
         "SEARCH receipts USING COVERING INDEX receipts_by_instance (sop_instance_uid=?)"
     ]
     journal.close()
-
-
-def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
-    (tmp_path / FILE).mkdir()
-    with pytest.raises(JournalError, match=r"folders\.state"):
-        SqliteJournal(tmp_path)
 
 
 @pytest.mark.parametrize("adapter", [SqliteJournal, StateLock])
@@ -306,3 +546,22 @@ sys.stdin.read()
         child.kill()
         child.wait()
     StateLock(tmp_path).release()
+
+
+def test_a_lock_whose_folder_was_taken_away_or_replaced_says_so(tmp_path: Path) -> None:
+    """F43: another ingestd may hold what is there now."""
+    state = tmp_path / "state"
+    state.mkdir()
+    lock = StateLock(state)
+    assert lock.problem() is None
+    state.rename(tmp_path / "away")
+    assert "taken away" in str(lock.problem())
+    state.mkdir()
+    other = StateLock(state)
+    assert "replaced" in str(lock.problem())
+    other.release()
+    (state / "lock").unlink()
+    state.rmdir()
+    (tmp_path / "away").rename(state)
+    assert lock.problem() is None
+    lock.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_a_damaged_brake_file_is_a_brake(state: Path, content: bytes) -> None:
     assert why is not None
     assert "brake.json" in why
     assert FileOrders(state).release() is not None
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_whatever_has_the_brake_files_name_is_a_brake_and_is_not_waited_for(
+    state: Path, make: Callable[[Path], object]
+) -> None:
+    """F27: opening a FIFO would block the daemon."""
+    make(state / "brake.json")
+    orders = FileOrders(state)
+    assert "brake.json" in str(orders.braked())
+    orders.brake("50 in a row")
 
 
 def test_why_is_one_line(state: Path) -> None:

@@ -63,6 +63,18 @@ class Memory:
 World = Disk | Memory
 
 
+def test_with_delete_a_stored_file_is_gone_and_a_judged_one_is_kept(tmp_path: Path) -> None:
+    """`done.action = delete`: removed on the same proof as a move; a verdict removes nothing."""
+    disk = Disk(tmp_path)
+    filer = Filing(tmp_path / "inbox", tmp_path / "done", tmp_path / "failed", delete=True)
+    disk.drop("study/a.dcm", part10())
+    disk.drop("study/b.dcm", part10())
+    assert filer.to_done(settled(disk.inbox, "study/a.dcm"), at=AT) is None
+    assert filer.to_failed(verdict(settled(disk.inbox, "study/b.dcm"))) == "study/b.dcm"
+    assert (disk.files("inbox"), disk.files("done")) == ({}, {})
+    assert disk.files("failed") == {"study/b.dcm": part10()}
+
+
 @pytest.fixture(params=[Disk, Memory], ids=["real", "fake"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     made: World = request.param(tmp_path)

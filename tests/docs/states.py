@@ -10,7 +10,7 @@ THEORY = """\
 A file's life inside one process is a walk through one table, `ingestd/core/lifecycle.py`. What happens to a file is a *step*; the
 table says which steps a state knows and which state follows. A step that the table does not know raises and changes nothing. Two
 things hold by the table's shape alone: a file is sent only by way of `READY`, and only a file whose outcome is known (`ENDING`) is
-moved. A file in `DEFERRED`, `FILED` or `GONE` has left the window: no memory is held for it."""
+moved, or removed. A file in `DEFERRED`, `FILED` or `GONE` has left the window: no memory is held for it."""
 
 CRASH = """\
 All states are memory. What a crash leaves lies in the folders and in the journal, and nothing has to be cleaned up by hand:
@@ -21,6 +21,8 @@ All states are memory. What a crash leaves lies in the folders and in the journa
   has it (FailureReason 45070), and once the service was asked and the receipt's digest compared it is filed by that receipt.
 - A store without a receipt (killed between the service's answer and the commit): the file is sent again, answered 45070, and filed
   when its elements equal those that the service holds.
+- A stored file that was to be removed (`done.action = delete`) and is still there, perhaps as `name~1.dcm`: the same as a receipt
+  without a move; it is found stored and removed.
 - A quarantined file whose reason file was written but which was not moved is judged again."""
 
 

@@ -179,7 +179,8 @@ class FakeReading:
 
 
 class FakeFiler:
-    """The port Filer over dicts: path below done/ or failed/ -> what lies there. `problem` is what the next moves raise."""
+    """The port Filer over dicts: path below done/ or failed/ -> what lies there. `problem` is what the next moves raise; `far`
+    says that done/ and failed/ lie on another file system."""
 
     def __init__(self, inbox: FakeInbox) -> None:
         self._inbox = inbox
@@ -187,19 +188,22 @@ class FakeFiler:
         self.failed: dict[str, bytes] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.problem: FilingError | None = None
+        self.far = False
 
-    def to_done(self, instance: Instance, *, at: float) -> str:
-        return self._move(instance.path, instance.stamp, self.done, f"{utc_day(at)}/{instance.path}")
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
+        return self._move(instance.path, instance.stamp, self.done, f"{utc_day(at)}/{instance.path}", copy=copy)
 
-    def to_failed(self, verdict: Verdict) -> str:
-        path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path)
+    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
+        path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path, copy=copy)
         self.verdicts[path] = verdict
         return path
 
-    def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str) -> str:
+    def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str, *, copy: bool) -> str:
         file = self._inbox.judged(path, stamp)
         if self.problem is not None:
             raise self.problem
+        if self.far and not copy:
+            raise FarFolderError("it takes a copy")
         stem, extension = os.path.splitext(wanted)
         names = itertools.chain((wanted,), (f"{stem}~{n}{extension}" for n in itertools.count(1)))
         target = next(name for name in names if name not in folder)
@@ -209,7 +213,7 @@ class FakeFiler:
 
 
 class FakeJournal:
-    """The port Journal over a dict and a list. `problem` is what the next calls raise."""
+    """The port Journal over a dict and a list. `problem` is what the next calls raise, or suffer."""
 
     def __init__(self) -> None:
         self.deferrals: dict[str, Deferral] = {}
@@ -217,26 +221,32 @@ class FakeJournal:
         self.commits: list[Changes] = []
         self.problem: JournalError | None = None
         self.closed = False
+        self.set_aside = 0
+        self.why_set_aside: str | None = None
+        self._failed = False
+        self._pruned = 0
 
     @property
     def last_receipt(self) -> int:
-        return len(self.receipts)
+        return self._pruned + len(self.receipts)
+
+    @property
+    def doubtful(self) -> bool:
+        return self.problem is not None or self._failed
 
     def deferral(self, path: str) -> Deferral | None:
-        self._trouble()
-        return self.deferrals.get(path)
+        return self.deferrals.get(path) if self._readable() else None
 
     def due(self, now: float, limit: int) -> Sequence[Deferral]:
-        self._trouble()
+        if not self._readable():
+            return ()
         found = sorted((d for d in self.deferrals.values() if d.due_at <= now), key=lambda d: d.due_at)
         return tuple(found[:limit])
 
     def waiting(self) -> Mapping[Wait, int]:
-        self._trouble()
         return Counter(d.wait for d in self.deferrals.values())
 
     def oldest(self) -> float | None:
-        self._trouble()
         return min((d.first_seen for d in self.deferrals.values()), default=None)
 
     def receipt(self, ids: Identifiers) -> Receipt | None:
@@ -248,6 +258,7 @@ class FakeJournal:
 
     def commit(self, changes: Changes) -> None:
         self._trouble()
+        self._failed = False
         if not changes:
             return
         for path in changes.forgotten:
@@ -257,12 +268,24 @@ class FakeJournal:
         self.receipts.extend(changes.receipts)
         self.commits.append(changes)
 
+    def prune(self, before: float, limit: int) -> int:
+        self._trouble()
+        old = list(itertools.takewhile(lambda r: r.stored_at < before, self.receipts[:limit]))
+        del self.receipts[: len(old)]
+        self._pruned += len(old)
+        return len(old)
+
     def close(self) -> None:
         self.closed = True
 
     def _trouble(self) -> None:
         if self.problem is not None:
+            self._failed = True
             raise self.problem
+
+    def _readable(self) -> bool:
+        self._failed = self._failed or self.problem is not None
+        return self.problem is None
 
 
 class FakeOrders:

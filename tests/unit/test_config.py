@@ -65,7 +65,10 @@ def test_folders_and_a_url_are_enough_and_the_rest_is_as_documented() -> None:
         "network_quiet_seconds": 60,
         "incomplete_timeout_seconds": 900,
         "window": 5000,
+        "remove_empty_dirs_after_seconds": None,
     }
+    assert settings.done.model_dump() == {"action": "move", "retention_days": None, "layout": "{date}/{path}"}
+    assert settings.journal.model_dump() == {"receipts_days": None}
     assert settings.service.model_dump(exclude={"url"}) == {
         "partition": None,
         "ca_bundle": None,
@@ -516,3 +519,29 @@ def fields(section: str) -> list[str]:
     annotation = Settings.model_fields[section].annotation
     assert annotation is not None
     return list(annotation.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("files", "receipts", "fits"),
+    [(None, None, True), (30, None, True), (None, 1, True), (30, 30, True), (0.5, 1, True), (30, 29.9, False)],
+)
+def test_receipts_are_kept_at_least_as_long_as_files(files: object, receipts: object, fits: bool) -> None:
+    """DESIGN 5: exit 78; only its receipt proves that a file may be removed."""
+    sections = {
+        "done": {"retention_days": files} if files is not None else {},
+        "journal": {"receipts_days": receipts} if receipts is not None else {},
+    }
+    if fits:
+        assert made(**sections).done.retention_days == files
+    else:
+        assert refusal(**sections) == (
+            "journal.receipts_days = 29.9 is shorter than done.retention_days = 30: "
+            "only its receipt proves that a file may be removed, so keep receipts at least as long"
+        )
+
+
+@pytest.mark.parametrize("value", [0, -1, "forever", "nan", "inf", 1e9])
+@pytest.mark.parametrize(("section", "key"), [("done", "retention_days"), ("journal", "receipts_days")])
+def test_days_are_more_than_none(section: str, key: str, value: object) -> None:
+    """0 could mean at once or never: done.action = delete is the one, no key at all the other."""
+    assert refusal(**{section: {key: value}}).startswith(f"{section}.{key} = ")

@@ -1,4 +1,4 @@
-"""The window: what is in memory just now, bounded, a quarter of it for files that an event brought (DESIGN 2)."""
+"""The window: what is in memory just now, bounded, a quarter for files that an event brought and one for the scan's (DESIGN 2)."""
 
 from __future__ import annotations
 
@@ -46,26 +46,41 @@ def test_hinted_files_are_examined_first_and_the_newest_of_them_before_all() -> 
     assert examined(window) == ["hint2", "hint1", "old", "older"]
 
 
-@pytest.mark.parametrize(("capacity", "plain"), [(16, 12), (17, 13), (5000, 3750)])
-def test_a_quarter_is_kept_for_hinted_files(capacity: int, plain: int) -> None:
-    """A backlog can't shut fresh files out."""
+def test_every_fourth_time_the_file_that_was_seen_first_is_examined() -> None:
+    """I1: a flood of events delays what the scan found, and what came at its beginning, and no more."""
+    window = Window(64)
+    admit(window, "found1", now=2.0)
+    admit(window, "found2", now=2.0)
+    admit(window, "first", hinted=True, now=1.0)
+    for n in range(9):
+        admit(window, f"hint{n}", hinted=True, now=3.0)
+    order = examined(window)
+    assert order == [f"hint{n}" for n in (8, 7, 6)] + ["first"] + [f"hint{n}" for n in (5, 4, 3)] + ["found1"] + [
+        f"hint{n}" for n in (2, 1, 0)
+    ] + ["found2"]
+
+
+@pytest.mark.parametrize(("capacity", "most"), [(16, 12), (17, 13), (5000, 3750)])
+@pytest.mark.parametrize("hinted", [False, True])
+def test_a_quarter_is_kept_for_each_kind(capacity: int, most: int, hinted: bool) -> None:
+    """A backlog can't shut fresh files out, nor can a flood of events stop the scan."""
     window = Window(capacity)
-    assert (window.room(hinted=False), window.room(hinted=True)) == (plain, capacity)
-    for n in range(plain):
-        admit(window, f"plain{n}")
-    assert (window.room(hinted=False), window.room(hinted=True)) == (0, capacity - plain)
-    for n in range(capacity - plain):
-        admit(window, f"hinted{n}", hinted=True)
-    assert (window.room(hinted=False), window.room(hinted=True)) == (0, 0)
+    assert (window.room(hinted=hinted), window.room(hinted=not hinted)) == (most, most)
+    for n in range(most):
+        admit(window, f"one{n}", hinted=hinted)
+    assert (window.room(hinted=hinted), window.room(hinted=not hinted)) == (0, capacity - most)
+    for n in range(capacity - most):
+        admit(window, f"other{n}", hinted=not hinted)
+    assert (window.room(hinted=hinted), window.room(hinted=not hinted)) == (0, 0)
 
 
 def test_a_file_that_leaves_makes_room_for_its_like() -> None:
     window = Window(16)
     plain, hinted = admit(window, "p"), admit(window, "h", hinted=True)
     window.step(plain, Step.VANISHED)
-    assert (window.room(hinted=False), window.room(hinted=True), len(window)) == (12, 15, 1)
+    assert (window.room(hinted=False), window.room(hinted=True), len(window)) == (12, 11, 1)
     window.step(hinted, Step.VANISHED)
-    assert (window.room(hinted=False), window.room(hinted=True), len(window)) == (12, 16, 0)
+    assert (window.room(hinted=False), window.room(hinted=True), len(window)) == (12, 12, 0)
     assert "p" not in window
 
 
@@ -153,8 +168,10 @@ def test_it_never_holds_more_than_it_may_and_always_knows_what_it_holds(
         entries = list(window)
         plain = sum(not e.hinted for e in entries)
         assert len(entries) == len(window) <= capacity
-        assert plain <= capacity - capacity // 4
-        assert 0 <= window.room(hinted=False) <= window.room(hinted=True) == capacity - len(entries)
+        most = capacity - capacity // 4
+        assert max(plain, len(entries) - plain) <= most
+        for hinted, inside in ((False, plain), (True, len(entries) - plain)):
+            assert window.room(hinted=hinted) == min(capacity - len(entries), most - inside) >= 0
         assert not {e.state for e in entries} & LEFT_WINDOW
         assert {s: window.count(s) for s in State} == {s: sum(e.state is s for e in entries) for s in State}
         assert window.count(*State) == len(entries)

@@ -1,0 +1,96 @@
+"""What the daemon looks after beside its files: old receipts, what retention did, and that the state folder is still its own.
+
+Pruning takes a small batch at a time in a transaction of its own, so that it never holds a tick up. Where old files are removed
+too, a receipt is pruned only when retention has been through all of done/ for files as old: a receipt that went first would leave
+its file unproven for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ingestd.core.errors import JournalError, StateHeldError
+from ingestd.core.events import Event
+from ingestd.core.ports import Clock, Journal, Recorder, Retention, RetentionStatus
+
+BEAT_SECONDS = 1.0
+PRUNED_AT_ONCE = 100  # receipts: some milliseconds, and more in a day than any site stores
+PRUNE_AGAIN_SECONDS = 10.0
+SAID_SECONDS = 60.0
+UNPROVEN_SAID_SECONDS = 86_400.0
+
+
+class Housekeeping:
+    """`receipts_age` in seconds, None: for ever. `state_problem` says why the state folder is no longer the one that was locked."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        journal: Journal,
+        recorder: Recorder,
+        retention: Retention | None,
+        receipts_age: float | None,
+        state_problem: Callable[[], str | None],
+    ) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._recorder = recorder
+        self._retention = retention
+        self._receipts_age = receipts_age
+        self._state_problem = state_problem
+        self._next = 0.0
+        self._prune_at = 0.0
+        self._set_aside = 0
+        self._said = RetentionStatus()
+        self._say_at = 0.0
+        self._say_unproven_at = 0.0
+
+    def beat(self, now: float) -> None:
+        """At most once a second. Raises StateHeldError when the state folder was taken away: the next start makes another."""
+        if now < self._next:
+            return
+        self._next = now + BEAT_SECONDS
+        self._look_at_state()
+        if self._retention is not None:
+            self._say(self._retention.status(), now)
+        if self._receipts_age is not None and now >= self._prune_at:
+            self._prune_at = now + self._prune(self._receipts_age, now)
+
+    def _look_at_state(self) -> None:
+        if (count := self._journal.set_aside) != self._set_aside:
+            self._set_aside = count
+            self._recorder.log(Event.JOURNAL_SET_ASIDE, problem=self._journal.why_set_aside)
+        if (problem := self._state_problem()) is not None:
+            self._recorder.log(Event.STATE_LOST, problem=problem)
+            raise StateHeldError(problem)
+
+    def _say(self, status: RetentionStatus, now: float) -> None:
+        """When files were removed, when something new hinders it, and once a day what is kept for want of a proof."""
+        said = self._said
+        unproven = status.unproven > 0 and now >= self._say_unproven_at
+        news = status.removed != said.removed or status.problem != said.problem or unproven
+        if status.rounds == said.rounds and status.problem == said.problem:
+            return
+        if not news or now < self._say_at:
+            return
+        self._said, self._say_at = status, now + SAID_SECONDS
+        self._say_unproven_at = now + UNPROVEN_SAID_SECONDS
+        self._recorder.log(
+            Event.RETENTION_TROUBLE if status.problem else Event.RETENTION,
+            files=status.removed - said.removed,
+            bytes=status.removed_bytes - said.removed_bytes,
+            unproven=status.unproven,
+            problem=status.problem,
+        )
+
+    def _prune(self, age: float, now: float) -> float:
+        """Seconds until it is worth another try."""
+        before = min(now, self._clock.wall()) - age
+        if self._retention is not None:
+            before = min(before, self._retention.status().swept_before)
+        try:
+            pruned = self._journal.prune(before, PRUNED_AT_ONCE)
+        except JournalError:  # Endings.commit tries it and says what is wrong
+            return PRUNE_AGAIN_SECONDS
+        return 0.0 if pruned == PRUNED_AT_ONCE else PRUNE_AGAIN_SECONDS

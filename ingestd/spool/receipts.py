@@ -1,0 +1,41 @@
+"""The journal's receipts, read beside the daemon by a connection of their own. Nothing is ever written here."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from ingestd.core.model import Identifiers
+from ingestd.core.record import Receipt
+from ingestd.spool.journal_file import NAME, TROUBLE, journal_error
+from ingestd.spool.journal_rows import RECEIPT, receipt_of
+
+_NEWEST = (
+    f"SELECT {RECEIPT} FROM receipts WHERE sop_instance_uid = ? AND study_uid = ? AND series_uid = ? "  # noqa: S608 - constants
+    "ORDER BY id DESC LIMIT 1"
+)
+
+
+class Receipts:
+    """One thread's own, opened when it is first asked. Raises JournalError."""
+
+    def __init__(self, state: Path) -> None:
+        self._file = state / NAME
+        self._connection: sqlite3.Connection | None = None
+
+    def newest(self, ids: Identifiers) -> Receipt | None:
+        """The newest receipt for these three UIDs: what the service holds of them, as far as is known."""
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(f"file:{quote(str(self._file))}?mode=ro", uri=True)
+            row = self._connection.execute(_NEWEST, (ids.sop_instance_uid, ids.study_uid, ids.series_uid)).fetchone()
+            return receipt_of(row) if row else None
+        except TROUBLE as error:
+            raise journal_error(error) from error
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection is not None:
+                self._connection.close()

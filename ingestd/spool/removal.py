@@ -1,0 +1,80 @@
+"""Removing a file for good, on proof: from the inbox once it is stored (`done.action = delete`), from done/ once it is old.
+
+The name is seen to stand for the file that is meant, and nobody to have it open for writing; it is renamed beside itself, and
+under the new name nobody but this process opens it. What has that name must still be that very file (device, inode, size, mtime),
+and a read lease says once more that nobody who opened it before may write into it; only then is it unlinked. Whatever else is
+found goes back under its name, or the next free one. Where there are no leases (network file systems, another user's file) the
+stamps alone decide, as they do when a file settles.
+
+    killed                         what is left                              what the next run does
+    before the rename              the file                                  finds it stored, removes it
+    between rename and unlink      the file, as `<name>~1<extension>`        the same
+    after the unlink               nothing; a power failure may undo it      the same
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from ingestd.core.errors import FileChangedError
+from ingestd.spool import fsutil
+from ingestd.spool.crossing import Entry, put_back
+from ingestd.spool.free_names import free_names
+
+
+def remove(entry: Entry) -> None:
+    """Raises FileChangedError where another file has its name, OSError (ETXTBSY: somebody may still write into it)."""
+    _see(entry)
+    aside = _aside(entry)
+    try:
+        handle, status = fsutil.open_file(entry.folder, aside)
+        try:
+            changed = not fsutil.is_moved(entry.stamp, status)
+            if not changed:
+                if _may_be_written(handle):
+                    raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
+                os.unlink(aside, dir_fd=entry.folder)
+        finally:
+            os.close(handle)  # gives the lease back
+    except OSError:
+        put_back(entry.folder, aside, entry)
+        raise
+    if changed:
+        put_back(entry.folder, aside, entry)
+        raise FileChangedError("a new version arrived while the file was removed: it stays and is judged")
+
+
+def _see(entry: Entry) -> None:
+    """Before the rename, for that changes the ctime: a file that has to stay would be taken for another."""
+    handle, status = fsutil.open_file(entry.folder, entry.name)
+    try:
+        if fsutil.stamp_of(status) != entry.stamp:
+            raise FileChangedError("the file is no longer the one that was judged: it stays and is judged again")
+        if _may_be_written(handle):
+            raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
+    finally:
+        os.close(handle)
+
+
+def _aside(entry: Entry) -> str:
+    limit = os.fpathconf(entry.folder, "PC_NAME_MAX")
+    for name in free_names(entry.name, seed=str(entry.stamp.inode), limit=limit, extended=True):
+        if name == entry.name:
+            continue
+        try:
+            fsutil.move(entry.folder, entry.name, entry.folder, name)
+        except FileExistsError:
+            continue
+        return name
+    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _may_be_written(handle: int) -> bool:
+    """Whether somebody has it open for writing, as far as the kernel can tell (fcntl(2), F_SETLEASE)."""
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return fcntl.fcntl(handle, fcntl.F_GETLEASE) != fcntl.F_RDLCK

@@ -1,0 +1,207 @@
+"""Retention: files of done/ that are older than `done.retention_days` are removed, if a receipt proves them stored.
+
+The proof is by content, not by name: the file's own UIDs find the newest receipt of that instance, and the file must have the
+size and the digest (from byte 128 on) that the receipt has. So it holds whatever moved the file within done/, and a file that
+the journal knows nothing about (I5), that was changed, or whose instance was stored with other bytes since, is kept and counted.
+The age is the receipt's; a file's times say nothing (F13).
+
+    killed                                   what is left
+    before a file is removed                 the file; the next round removes it
+    between its rename and the unlink        the file under another name, which is found by content as well
+    before an emptied folder is removed      the folder; the next round removes it
+
+The first round of a process looks at every file. Later ones, one a day where days are asked for, pass over the day folders
+after the cutoff: what was filed since can't be old enough, but for files that had to wait long for their move.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingestd.core.errors import FileError, JournalError
+from ingestd.core.ports import Clock, RetentionStatus
+from ingestd.core.when import utc_day
+from ingestd.spool import fsutil
+from ingestd.spool.crossing import Entry
+from ingestd.spool.part10 import walk
+from ingestd.spool.receipts import Receipts
+from ingestd.spool.removal import remove
+from ingestd.spool.sources import FileSource
+
+DAY_SECONDS = 86_400.0
+LEAST_REST_SECONDS = 1.0  # between two rounds
+AFTER_TROUBLE_SECONDS = 600.0
+DEEPEST = 64  # folders; each holds two handles open
+
+_PREAMBLE = 128
+Steps = Generator[None, None, bool]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """One pass of a tree: `cutoff` in seconds since the epoch, `day` the UTC day after which folders are passed over."""
+
+    receipts: Receipts
+    cutoff: float
+    day: str | None
+    removed: int = 0
+    removed_bytes: int = 0
+    unproven: int = 0
+    problem: str | None = None
+
+
+class DoneRetention:
+    """A task of the upkeep thread, and the port Retention. `layout` is done.layout, `age` in seconds."""
+
+    def __init__(self, *, done: Path, state: Path, layout: str, age: float, clock: Clock) -> None:
+        self._done = done
+        self._state = state
+        self._clock = clock
+        self._age = age
+        self._rest = min(max(age / 24, LEAST_REST_SECONDS), DAY_SECONDS)
+        dated = [(n, part) for n, part in enumerate(layout.split("/")[:-1]) if "{date}" in part]
+        self._dated: int | None
+        self._dated, part = dated[0] if dated else (None, "")
+        ahead, _, behind = part.partition("{date}")
+        self._day_folder = re.compile(re.escape(ahead) + r"(\d{4}-\d\d-\d\d)" + (".*" if behind else ""))
+        self._due_at = clock.monotonic()
+        self._status = RetentionStatus()
+
+    def status(self) -> RetentionStatus:
+        return self._status
+
+    def due_at(self) -> float:
+        return self._due_at
+
+    def steps(self) -> Iterator[None]:
+        """One round, a bounded piece of work at each step."""
+        before = self._status
+        cutoff = min(self._clock.now(), self._clock.wall()) - self._age
+        day = utc_day(cutoff) if before.rounds else None
+        this = _Round(receipts=Receipts(self._state), cutoff=cutoff, day=day)
+        try:
+            yield from self._round(this)
+        except JournalError as error:
+            this.problem = str(error)
+        finally:
+            this.receipts.close()
+        self._due_at = self._clock.monotonic() + (
+            min(self._rest, AFTER_TROUBLE_SECONDS) if this.problem else self._rest
+        )
+        self._status = RetentionStatus(
+            rounds=before.rounds + (this.problem is None or before.rounds > 0),
+            swept_before=cutoff if this.problem is None else before.swept_before,
+            removed=before.removed + this.removed,
+            removed_bytes=before.removed_bytes + this.removed_bytes,
+            unproven=this.unproven,
+            problem=this.problem,
+        )
+
+    def _round(self, this: _Round) -> Iterator[None]:
+        try:
+            root = fsutil.open_root(self._done)
+        except OSError as error:
+            this.problem = f"folders.done can't be opened ({_words(error)}): mend its owner or mode, or mount it"
+            return
+        try:
+            yield from self._folder(root, "", 0, this)
+        finally:
+            os.close(root)
+
+    def _folder(self, folder: int, below: str, depth: int, this: _Round) -> Steps:
+        """Whether nothing is left in it."""
+        empty = True
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    yield
+                    path = below + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        gone = yield from self._subfolder(folder, path, depth, this)
+                    elif entry.is_file(follow_symlinks=False) and not fsutil.is_temporary(entry.name):
+                        gone = yield from _file(folder, path, this)
+                    else:
+                        gone = False
+                    empty = empty and gone
+        except OSError as error:
+            _trouble(this, error)
+            return False
+        return empty
+
+    def _subfolder(self, folder: int, path: str, depth: int, this: _Round) -> Steps:
+        """Whether it is gone."""
+        name = path.rpartition("/")[2]
+        if depth == self._dated and this.day is not None:
+            day = self._day_folder.fullmatch(name)
+            if day is not None and day[1] > this.day:
+                return False
+        if depth >= DEEPEST:
+            this.unproven += 1
+            return False
+        try:
+            below = os.open(name, fsutil.FOLDER, dir_fd=folder)
+        except OSError as error:
+            _trouble(this, error)
+            return False
+        try:
+            empty = yield from self._folder(below, path + "/", depth + 1, this)
+        finally:
+            os.close(below)
+        if empty:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=folder)
+                return True
+        return False
+
+
+def _file(folder: int, path: str, this: _Round) -> Steps:
+    """Whether it is gone. A file that can't be proved to be old and stored stays."""
+    name = path.rpartition("/")[2]
+    try:
+        handle, status = fsutil.open_file(folder, name)
+        try:
+            size = status.st_size
+            ids = walk(FileSource(handle), size).ids
+            receipt = this.receipts.newest(ids) if ids is not None else None
+            if receipt is None or receipt.size != size or not receipt.sha256:
+                this.unproven += 1
+                return False
+            if receipt.stored_at >= this.cutoff:
+                return False
+            digest = hashlib.sha256()
+            at = _PREAMBLE
+            while piece := os.pread(handle, fsutil.PIECE, at):
+                digest.update(piece)
+                at += len(piece)
+                yield
+            if digest.hexdigest() != receipt.sha256:
+                this.unproven += 1
+                return False
+        finally:
+            os.close(handle)
+        remove(Entry(folder=folder, name=name, path=path, stamp=fsutil.stamp_of(status)))
+    except FileError:  # it is another one by now: the next round sees to it
+        return False
+    except OSError as error:
+        _trouble(this, error)
+        return False
+    this.removed += 1
+    this.removed_bytes += size
+    return True
+
+
+def _trouble(this: _Round, error: OSError) -> None:
+    """What vanishes on the way is no trouble (F24)."""
+    if error.errno != errno.ENOENT:
+        this.problem = f"something in folders.done can't be read or removed ({_words(error)}): mend its owner or mode"
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else "I/O error"

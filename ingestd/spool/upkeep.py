@@ -1,0 +1,95 @@
+"""The upkeep thread: what may take its time, and must never make the queue wait for it.
+
+Tasks come one after another, each a round at a time, in small steps; between two slices of work the thread rests three times as
+long, so that it never has more than a quarter of a disk or of a processor. A task that hangs in the kernel (a stuck share)
+holds up the other tasks and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ingestd.config import Folders, Settings
+from ingestd.core.ports import Clock, Supervised
+from ingestd.spool.empty_folders import EmptyFolders
+from ingestd.spool.leftovers import Leftovers
+from ingestd.spool.retention import DAY_SECONDS, DoneRetention
+
+SLICE_SECONDS = 0.02
+REST = 3.0
+LONGEST_WAIT_SECONDS = 3600.0
+
+
+class Task(Protocol):
+    """What is done again and again."""
+
+    def due_at(self) -> float:
+        """When the next round is due, on the monotonic clock."""
+
+    def steps(self) -> Iterator[None]:
+        """One round; each step is short but for what the disk takes. Raises nothing."""
+
+
+class Upkeep:
+    """A Supervised thread."""
+
+    name = "upkeep"
+
+    def __init__(self, tasks: Sequence[Task], *, clock: Clock) -> None:
+        self._tasks = tuple(tasks)
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def join(self, timeout: float) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            task = min(self._tasks, key=lambda one: one.due_at())
+            wait = task.due_at() - self._clock.monotonic()
+            if wait > 0:
+                self._stop.wait(min(wait, LONGEST_WAIT_SECONDS))
+            else:
+                self._round(task)
+
+    def _round(self, task: Task) -> None:
+        began = self._clock.monotonic()
+        for _ in task.steps():
+            spent = self._clock.monotonic() - began
+            if spent < SLICE_SECONDS:
+                continue
+            if self._stop.wait(spent * REST):
+                return
+            began = self._clock.monotonic()
+
+
+def upkeep(settings: Settings, folders: Folders, *, clock: Clock) -> tuple[DoneRetention | None, list[Supervised]]:
+    """Retention, where it is asked for, and the thread that does the upkeep."""
+    retention = None
+    tasks: list[Task] = [Leftovers((folders.done, folders.failed), clock=clock)]
+    if (age := seconds(settings.done.retention_days)) is not None:
+        layout = settings.done.layout
+        retention = DoneRetention(done=folders.done, state=folders.state, layout=layout, age=age, clock=clock)
+        tasks.append(retention)
+    if (after := settings.intake.remove_empty_dirs_after_seconds) is not None and settings.intake.recursive:
+        tasks.append(EmptyFolders(inbox=folders.inbox, after=after, clock=clock))
+    return retention, [Upkeep(tasks, clock=clock)]
+
+
+def seconds(days: float | None) -> float | None:
+    return days * DAY_SECONDS if days is not None else None

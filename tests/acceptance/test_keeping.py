@@ -1,0 +1,109 @@
+"""What is kept, and for how long: done.action, retention, receipts, empty folders, a state folder that goes away."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+
+from fakes.house import House, held_by
+from fakes.studies import made, studies
+
+
+def receipts(home: House) -> list[tuple[str, str]]:
+    connection = sqlite3.connect(home.root / "state" / "journal.sqlite")
+    try:
+        return connection.execute("SELECT CAST(path AS TEXT), outcome FROM receipts ORDER BY path, id").fetchall()
+    finally:
+        connection.close()
+
+
+def test_with_delete_stored_files_are_gone_and_judged_ones_are_kept(house: type[House], service: str) -> None:
+    """I1, I2: stored and already stored alike, each with its receipt; what failed stays whole."""
+    home = house(service, INGESTD_DONE__ACTION="delete", INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="1")
+    one, two = made(1), made(2)
+    home.drop("study/one.dcm", one.content)
+    home.drop("two.dcm", two.content)
+    home.drop("cut.dcm", one.content[:-10])
+    ended = home.run("drain", "--root", str(home.root), "--url", service, "--json")
+    assert ended.returncode == 1, ended.stderr
+    home.drop("one-again.dcm", one.content)
+    assert home.run("drain", "--root", str(home.root), "--url", service).returncode == 0
+    assert home.count() == {"inbox": 0, "done": 0, "failed": 1}
+    assert receipts(home) == [
+        ("one-again.dcm", "already_stored"),
+        ("study/one.dcm", "stored"),
+        ("two.dcm", "stored"),
+    ]
+    assert held_by(service, one.ids) is not None
+
+
+def test_old_files_leave_done_and_what_nothing_proves_stays(house: type[House], service: str) -> None:
+    """`done.retention_days`: of days so short that a test can wait; empty day folders go too."""
+    home = house(service, INGESTD_DONE__RETENTION_DAYS="0.00003", INGESTD_JOURNAL__RECEIPTS_DAYS="0.00003")
+    for one in studies(count=1, each=5):
+        home.drop(one.name, one.content)
+    (home.done / "2001-01-01").mkdir(parents=True)
+    (home.done / "2001-01-01" / "unknown.dcm").write_bytes(made(77).content)
+    home.start()
+    home.waits(lambda: home.count() == {"inbox": 0, "done": 1, "failed": 0}, 120)
+    home.waits(lambda: "retention" in {line["event"] for line in home.lines()}, 30)
+    home.waits(lambda: len(list(home.done.iterdir())) == 1, 30)
+    assert home.stop() == 0
+    assert [p.name for p in home.files(home.done)] == ["unknown.dcm"]
+    assert [p.name for p in home.done.iterdir()] == ["2001-01-01"]
+    assert {line["unproven"] for line in home.lines() if line["event"] == "retention"} == {1}
+
+
+def test_receipts_shorter_than_files_are_refused(house: type[House], service: str) -> None:
+    """F70: exit 78, one line, before any file is touched."""
+    home = house(service, INGESTD_DONE__RETENTION_DAYS="30", INGESTD_JOURNAL__RECEIPTS_DAYS="7")
+    ended = home.run("run", "--root", str(home.root), "--url", service)
+    assert ended.returncode == 78
+    assert ended.stderr.strip().count("\n") == 0
+    assert "journal.receipts_days = 7 is shorter than done.retention_days = 30" in ended.stderr
+    assert not (home.root / "state").exists()
+
+
+def test_empty_folders_of_the_inbox_go_when_their_time_has_come(house: type[House], service: str) -> None:
+    """`intake.remove_empty_dirs_after_seconds`."""
+    home = house(service, INGESTD_INTAKE__REMOVE_EMPTY_DIRS_AFTER_SECONDS="1")
+    home.start()
+    home.drop("study/series/one.dcm", made(1).content)
+    home.waits(home.ended(1), 30)
+    home.waits(lambda: not list(home.inbox.iterdir()), 60)
+    home.drop("study/series/two.dcm", made(2).content)
+    home.waits(home.ended(2), 30)
+    assert home.stop() == 0
+
+
+def test_a_state_folder_that_is_taken_away_ends_the_daemon_and_the_next_start_goes_on(
+    house: type[House], service: str
+) -> None:
+    """I5, F43: exit 75, for the supervisor; another ingestd could have begun on what is there now."""
+    home = house(service)
+    home.drop("one.dcm", made(1).content)
+    home.start()
+    home.waits(home.ended(1), 30)
+    shutil.rmtree(home.root / "state")
+    assert home.process.wait(30) == 75
+    assert "state_lost" in home._log.read_text()
+    home.drop("two.dcm", made(2).content)
+    home.start()
+    home.waits(home.ended(2), 30)
+    assert home.stop() == 0
+
+
+def test_a_journal_that_is_taken_away_is_begun_anew_without_a_restart(house: type[House], service: str) -> None:
+    """I5."""
+    home = house(service)
+    home.drop("one.dcm", made(1).content)
+    home.start()
+    home.waits(home.ended(1), 30)
+    for file in (home.root / "state").glob("journal.sqlite*"):
+        file.unlink()
+    home.waits((home.root / "state" / "journal.sqlite").exists, 30)
+    home.drop("two.dcm", made(2).content)
+    home.waits(home.ended(2), 30)
+    assert home.stop() == 0
+    assert receipts(home) == [("two.dcm", "stored")]
+    assert "journal_set_aside" in {line["event"] for line in home.lines()}
