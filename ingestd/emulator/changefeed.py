@@ -1,62 +1,94 @@
-"""The change feed as version 2 serves it: a window of time, oldest change first, a page of it by offset and limit."""
+"""The change feed, of all partitions: version 2 serves a window of time, oldest change first, a page of it by offset and limit;
+version 1 the changes numbered offset + 1 to offset + limit, of which some may be missing, so that an empty page ends nothing.
+"""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ingestd.emulator.archive import Archive, Change
+from ingestd.emulator.archive import Archive
 from ingestd.emulator.reception import RefusedError
+
+_ROWS: Final = """
+SELECT c.sequence, c.at_ms, c.action, c.partition, c.study, c.series, c.sop,
+    CASE WHEN i.id IS NULL THEN 'deleted' WHEN i.id = c.instance_id THEN 'current' ELSE 'replaced' END,
+    CASE WHEN ? THEN m.json END
+FROM change c
+LEFT JOIN instance i ON i.partition = c.partition AND i.study = c.study AND i.series = c.series AND i.sop = c.sop
+LEFT JOIN metadata m ON m.instance_id = i.id
+"""
+_WINDOW: Final = _ROWS + "WHERE c.at_ms >= ? AND c.at_ms < ? ORDER BY c.at_ms, c.sequence LIMIT ? OFFSET ?"
+_AFTER: Final = _ROWS + "WHERE c.sequence > ? AND c.sequence <= ? ORDER BY c.sequence"
+_LATEST_BY_TIME: Final = _ROWS + "ORDER BY c.at_ms DESC, c.sequence DESC LIMIT 1"
+_LATEST_BY_SEQUENCE: Final = _ROWS + "ORDER BY c.sequence DESC LIMIT 1"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BEGINNING: Final = "0001-01-01T00:00:00Z"
 _END: Final = "9999-12-31T23:59:59Z"
 _LARGEST: Final = 2**63 - 1
-_MOST: Final = 200
-_DEFAULT: Final = 100
+
+Row = tuple[int, int, str, str, str, str, str, str, str | None]
+Entry = dict[str, Any]  # Any: a JSON object
 
 
 class ChangeFeed:
-    """GET /changefeed and /changefeed/latest."""
+    """GET /changefeed and /changefeed/latest, of the version of the service that is asked."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, *, by_time: bool) -> None:
         self._archive = archive
+        self._by_time = by_time
 
-    def window(self, request: Request) -> Response:
-        """The changes in [startTime, endTime); 400 for whatever cannot be understood."""
+    @property
+    def page(self) -> Callable[[Request], Response]:
+        """GET /changefeed; 400 for whatever cannot be understood."""
+        return self._in_window if self._by_time else self._after
+
+    def latest(self, request: Request) -> Response:
+        """The newest change; 204 while there is none."""
+        sql = _LATEST_BY_TIME if self._by_time else _LATEST_BY_SEQUENCE
+        found = self._entries(sql, _flag(_query(request), "includeMetadata"))
+        return JSONResponse(found[0]) if found else Response(status_code=204)
+
+    def _in_window(self, request: Request) -> Response:
         query = _query(request)
         start, end = _moment(query, "startTime", _BEGINNING), _moment(query, "endTime", _END)
         if end <= start:
             raise RefusedError(400, "The start time must occur strictly before the end time.")
-        changes = self._archive.changes(
-            from_ms=start,
-            to_ms=end,
-            offset=_number(query, "offset", default=0, least=0, most=_LARGEST),
-            limit=_number(query, "limit", default=_DEFAULT, least=1, most=_MOST),
-            with_metadata=_flag(query, "includeMetadata"),
-        )
-        return JSONResponse([_entry(change) for change in changes])
+        offset = _number(query, "offset", default=0, least=0, most=_LARGEST)
+        limit = _number(query, "limit", default=100, least=1, most=200)
+        return JSONResponse(self._entries(_WINDOW, _flag(query, "includeMetadata"), start, end, limit, offset))
 
-    def latest(self, request: Request) -> Response:
-        """The newest change; 204 while there is none."""
-        change = self._archive.latest_change(with_metadata=_flag(_query(request), "includeMetadata"))
-        return Response(status_code=204) if change is None else JSONResponse(_entry(change))
+    def _after(self, request: Request) -> Response:
+        query = _query(request)
+        offset = _number(query, "offset", default=0, least=0, most=_LARGEST)
+        limit = _number(query, "limit", default=10, least=1, most=100)
+        last = min(offset + limit, _LARGEST)
+        return JSONResponse(self._entries(_AFTER, _flag(query, "includeMetadata"), offset, last))
+
+    def _entries(self, sql: str, with_metadata: bool, *parameters: int) -> list[Entry]:
+        with self._archive.reading() as connection:
+            rows = connection.execute(sql, (with_metadata, *parameters)).fetchall()
+        return [_entry(row) for row in rows]
 
 
-def _entry(change: Change) -> dict[str, Any]:  # Any: a JSON object
-    entry: dict[str, Any] = {
-        "Sequence": change.sequence,
-        "StudyInstanceUid": change.uids.study,
-        "SeriesInstanceUid": change.uids.series,
-        "SopInstanceUid": change.uids.sop_instance,
-        "Action": change.action,
-        "Timestamp": (_EPOCH + timedelta(milliseconds=change.at_ms)).isoformat(timespec="milliseconds"),
-        "State": change.state,
+def _entry(row: Row) -> Entry:
+    sequence, at_ms, action, partition, study, series, sop, state, metadata = row
+    entry: Entry = {
+        "Sequence": sequence,
+        "PartitionName": partition,
+        "StudyInstanceUid": study,
+        "SeriesInstanceUid": series,
+        "SopInstanceUid": sop,
+        "Action": action,
+        "Timestamp": (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds"),
+        "State": state,
     }
-    if change.metadata is not None:
-        entry["Metadata"] = json.loads(change.metadata)
+    if metadata is not None:
+        entry["Metadata"] = json.loads(metadata)
     return entry
 
 

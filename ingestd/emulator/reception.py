@@ -1,7 +1,7 @@
 """The body of a Store transaction, spooled part by part into incoming/ while it arrives; memory does not grow with it.
 
 Reading ends for the whole request when a part is of another type than application/dicom (415) or the multipart framing is broken
-((400). A body that ends inside a part is no error to the Azure service: that part is dropped without a word and the ones before it
+(400). A body that ends inside a part is no error to the Azure service: that part is dropped without a word and the ones before it
 are stored; 204 when there are none. A body that ends where a part or its header is due is broken framing.
 """
 

@@ -1,11 +1,11 @@
-"""A Store transaction after its parts were received (PS3.18 10.5): judge each in turn, store, answer as Azure's version 2 does.
+"""A Store transaction after its parts were received (PS3.18 10.5): judge each in turn, store, answer as Azure does.
 
-stored  failed  warned      status
-none    none    -           204
-some    none    none        200
-some    none    some        202
-some    some    -           202
-none    some    -           409, whatever the reasons
+stored  failed  warned      version 2   version 1
+none    none    -           204         204
+some    none    none        200         200
+some    none    some        202         200
+some    some    -           202         202
+none    some    -           409         409, whatever the reasons
 """
 
 import json
@@ -15,11 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from pydicom.dataset import FileDataset
 from pydicom.tag import BaseTag
 
 from ingestd.emulator.archive import Archive, NewInstance
 from ingestd.emulator.metadata import to_json
-from ingestd.emulator.reading import PREAMBLE_BYTES, UnreadableError, read_instance
+from ingestd.emulator.part10 import PREAMBLE_BYTES
+from ingestd.emulator.reading import UnreadableError, read_instance
 from ingestd.emulator.uids import Uids
 from ingestd.emulator.validation import (
     NEVER_DROPPED,
@@ -31,6 +33,7 @@ from ingestd.emulator.validation import (
     validate,
     values,
 )
+from ingestd.emulator.values import is_uid
 
 Json = dict[str, Any]  # Any: the DICOM JSON Model, see metadata.py
 
@@ -58,6 +61,21 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What was asked for: URLs in the answer begin with `base_url`; every instance must be of `path_study`, if there is one.
+
+    With `replace_held` an instance takes the place of the one with its UIDs, where there is one, instead of failing. `strict` is
+    version 1.
+    """
+
+    base_url: str
+    path_study: str | None
+    partition: str
+    replace_held: bool
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """Status and body; `several_values` asks for the Warning header of the service."""
 
@@ -66,21 +84,16 @@ class Answer:
     several_values: bool
 
 
-def store(
-    archive: Archive, keys: Sequence[str], *, path_study: str | None, base_url: str, replace_held: bool = False
-) -> Answer:
-    """Judges and stores the received parts in their order; URLs in the answer begin with `base_url`.
-
-    With `replace_held` an instance takes the place of the one with its UIDs, where there is one, instead of failing.
-    """
+def store(archive: Archive, keys: Sequence[str], terms: Terms) -> Answer:
+    """Judges and stores the received parts in their order."""
     judged: list[Judged] = []
     for start in range(0, len(keys), _AT_ONCE):
-        batch = [_judge(archive, key, path_study) for key in keys[start : start + _AT_ONCE]]
-        judged += _add(archive, batch, replace_held=replace_held)
-    return _answer(judged, path_study, base_url)
+        batch = [_judge(archive, key, terms) for key in keys[start : start + _AT_ONCE]]
+        judged += _add(archive, batch, replace_held=terms.replace_held)
+    return _answer(judged, terms)
 
 
-def _judge(archive: Archive, key: str, path_study: str | None) -> Judged:
+def _judge(archive: Archive, key: str, terms: Terms) -> Judged:
     path = archive.incoming_path(key)
     try:
         dataset = read_instance(path)
@@ -94,7 +107,7 @@ def _judge(archive: Archive, key: str, path_study: str | None) -> Judged:
             several_values=False,
             instance=None,
         )
-    findings = validate(dataset, required_study=path_study)
+    findings = validate(dataset, required_study=terms.path_study, strict=terms.strict)
 
     def first(tag: BaseTag) -> str | None:
         return next(iter(values(dataset, tag)), None)
@@ -108,8 +121,9 @@ def _judge(archive: Archive, key: str, path_study: str | None) -> Judged:
                 study=first(STUDY_INSTANCE_UID) or "",
                 series=first(SERIES_INSTANCE_UID) or "",
                 sop_instance=first(SOP_INSTANCE_UID) or "",
+                partition=terms.partition,
             ),
-            transfer_syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")),
+            transfer_syntax=_transfer_syntax(dataset),
             metadata=json.dumps(
                 to_json(dataset, without=set(findings.complaints) - NEVER_DROPPED), separators=(",", ":")
             ),
@@ -119,10 +133,16 @@ def _judge(archive: Archive, key: str, path_study: str | None) -> Judged:
         sop_instance_uid=first(SOP_INSTANCE_UID),
         failure_reason=VALIDATION_FAILURE if findings.failed else None,
         warning_reason=_warning(findings),
-        comments=findings.comments,
+        comments=findings.comments if findings.failed or not terms.strict else None,
         several_values=findings.several_values,
         instance=instance,
     )
+
+
+def _transfer_syntax(dataset: FileDataset) -> str:
+    # It becomes part of a header when the instance is retrieved: what is no UID must not.
+    named = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    return named if is_uid(named) else ""
 
 
 def _warning(findings: Findings) -> int | None:
@@ -155,12 +175,12 @@ def _failed(judged: Judged, reason: int) -> Judged:
     return replace(judged, failure_reason=reason, warning_reason=None, comments=None, instance=None)
 
 
-def _answer(judged: Sequence[Judged], path_study: str | None, base_url: str) -> Answer:
-    stored = [_referenced(one, base_url) for one in judged if one.failure_reason is None]
+def _answer(judged: Sequence[Judged], terms: Terms) -> Answer:
+    stored = [_referenced(one, terms) for one in judged if one.failure_reason is None]
     failed = [_failed_item(one) for one in judged if one.failure_reason is not None]
     body: Json = {}
-    if stored and path_study is not None:
-        body["00081190"] = {"vr": "UR", "Value": [f"{base_url}/studies/{path_study}"]}
+    if stored and terms.path_study is not None:
+        body["00081190"] = {"vr": "UR", "Value": [f"{terms.base_url}/studies/{terms.path_study}"]}
     if failed:
         body["00081198"] = {"vr": "SQ", "Value": failed}
     if stored:
@@ -169,22 +189,23 @@ def _answer(judged: Sequence[Judged], path_study: str | None, base_url: str) -> 
         status = 204
     elif not stored:
         status = 409
-    elif failed or any(one.warning_reason is not None for one in judged):
+    elif failed or (not terms.strict and any(one.warning_reason is not None for one in judged)):
         status = 202
     else:
         status = 200
     return Answer(status=status, body=body or None, several_values=any(one.several_values for one in judged))
 
 
-def _referenced(judged: Judged, base_url: str) -> Json:
+def _referenced(judged: Judged, terms: Terms) -> Json:
     item = _sop(judged)
     if judged.instance is not None:
         uids = judged.instance.uids
-        url = f"{base_url}/studies/{uids.study}/series/{uids.series}/instances/{uids.sop_instance}"
+        url = f"{terms.base_url}/studies/{uids.study}/series/{uids.series}/instances/{uids.sop_instance}"
         item["00081190"] = {"vr": "UR", "Value": [url]}
     if judged.warning_reason is not None:
         item["00081196"] = {"vr": "US", "Value": [judged.warning_reason]}
-    item["00741048"] = _comments(judged.comments or ())
+    if not terms.strict:
+        item["00741048"] = _comments(judged.comments or ())
     return item
 
 

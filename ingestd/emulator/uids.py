@@ -1,4 +1,4 @@
-"""What an instance is known by, inside one data partition."""
+"""What an instance is known by, inside one data partition, and what a path can name."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,3 +15,31 @@ class Uids:
     series: str
     sop_instance: str
     partition: str = DEFAULT_PARTITION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """A study, one of its series, or one of that series' instances."""
+
+    study: str
+    series: str | None = None
+    sop_instance: str | None = None
+    partition: str = DEFAULT_PARTITION
+
+    @property
+    def level(self) -> str:
+        """study, series or instance."""
+        if self.series is None:
+            return "study"
+        return "series" if self.sop_instance is None else "instance"
+
+    def condition(self) -> tuple[str, list[str]]:
+        """What selects it from the table of instances, and the parameters of that."""
+        wanted = {
+            "partition": self.partition,
+            "study": self.study,
+            "series": self.series,
+            "sop": self.sop_instance,
+        }
+        given = {column: value for column, value in wanted.items() if value is not None}
+        return " AND ".join(f"{column} = ?" for column in given), list(given.values())

@@ -1,12 +1,15 @@
-"""What version 2 of the service demands of an instance, and what it merely remarks on.
+"""What the service demands of an instance, and what it merely remarks on: version 2, and version 1, which is `strict`.
 
 Required: StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID with one value each, and that PatientID is there,
 even if empty. Whatever misses one of them fails with 43264. Anything else that its VR does not allow, wherever it stands, is
 remarked on with warning 1 and left out of the metadata, unless it is one of the three UIDs; an implicit VR transfer syntax
 is remarked on with 45063.
+
+Version 1 wants a value in PatientID, too, fails whatever has an invalid value in one of the attributes that can be searched, and
+looks at no other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +18,11 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.valuerep import PersonName
 
 from ingestd.emulator.metadata import is_bulk
 from ingestd.emulator.reading import PYDICOM_RAISES
-from ingestd.emulator.values import complaint, has_control_character, is_uid
+from ingestd.emulator.values import UID_INVALID, complaint, least_demand
 
 SOP_CLASS_UID: Final = Tag(0x00080016)
 SOP_INSTANCE_UID: Final = Tag(0x00080018)
@@ -30,11 +34,15 @@ NEVER_DROPPED: Final = frozenset({STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_I
 _ONE_VALUE: Final = (SOP_CLASS_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
 _CORE: Final = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID, PATIENT_ID, SOP_CLASS_UID)
 
-UID_INVALID: Final = (
-    "DICOM Identifier is invalid. Value length should not exceed the maximum length of 64 characters. "
-    "Value should contain characters in '0'-'9' and '.'. Each component must start with non-zero number."
-)
 _DEEPEST: Final = 32
+
+SEARCHED: Final = (
+    *_CORE,
+    *(Tag(keyword) for keyword in ("PatientName", "PatientBirthDate", "AccessionNumber", "ReferringPhysicianName")),
+    *(Tag(keyword) for keyword in ("StudyDate", "StudyDescription", "ModalitiesInStudy", "Modality")),
+    *(Tag(keyword) for keyword in ("PerformedProcedureStepStartDate", "ManufacturerModelName")),
+)
+"""What version 1 looks at: all that can be searched, and SOPClassUID."""
 
 Elements = dict[BaseTag, DataElement | RawDataElement]
 
@@ -54,21 +62,22 @@ class Findings:
         return tuple(f"DICOM100: {_name(tag)} - {text}" for tag, text in self.complaints.items())
 
 
-def validate(dataset: FileDataset, *, required_study: str | None) -> Findings:
+def validate(dataset: FileDataset, *, required_study: str | None, strict: bool = False) -> Findings:
     """All there is to say against this data set; `required_study` is the StudyInstanceUID of the path, if it had one."""
     # As they stand in the file: an element that was looked at is replaced by what pydicom makes of it.
     unread = dict(dataset.items())
-    complaints = dict(_missing(dataset, required_study))
-    for tag, text in _wrong_core(dataset, unread):
+    complaints = dict(_missing(dataset, required_study, strict=strict))
+    judged = SEARCHED if strict else _CORE
+    for tag, text in _wrong(dataset, unread, judged):
         complaints.setdefault(tag, text)
     failed = bool(complaints)
-    for tag, text in _remarks(dataset, unread):
+    for tag, text in () if strict else _remarks(dataset, unread):
         complaints.setdefault(tag, text)
     return Findings(
         complaints=complaints,
         failed=failed,
         implicit_vr=_is_implicit(dataset),
-        several_values=len(values(dataset, PATIENT_ID)) > 1,
+        several_values=any(len(values(dataset, tag)) > 1 for tag in (judged if strict else (PATIENT_ID,))),
     )
 
 
@@ -78,7 +87,7 @@ def values(dataset: Dataset, tag: BaseTag) -> list[str]:
         value = dataset[tag].value
     except PYDICOM_RAISES:
         return []
-    if isinstance(value, str):
+    if isinstance(value, str | PersonName):
         value = [value]
     elif isinstance(value, bytes):
         value = value.decode("latin-1").split("\\")
@@ -92,7 +101,7 @@ def identifier_complaint(keyword: str) -> str:
     return _failed_validation(keyword, "UI", UID_INVALID)
 
 
-def _missing(dataset: Dataset, required_study: str | None) -> Iterator[tuple[BaseTag, str]]:
+def _missing(dataset: Dataset, required_study: str | None, *, strict: bool) -> Iterator[tuple[BaseTag, str]]:
     # The service stops at the first of these.
     for tag in _ONE_VALUE:
         if len(values(dataset, tag)) != 1:
@@ -101,26 +110,23 @@ def _missing(dataset: Dataset, required_study: str | None) -> Iterator[tuple[Bas
     if required_study is not None and values(dataset, STUDY_INSTANCE_UID)[0] != required_study.rstrip():
         text = "The StudyInstanceUid in the payload does not match the specified StudyInstanceUid."
         yield STUDY_INSTANCE_UID, text
-    elif PATIENT_ID not in dataset:
+    elif PATIENT_ID not in dataset or (strict and not values(dataset, PATIENT_ID)):
         yield PATIENT_ID, _is_missing(PATIENT_ID)
 
 
-def _wrong_core(dataset: Dataset, unread: Elements) -> Iterator[tuple[BaseTag, str]]:
-    for tag in _CORE:
+def _wrong(dataset: Dataset, unread: Elements, judged: Iterable[BaseTag]) -> Iterator[tuple[BaseTag, str]]:
+    for tag in judged:
         if tag not in unread:
             continue
         keyword, expected, actual = keyword_for_tag(tag), dictionary_VR(tag), unread[tag].VR
-        first = next(iter(values(dataset, tag)), "")
         if actual is not None and actual != expected:
             text = f"The extended query tag '{keyword}' is expected to have VR '{expected}' but has '{actual}' in file."
             yield tag, _failed_validation(keyword, actual, text)
-        elif expected == "UI":
-            if first and not is_uid(first):
-                yield tag, identifier_complaint(keyword)
-        elif len(first) > 64:
-            yield tag, _failed_validation(keyword, "LO", "Value length exceeds maximum length of 64.")
-        elif has_control_character(first):
-            yield tag, _failed_validation(keyword, "LO", "Value contains invalid character.")
+            continue
+        first = next(iter(values(dataset, tag)), "")
+        why = least_demand(expected, first)
+        if why is not None:
+            yield tag, identifier_complaint(keyword) if expected == "UI" else _failed_validation(keyword, expected, why)
 
 
 def _remarks(dataset: Dataset, elements: Elements, depth: int = 0) -> Iterator[tuple[BaseTag, str]]:

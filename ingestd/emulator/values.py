@@ -5,10 +5,16 @@ Values are looked at as the bytes that stand in the file: what pydicom would mak
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 _UID: Final = re.compile(r"[0-9.]*[0-9]")
 """Leading zeroes pass here (the service's UidValidation), though not in the warnings below."""
+UID_INVALID: Final = (
+    "DICOM Identifier is invalid. Value length should not exceed the maximum length of 64 characters. "
+    "Value should contain characters in '0'-'9' and '.'. Each component must start with non-zero number."
+)
+
 _CONTROL: Final = re.compile(r"[\x00-\x1a\x1c-\x1f\x7f]")
 _SHOWN: Final = 128
 
@@ -39,6 +45,7 @@ _RULES: Final = {
     "TM": _rule(rb"(%b)?(-(%b)?)?" % (_TIME, _TIME), "value does not match the pattern HHMMSS.FFFFFF"),
     "UI": _rule(rb"(?=.{0,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))*", "value is not a UID"),
 }
+_LEAST_LENGTHS: Final = {"CS": 16, "LO": 64, "SH": 16}
 _LONGEST: Final = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
 
 
@@ -48,9 +55,39 @@ def is_uid(value: str) -> bool:
     return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
-def has_control_character(value: str) -> bool:
-    """True for a control character other than ESC."""
-    return _CONTROL.search(value) is not None
+def least_demand(vr: str, value: str) -> str | None:
+    """What breaks the service's own rule, milder than the standard's, for a value of an attribute that can be searched."""
+    if vr == "UI":
+        return UID_INVALID if value and not is_uid(value) else None
+    if vr == "DA":
+        return "Value cannot be parsed as a valid date." if value and not _is_date(value) else None
+    if vr == "PN":
+        return _name_demand(value)
+    longest = _LEAST_LENGTHS.get(vr)
+    if longest is not None and len(value) > longest:
+        return f"Value length exceeds maximum length of {longest}."
+    return "Value contains invalid character." if vr == "LO" and _CONTROL.search(value) is not None else None
+
+
+def _name_demand(value: str) -> str | None:
+    groups = value.split("=")
+    if len(groups) > 3:
+        return "Value contains more than 3 groups."
+    if any(len(group) > 64 for group in groups):
+        return "One or more group of person name exceeds maxium length of 64."
+    if any(_CONTROL.search(group) is not None for group in groups):
+        return "Value contains invalid character."
+    return "Value contains more than 5 components." if any(group.count("^") > 4 for group in groups) else None
+
+
+def _is_date(value: str) -> bool:
+    if re.fullmatch(r"[0-9]{8}", value) is None:
+        return False
+    try:
+        date(int(value[:4]), int(value[4:6]), int(value[6:]))
+    except ValueError:
+        return False
+    return True
 
 
 def complaint(vr: str, raw: bytes, decoded: str | None = None) -> str | None:
