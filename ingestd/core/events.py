@@ -20,6 +20,7 @@ class Event(enum.Enum):
     STARTED = (Level.INFO, "the daemon has its folders, its lock and its settings")
     STOPPING = (Level.INFO, "a signal came: intake has stopped, what is in flight is finished")
     STOPPED = (Level.INFO, "the last line of a process: what it leaves behind")
+    CUT_SHORT = (Level.ERROR, "the deadline has passed and a disk or share does not answer: the process ends all the same")
     BATCH = (Level.INFO, "the canonical line of one Store transaction")
     VERIFIED = (Level.INFO, "the service was asked whether it holds an instance")
     READ_REFUSED = (Level.WARNING, "the service lets us store and not read, so duplicates can't be verified; they wait")
@@ -37,6 +38,8 @@ class Event(enum.Enum):
     UNMOVABLE = (Level.ERROR, "a file's outcome is known and it can't be moved: mend the folder")
     INBOX_TROUBLE = (Level.ERROR, "the inbox can't be read")
     INBOX_BACK = (Level.INFO, "the inbox can be read again")
+    FOLDER_TROUBLE = (Level.ERROR, "a folder is nearly full, can't be written, or is not there: what needs it waits")
+    FOLDER_BACK = (Level.INFO, "all folders can be written, and have room")
     CONNECTION_TROUBLE = (
         Level.ERROR,
         "the files that our side of the connection needs are bad: the old ones are still used",
@@ -44,6 +47,7 @@ class Event(enum.Enum):
     CONNECTION_MENDED = (Level.INFO, "they are good again")
     IGNORED = (Level.WARNING, "names that no intake pattern includes, links, folders that can't be listed")
     JOURNAL_TROUBLE = (Level.ERROR, "the journal can't be written: nothing is filed until it can")
+    JOURNAL_BACK = (Level.INFO, "the journal can be written again")
     JOURNAL_SET_ASIDE = (Level.ERROR, "the journal could not be used: it was set aside, and begun anew")
     STATE_LOST = (Level.ERROR, "the state folder is no longer the one that was locked: the daemon ends, to be started again")
     RETENTION = (Level.INFO, "old files were removed from done/, each proved stored by its receipt; others have no proof")

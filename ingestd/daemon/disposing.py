@@ -28,9 +28,10 @@ from ingestd.core.outcome import (
     Verify,
 )
 from ingestd.core.ports import Clock, Journal, LogValue, Orders, Rand
+from ingestd.core.record import Receipt
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.braking import Braking
-from ingestd.daemon.endings import Endings, receipt_for
+from ingestd.daemon.endings import Endings
 from ingestd.daemon.jobs import Question
 
 WORDS: dict[type[Disposition], str] = {
@@ -160,7 +161,7 @@ class Disposing:
         url: str | None = None,
     ) -> None:
         at = self._clock.wall()
-        receipt = receipt_for(instance, outcome, at=at, status=status, reason=reason, url=url)
+        receipt = _receipt_for(instance, outcome, at=at, status=status, reason=reason, url=url)
         self._endings.stored(entry, instance, outcome, receipt)
         self._braking.stored()
         self._orders.replaced(instance.path, instance.stamp)
@@ -181,3 +182,22 @@ class Disposing:
         self._orders.replaced(instance.path, instance.stamp)
         if verdict.by_service:
             self._braking.refused()
+
+
+def _receipt_for(
+    instance: Instance, outcome: Outcome, *, at: float, status: int | None, reason: int | None, url: str | None
+) -> Receipt:
+    """The receipt that proves `instance` stored."""
+    return Receipt(
+        stored_at=at,
+        study_uid=instance.ids.study_uid,
+        series_uid=instance.ids.series_uid,
+        sop_instance_uid=instance.ids.sop_instance_uid,
+        size=instance.size,
+        sha256=instance.sha256 or "",
+        path=instance.path,
+        outcome=outcome,
+        http_status=status,
+        reason=reason,
+        retrieve_url=url,
+    )

@@ -3,15 +3,27 @@
 Stages hand their findings in during a tick; `commit` writes all of them in one transaction at its end; only what was committed is
 moved, by a later tick. A crash between the two leaves a receipt and a file in the inbox, which is sent again, answered "already
 there" and filed by that receipt. While the journal can't be written nothing is moved, and nothing is forgotten.
+
+A rename is done on the spot. A copy to another file system takes as long as the file is large, and for ever on a share that does
+not answer, so a thread of its own makes it, one after another; once a folder has shown to be far, nothing else touches it (F67).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from ingestd.core.backoff import growing
-from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FilingError, JournalError
+from ingestd.core.errors import (
+    FarFolderError,
+    FileChangedError,
+    FileError,
+    FileGoneError,
+    FilingError,
+    JournalError,
+)
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
 from ingestd.core.model import Deferral, Instance, Stamp, Wait
@@ -19,12 +31,15 @@ from ingestd.core.outcome import Outcome, Quarantine
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
 from ingestd.core.record import Changes, Receipt, Verdict
 from ingestd.core.window import Entry, Window
+from ingestd.daemon.handover import Handover
 
 SLICE = 256  # files moved a tick
 SLICE_SECONDS = 0.05
 UNMOVABLE_BASE_SECONDS = 15.0
 UNMOVABLE_SAID_SECONDS = 60.0  # a folder that takes nothing is said once, then once a minute with a count (I8)
 JOURNAL_RETRY_SECONDS = 1.0
+JOURNAL_SAID_SECONDS = 60.0
+_NO_MEANS = "the file can't be moved (no memory or no thread): raise the service's limits, the move is tried again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +53,22 @@ class _Ending:
 
 
 class Endings:
-    """Collects what a tick found out, commits it, then files away: into done/, out of the world (done.action), into failed/."""
+    """Collects what a tick found out, commits it, then files away: into done/, out of the world (done.action), into failed/.
 
-    def __init__(self, *, clock: Clock, window: Window, journal: Journal, filer: Filer, recorder: Recorder) -> None:
+    `copier` is one thread; `wake` is called from it.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        window: Window,
+        journal: Journal,
+        filer: Filer,
+        recorder: Recorder,
+        copier: Executor,
+        wake: Callable[[], None],
+    ) -> None:
         self._clock = clock
         self._window = window
         self._journal = journal
@@ -51,16 +79,25 @@ class Endings:
         self._forgotten: set[str] = set()
         self._found: list[_Ending] = []
         self._committed: deque[_Ending] = deque()
+        self._copies: Handover[_Ending, None] = Handover(pool=copier, wake=wake)
+        self._far: set[bool] = set()  # failed/ (True) and done/ (False), when on another file system than the inbox
         self._retry_at = 0.0
         self._unsaid = 0
         self._say_at = 0.0
+        self._said_journal = False
+        self._say_journal_at = 0.0
         self.problem: str | None = None  # why the journal can't be written just now
         self.filed = 0  # files moved since the start
         self.quarantined = 0  # of these, into failed/
 
     def __len__(self) -> int:
         """Files whose outcome is known and that are not filed yet."""
-        return len(self._found) + len(self._committed)
+        return len(self._found) + len(self._committed) + len(self._copies)
+
+    @property
+    def copying(self) -> int:
+        """Files that are copied to another file system, or wait for that."""
+        return len(self._copies)
 
     @property
     def uncommitted(self) -> int:
@@ -125,11 +162,11 @@ class Endings:
                 self._journal.commit(changes)
             except JournalError as error:
                 self._retry_at = self._clock.monotonic() + JOURNAL_RETRY_SECONDS
-                if self.problem is None:
-                    self._recorder.log(Event.JOURNAL_TROUBLE, problem=str(error))
                 self.problem = str(error)
+                self._say_journal()
                 return
             self.problem = None
+            self._say_journal()
             self._receipts.clear()
             self._deferrals.clear()
             self._forgotten.clear()
@@ -138,45 +175,82 @@ class Endings:
             self._committed.extend(self._found)
             self._found.clear()
 
+    def _say_journal(self) -> None:
+        """When trouble begins and when it ends; at most once a minute, for a disk that is nearly full comes and goes."""
+        now = self._clock.monotonic()
+        if self.problem is not None and not self._said_journal and now >= self._say_journal_at:
+            self._said_journal, self._say_journal_at = True, now + JOURNAL_SAID_SECONDS
+            self._recorder.log(Event.JOURNAL_TROUBLE, problem=self.problem)
+        elif self.problem is None and self._said_journal:
+            self._said_journal = False
+            self._recorder.log(Event.JOURNAL_BACK)
+
     def file_away(self) -> int:
         """Move files whose receipts are on disk, in a bounded slice; how many were handled."""
         deadline = self._clock.monotonic() + SLICE_SECONDS
         handled = 0
+        while (copied := self._copies.take()) is not None:
+            ending, future = copied
+            self._ended(ending, future.exception())
+            handled += 1
         while self._committed and handled < SLICE and (not handled or self._clock.monotonic() < deadline):
             self._file(self._committed.popleft())
             handled += 1
         return handled
 
     def _file(self, ending: _Ending) -> None:
+        to_failed = ending.verdict is not None
+        if to_failed not in self._far:
+            try:
+                self._move(ending, copy=False)
+            except FarFolderError:
+                self._far.add(to_failed)
+            except (FilingError, FileError, MemoryError) as error:
+                self._ended(ending, error)
+            else:
+                self._ended(ending, None)
+        if to_failed in self._far:
+            self._copies.submit(ending, lambda: self._move(ending, copy=True))
+
+    def _move(self, ending: _Ending, *, copy: bool) -> None:
+        if ending.verdict is not None:
+            self._filer.to_failed(ending.verdict, copy=copy)
+        elif ending.instance is not None:
+            self._filer.to_done(ending.instance, at=self._clock.wall(), copy=copy)
+
+    def _ended(self, ending: _Ending, error: BaseException | None) -> None:
+        match error:
+            case None:
+                self._moved(ending)
+            case FileGoneError():
+                self._window.step(ending.entry, Step.VANISHED)
+            case FileChangedError():
+                self._window.step(ending.entry, Step.CHANGED)
+            case FilingError():
+                self._unmovable(ending, str(error), error.stamp)
+            case FileError():
+                self._unmovable(ending, str(error), None)
+            case MemoryError() | RuntimeError():
+                self._unmovable(ending, _NO_MEANS, None)
+            case _:
+                raise error
+
+    def _moved(self, ending: _Ending) -> None:
         entry = ending.entry
-        try:
-            if ending.verdict is not None:
-                self._filer.to_failed(ending.verdict)
-            elif ending.instance is not None:
-                self._filer.to_done(ending.instance, at=self._clock.wall())
-        except FileGoneError:
-            self._window.step(entry, Step.VANISHED)
-        except FileChangedError:
-            self._window.step(entry, Step.CHANGED)
-        except FilingError as error:
-            self._unmovable(ending, str(error), error.stamp)
-        except FileError as error:
-            self._unmovable(ending, str(error), None)
-        else:
-            self._window.step(entry, Step.MOVED)
-            self.filed += 1
-            verdict = ending.verdict.quarantine if ending.verdict is not None else None
-            seconds = self._clock.now() - entry.first_seen
-            self._recorder.filed(ending.outcome, verdict.reason if verdict else None, seconds)
-            if verdict is not None:
-                self.quarantined += 1
-                self._recorder.log(
-                    Event.QUARANTINED,
-                    path=entry.path,
-                    reason=verdict.reason.value,
-                    status=verdict.http_status,
-                    failure_reason=verdict.failure_reason,
-                )
+        self._window.step(entry, Step.MOVED)
+        self.filed += 1
+        verdict = ending.verdict.quarantine if ending.verdict is not None else None
+        seconds = self._clock.now() - entry.first_seen
+        self._recorder.filed(ending.outcome, verdict.reason if verdict else None, seconds)
+        if verdict is not None:
+            self.quarantined += 1
+            self._recorder.log(
+                Event.QUARANTINED,
+                path=entry.path,
+                reason=verdict.reason.value,
+                status=verdict.http_status,
+                failure_reason=verdict.failure_reason,
+            )
 
     def _unmovable(self, ending: _Ending, problem: str, stamp: Stamp | None) -> None:
         """It stays in the inbox and is tried again, ever more rarely; a stored one is not sent again for that."""
@@ -211,22 +285,3 @@ class Endings:
         self._deferrals.pop(entry.path, None)
         if entry.history is not None:
             self._forgotten.add(entry.path)
-
-
-def receipt_for(
-    instance: Instance, outcome: Outcome, *, at: float, status: int | None, reason: int | None, url: str | None
-) -> Receipt:
-    """The receipt that proves `instance` stored."""
-    return Receipt(
-        stored_at=at,
-        study_uid=instance.ids.study_uid,
-        series_uid=instance.ids.series_uid,
-        sop_instance_uid=instance.ids.sop_instance_uid,
-        size=instance.size,
-        sha256=instance.sha256 or "",
-        path=instance.path,
-        outcome=outcome,
-        http_status=status,
-        reason=reason,
-        retrieve_url=url,
-    )

@@ -28,6 +28,7 @@ from ingestd.daemon.sending import Sending
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.01
 STOP_SLEEP_SECONDS = 0.02
+JOIN_SECONDS = 1.0  # for all threads together; none of them has anything to lose
 STUCK_SECONDS = 60.0  # a loop that has not ticked for so long is not alive
 
 
@@ -59,6 +60,7 @@ class Daemon:
         threads: Sequence[Supervised],
         origin: Origin,
         journal: Journal,
+        folders_problem: Callable[[], str | None],
         window: Window,
         intake: Intake,
         sending: Sending,
@@ -75,6 +77,7 @@ class Daemon:
         self._others = threads
         self._origin = origin
         self._journal = journal
+        self._folders_problem = folders_problem
         self._window = window
         self._intake = intake
         self._sending = sending
@@ -97,6 +100,7 @@ class Daemon:
             braking=braking,
             recorder=recorder,
             notifier=notifier,
+            folders_problem=folders_problem,
         )
 
     # What others may ask, from any thread
@@ -111,14 +115,14 @@ class Daemon:
         return f"the loop has not ticked for {age:.0f} s" if age > STUCK_SECONDS else None
 
     def ready_problem(self) -> str | None:
-        """Why /readyz is red: inbox or journal. Never the service."""
+        """Why /readyz is red: inbox, journal, or a folder. Never the service."""
         if not self._pulse.ready:
             return "starting: the inbox has not been looked at yet"
         if (problem := self._scanner.status().problem) is not None:
             return f"inbox: {problem}"
         if self._endings.problem is not None:
             return f"journal: {self._endings.problem}"
-        return None
+        return self._folders_problem()
 
     @property
     def left(self) -> int:
@@ -137,8 +141,8 @@ class Daemon:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
-        return self._sending.in_flight
+        """What other threads are at for files: requests, and copies to another file system."""
+        return self._sending.in_flight + self._endings.copying
 
     @property
     def _threads(self) -> tuple[Supervised, ...]:
@@ -250,8 +254,9 @@ class Daemon:
         self._recorder.log(Event.STOPPED, left=left, drained=drained and left == 0)
         for thread in self._threads:
             thread.stop()
+        enough = self._clock.monotonic() + JOIN_SECONDS
         for thread in self._threads:
-            thread.join(1.0)
+            thread.join(max(enough - self._clock.monotonic(), 0.0))
         return left
 
     def _busy(self, whole: bool) -> bool:

@@ -1,12 +1,14 @@
 """Once a second: the threads are alive, the gauges are true, and what has changed is said.
 
-Nothing here decides anything about a file. A line is written when something changes, not for as long as it lasts (I8).
+Nothing here decides anything about a file. A line is written when something changes, not for as long as it lasts, and for a thread
+that dies again and again ever more rarely, as it is started (I8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from ingestd.core.backoff import growing
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State
 from ingestd.core.model import Wait
@@ -17,6 +19,8 @@ from ingestd.daemon.endings import Endings
 from ingestd.daemon.sending import Sending
 
 PULSE_SECONDS = 1.0
+RESTART_CAP_SECONDS = 60.0
+FOLDERS_SAID_SECONDS = 60.0
 
 READY = (State.READY, State.BATCHED)
 IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
@@ -28,7 +32,7 @@ IGNORED = {  # what is passed over and is perhaps meant to be sent, with what to
 
 
 class Pulse:
-    """Watches over the daemon. `ready` turns true when the inbox has been looked at."""
+    """Watches over the daemon. `ready` turns true when the inbox has been looked at. `folders_problem` must not wait for a disk."""
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class Pulse:
         braking: Braking,
         recorder: Recorder,
         notifier: Notifier,
+        folders_problem: Callable[[], str | None],
     ) -> None:
         self._scanner = scanner
         self._origin = origin
@@ -52,7 +57,11 @@ class Pulse:
         self._braking = braking
         self._recorder = recorder
         self._notifier = notifier
+        self._folders_problem = folders_problem
         self._next = 0.0
+        self._restarts: dict[str, tuple[int, float]] = {}  # how often in a row, and when it may be started again
+        self._folders_said: str | None = None
+        self._say_folders_at = 0.0
         self._inbox_problem: str | None = None
         self._connection_problem: str | None = None
         self._watching: bool | None = None
@@ -70,11 +79,12 @@ class Pulse:
         if now < self._next:
             return
         self._next = now + PULSE_SECONDS
-        self._supervise(threads)
+        self._supervise(threads, now)
         self._braking.look()
         scan = self._scanner.status()
         if threads:  # a scanner that was told to stop watches nothing, and that is no news
             self._say_what_changed(scan)
+            self._say_folders(now)
         pending = self._pending()
         self._recorder.gauges(
             Snapshot(
@@ -93,13 +103,27 @@ class Pulse:
         breaker = self._sending.breaker.state.name.lower()
         self._notifier.status(f"{sum(pending.values())} files pending, breaker {breaker}")
 
-    def _supervise(self, threads: Sequence[Supervised]) -> None:
+    def _supervise(self, threads: Sequence[Supervised], now: float) -> None:
         """A thread that has died is started again, counted and said; never silent (F10)."""
         for thread in threads:
-            if not thread.alive():
-                self._recorder.restarted(thread.name)
-                self._recorder.log(Event.THREAD_RESTARTED, thread=thread.name)
-                thread.start()
+            tries, due_at = self._restarts.get(thread.name, (0, now))
+            if thread.alive():
+                if tries and now >= due_at + RESTART_CAP_SECONDS:
+                    del self._restarts[thread.name]
+            elif now >= due_at:
+                self._restarts[thread.name] = (
+                    tries + 1,
+                    now + growing(base=PULSE_SECONDS, attempt=tries + 1, cap=RESTART_CAP_SECONDS),
+                )
+                self._restart(thread)
+
+    def _restart(self, thread: Supervised) -> None:
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # there is no thread to be had (F46): tried again when its time comes
+            return
+        self._recorder.restarted(thread.name)
+        self._recorder.log(Event.THREAD_RESTARTED, thread=thread.name)
 
     def _pending(self) -> Mapping[str, int]:
         ready, in_flight = self._window.count(*READY), self._window.count(*IN_FLIGHT)
@@ -110,6 +134,12 @@ class Pulse:
     def _age(self, now: float) -> float:
         firsts = [first for first in (self._window.oldest(), self._journal.oldest()) if first is not None]
         return max(now - min(firsts), 0.0) if firsts else 0.0
+
+    def _say_folders(self, now: float) -> None:
+        """At most once a minute: a disk that is nearly full comes and goes."""
+        if (problem := self._folders_problem()) != self._folders_said and now >= self._say_folders_at:
+            self._folders_said, self._say_folders_at = problem, now + FOLDERS_SAID_SECONDS
+            self._recorder.log(Event.FOLDER_TROUBLE if problem else Event.FOLDER_BACK, problem=problem)
 
     def _say_what_changed(self, scan: ScanStatus) -> None:
         """The inbox, our side of the connection, what is passed over, a folder without file events."""

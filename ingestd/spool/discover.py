@@ -8,8 +8,10 @@ deleted, unmounted or mounted over is noticed (F6, F7), and nothing is ever conc
 File events (watch.py) put single names into a second hand-over, from which the newest is taken first. When it is full the
 oldest hint gives way and a scan is asked for.
 
-What can't be listed is counted and passed over; only the root itself is a `problem`. Any other exception ends the thread:
-`alive` says so, and `start` begins anew. A pass counts what it ignores and publishes the counts at its end.
+What can't be listed is counted and passed over; only the root itself is a `problem`, and a file system that does not answer: the
+thread is then stuck in the kernel, where nobody can end it, and whoever asks for `status` finds that it got nowhere for a minute
+(F9). Any other exception ends the thread: `alive` says so, and `start` begins anew. A pass counts what it ignores and publishes the
+counts at its end, and before that where it stands still for long (scan_pass.py).
 """
 
 from __future__ import annotations
@@ -17,22 +19,26 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ingestd.core.model import Sighting
 from ingestd.core.ports import Clock, ScanStatus
-from ingestd.spool.names import Ignored, classify_path
-from ingestd.spool.walk import FOLDER, Walk
+from ingestd.spool.names import classify_path
+from ingestd.spool.scan_pass import Pass, ScanRules, by_reason, nothing_ignored
+from ingestd.spool.walk import FOLDER
 from ingestd.spool.watch import Watcher, WatchMode
 
 _BREATH_SECONDS = 0.2  # at least, between two scans
 _TROUBLE_SECONDS = (
     10.0  # at most, until a root that could not be listed is tried again, or a paused scan tends the watch
 )
+_STUCK_SECONDS = 60.0
 _HINTS = 10_000
+
+NO_ANSWER = "the inbox has not answered for a minute: look at its disk, mount or share"
 
 
 class FolderScanner:
@@ -58,22 +64,25 @@ class FolderScanner:
         hints: int = _HINTS,
     ) -> None:
         self._root = os.path.abspath(root)
-        self._include = tuple(include)
-        self._exclude = tuple(exclude)
-        self._recursive = recursive
+        self._rules = ScanRules(
+            include=tuple(include), exclude=tuple(exclude), recursive=recursive, rescan_seconds=rescan_seconds
+        )
         self._mode = watch
-        self._rescan_seconds = rescan_seconds
         self._clock = clock
         self._wake = wake
         self._window = window
         self._most_hints = hints
         self._changed = threading.Condition()  # guards what follows
-        self._found: deque[str] = deque()
+        self._found: deque[Sighting] = deque()
         self._hints: OrderedDict[str, None] = OrderedDict()
         self._asked = False
         self._mending = False
         self._stopping = False
-        self._status = ScanStatus(ignored=_counts(Counter()))
+        self._status = ScanStatus(ignored=by_reason(nothing_ignored()))
+        self._watched = False
+        self._pass: Pass | None = None  # while one is under way
+        self._progress: tuple[Pass | None, int] = (None, 0)
+        self._progress_at = 0.0
         self._thread: threading.Thread | None = None
         self._watcher = Watcher(
             root=self._root, mode=watch, recursive=recursive, clock=clock, hint=self._hint, doubt=self.request_scan
@@ -126,7 +135,7 @@ class FolderScanner:
             taken = [self._found.popleft() for _ in range(min(limit, before))]
             if before > self._window // 2 >= len(self._found):
                 self._changed.notify_all()
-        return [Sighting(path=path) for path in taken]
+        return taken
 
     def take_hinted(self, limit: int) -> Sequence[Sighting]:
         with self._changed:
@@ -137,13 +146,23 @@ class FolderScanner:
         status = self._status  # before the hand-over is looked at: a scan ends when all of it has been offered
         with self._changed:
             offered = len(self._found) + len(self._hints)
+            stuck = self._stuck()
         known = self._mode != "poll" and status.full_scans > 0
         return replace(
             status,
+            problem=NO_ANSWER if stuck else status.problem,
             offered=offered,
             overflows=self._watcher.overflows,
-            watching=self._watcher.watching if known else None,
+            watching=self._watched if known else None,
         )
+
+    def _stuck(self) -> bool:
+        """Whether a pass got nowhere for too long, as far as those who ask for the status have seen."""
+        under_way, now = self._pass, self._clock.monotonic()
+        progress = (under_way, under_way.progress if under_way is not None else 0)
+        if under_way is None or progress != self._progress:
+            self._progress, self._progress_at = progress, now
+        return now - self._progress_at >= _STUCK_SECONDS
 
     # --- the scanner's own thread ------------------------------------------------------------------------------------------------
 
@@ -160,6 +179,13 @@ class FolderScanner:
         began = self._clock.monotonic()
         with self._changed:
             self._asked = False
+        under_way = self._pass = Pass(self._rules, self._clock)
+        try:
+            return self._scanned(under_way, began)
+        finally:
+            self._pass = None
+
+    def _scanned(self, under_way: Pass, began: float) -> float:
         try:
             root = os.open(self._root, FOLDER)
         except OSError as error:
@@ -168,13 +194,12 @@ class FolderScanner:
                 self._mending = False
             self._status = replace(self._status, problem=_problem(error))
             return 0.0
-        ignored: Counter[Ignored] = Counter()
         try:
             self._tend(root)
-            for path in Walk(self._include, self._exclude, recursive=self._recursive, ignored=ignored).paths(root):
+            for sighting in under_way.sightings(root):
                 if self._status.problem is not None:
                     self._status = replace(self._status, problem=None)
-                self._offer(path, root)
+                self._offer(sighting, root, under_way)
                 if self._stopping:
                     return 0.0
         except OSError as error:
@@ -187,7 +212,7 @@ class FolderScanner:
             full_scans=self._status.full_scans + 1,
             last_scan_at=self._clock.now(),
             last_scan_seconds=seconds,
-            ignored=_counts(ignored),
+            ignored=under_way.ignored,
         )
         self._wake()
         return seconds
@@ -197,23 +222,27 @@ class FolderScanner:
             return  # supervision has to see it first
         stat = os.fstat(root)
         self._watcher.tend(root, (stat.st_dev, stat.st_ino))
+        self._watched = self._watcher.watching  # not while it is armed anew, which is no news
         with self._changed:
             self._mending = False
 
-    def _offer(self, path: str, root: int) -> None:
-        while not self._put(path):
+    def _offer(self, sighting: Sighting, root: int, under_way: Pass) -> None:
+        while not self._put(sighting):
+            if (ignored := under_way.count(root)) is not None:
+                self._status = replace(self._status, ignored=ignored)
+            pause = 0.0 if under_way.counting else min(self._rules.rescan_seconds, _TROUBLE_SECONDS)
             with self._changed:
-                self._changed.wait_for(self._may_go_on, timeout=min(self._rescan_seconds, _TROUBLE_SECONDS))
+                self._changed.wait_for(self._may_go_on, timeout=pause)
             if self._stopping:
                 return
             self._tend(root)
 
-    def _put(self, path: str) -> bool:
+    def _put(self, sighting: Sighting) -> bool:
         with self._changed:
             waiting = len(self._found)
             if waiting >= self._window:
                 return False
-            self._found.append(path)
+            self._found.append(sighting)
         if not waiting:
             self._wake()
         return True
@@ -224,7 +253,7 @@ class FolderScanner:
     def _rest(self, seconds: float) -> None:
         """Even scans that were asked for leave the disk as long a pause as the last one took."""
         longest = threading.TIMEOUT_MAX if self._status.problem is None else _TROUBLE_SECONDS
-        rest = min(self._rescan_seconds, longest)
+        rest = min(self._rules.rescan_seconds, longest)
         breath = min(rest, max(_BREATH_SECONDS, seconds))
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, timeout=breath)
@@ -236,7 +265,7 @@ class FolderScanner:
     # --- watchdog's threads ------------------------------------------------------------------------------------------------------
 
     def _hint(self, path: str) -> None:
-        if classify_path(path, self._include, self._exclude) is not None:
+        if classify_path(path, self._rules.include, self._rules.exclude) is not None:
             return
         with self._changed:
             first = not self._hints
@@ -248,11 +277,6 @@ class FolderScanner:
                 self._changed.notify_all()
         if first:
             self._wake()
-
-
-def _counts(ignored: Counter[Ignored]) -> dict[str, int]:
-    """Every reason, so that a gauge falls back to 0."""
-    return {reason.value: ignored[reason] for reason in Ignored}
 
 
 def _problem(error: OSError) -> str:

@@ -11,8 +11,7 @@ leniency chooses how a header is read, never where the data end. It keeps the fe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from ingestd.core.model import Wholeness
@@ -38,18 +37,6 @@ from ingestd.spool.sources import LOOKAHEAD, NotWholeError, PastEndError, View, 
 DEPTH_LIMIT: Final = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elements:
-    """The top level of a data set: small values, lengths of bulk data (None: undefined), the last tag (0 before a zero tail)."""
-
-    big_endian: bool
-    values: Mapping[int, bytes] = field(repr=False)
-    lengths: Mapping[int, int | None]
-    last_tag: int
-    zero_tail: bool
-    notes: tuple[str, ...]
-
-
 class _Level(NamedTuple):
     """Something open: a data set (the file's, an item's), or the items of a sequence or of an encapsulated value."""
 
@@ -59,55 +46,80 @@ class _Level(NamedTuple):
 
 
 class Walk:
-    """One walk over the data set that begins `at` in the view."""
+    """One walk over the data set that begins `at` in the view.
+
+    What it saw of the top level, all of it after run(): small `values` by tag, `lengths` of bulk data (None: undefined), the
+    `last_tag` (0 before a zero tail), whether only zeros follow the last element, and `notes`.
+    """
+
+    __slots__ = (
+        *("_base", "_budget", "_buffer", "_length", "_levels", "_notes", "_start", "_view"),
+        *("last_tag", "lengths", "values", "zero_tail"),
+    )
 
     def __init__(self, view: View, at: int, encoding: Encoding) -> None:
         self._view = view
-        self._base = at  # where the buffer begins
-        self._buffer = b""
+        base, buffer = view.held()
+        self._base, self._buffer = (base, buffer) if base <= at else (at, b"")
+        self._start = at
         self._levels = [_Level(encoding, False, 0)]
-        self._budget = iter(range(HEADER_LIMIT))
-        self._tag = 0  # the last header that was read, and the length it declares
-        self._length = 0
-        self._values: dict[int, bytes] = {}
-        self._lengths: dict[int, int | None] = {}
-        self._zero_tail = False
+        self._budget = repeat(None, HEADER_LIMIT)
+        self._length = 0  # what the last header declares
         self._notes: dict[str, None] = {}
+        self.last_tag = 0
+        self.values: dict[int, bytes] = {}
+        self.lengths: dict[int, int | None] = {}
+        self.zero_tail = False
+
+    @property
+    def encoding(self) -> Encoding:
+        """That of the top level."""
+        return self._levels[0].encoding
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
 
     def run(self) -> None:
         """Walk to the end of the data. Raises NotWholeError."""
-        self._load(0)
-        top = self._guess(self._levels[0].encoding, 0)
-        self._levels[0] = _Level(top, False, 0)
-        pos = 0
+        pos = self._start - self._base
+        levels = self._levels
+        levels[0] = _Level(self._guess(levels[0].encoding, pos), False, 0)
         while True:
-            encoding, items, _ = self._levels[-1]
-            if not items:
-                pos = self._skim(encoding, pos)
+            encoding, items, _ = levels[-1]
+            pos = self._step(encoding, pos) if items else self._skim(encoding, pos)
             if pos + 12 > len(self._buffer):
                 self._load(pos)
                 pos = 0
                 if len(self._buffer) < 8:
                     break
             pos = self._item(encoding, pos) if items else self._element(encoding, pos)
+        if self.zero_tail:
+            self.last_tag = 0
         self._end()
 
-    def found(self) -> Elements:
-        """What was seen so far; all of it after run()."""
-        return Elements(
-            big_endian=self._levels[0].encoding.big_endian,
-            values=self._values,
-            lengths=self._lengths,
-            last_tag=0 if self._zero_tail else self._tag,
-            zero_tail=self._zero_tail,
-            notes=tuple(self._notes),
-        )
-
     def _skim(self, encoding: Encoding, pos: int) -> int:
-        wanted = encoding.stops if len(self._levels) > 1 else encoding.wanted
-        pos, key, length = skim(self._buffer, pos, encoding, wanted, budget=self._budget, values=self._values)
+        """Pass over plain elements."""
+        wanted = encoding.wanted if len(self._levels) == 1 else encoding.stops
+        pos, key, length = skim(self._buffer, pos, encoding, wanted, budget=self._budget, values=self.values)
         if key >= 0 and key not in encoding.stops:
-            self._tag, self._length = encoding.tag(key), length
+            self.last_tag, self._length = encoding.tag(key), length
+        return pos
+
+    def _step(self, encoding: Encoding, pos: int) -> int:
+        """Pass over items and fragments of declared length."""
+        buffer, header, item = self._buffer, encoding.item.unpack_from, encoding.item_key
+        last = len(buffer) - 12
+        for _ in self._budget:
+            if pos > last:
+                break
+            key, length = header(buffer, pos)
+            if key != item or length == UNDEFINED:
+                break
+            self.last_tag, self._length = ITEM, length
+            pos += 8 + length
+        else:
+            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, TOO_MANY)
         return pos
 
     def _load(self, pos: int) -> None:
@@ -115,7 +127,7 @@ class Walk:
             self._buffer = self._view.load(self._base + pos)
         except PastEndError as error:
             there = self._length - (self._base + pos - error.end)
-            text = f"the element {_name(self._tag)} declares {self._length} bytes, {there} are there"
+            text = f"the element {_name(self.last_tag)} declares {self._length} bytes, {there} are there"
             raise NotWholeError(Wholeness.TRUNCATED, text) from None
         self._base += pos
 
@@ -124,27 +136,22 @@ class Walk:
         if len(self._levels) > 1:
             text = f"the data end inside {_name(self._levels[1].tag)}, before its delimiter"
             raise NotWholeError(Wholeness.TRUNCATED, text)
-        may_begin = (
-            len(self._buffer) == 1 and PIXEL_DATA not in self._lengths
-        )  # (6000,xxxx), or (0008,xxxx) in big endian
-        if self._buffer.strip(b"\0") or may_begin:
+        # One zero may begin (6000,xxxx), or (0008,xxxx) in big endian.
+        if self._buffer.strip(b"\0") or (len(self._buffer) == 1 and PIXEL_DATA not in self.lengths):
             raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base} is cut")
-        self._zero_tail = self._zero_tail or bool(self._buffer)
+        self.zero_tail = self.zero_tail or bool(self._buffer)
 
     def _element(self, encoding: Encoding, pos: int) -> int:
         """Look at one element of any kind; returns where the next header stands."""
         (key,) = encoding.u32.unpack_from(self._buffer, pos)
+        tag = encoding.stops.get(key)
+        if tag is not None:
+            return self._mark(tag, pos)
         tag = encoding.tag(key)
-        if tag == 0:
-            return self._zeros(pos)
-        if tag in (ITEM_END, SEQUENCE_END):
-            return self._close(tag, pos)
-        if tag == ITEM:
-            raise self._nothing_begins(pos)
         inner, head, length = self._header(encoding, pos)
         if len(self._levels) == 1 and key in encoding.wanted:
             self._keep(tag, pos + head, length)
-        self._tag, self._length = tag, length
+        self.last_tag, self._length = tag, length
         if length == UNDEFINED:
             self._open(_Level(inner, True, tag))
             return pos + head
@@ -173,28 +180,32 @@ class Walk:
 
     def _keep(self, tag: int, pos: int, length: int) -> None:
         if tag in BULK:
-            self._lengths[tag] = None if length == UNDEFINED else length
+            self.lengths[tag] = None if length == UNDEFINED else length
         else:
             value = self._bytes(pos, length) if length <= LOOKAHEAD else b""
-            self._values[tag] = value if len(value) == length else b""  # half a UID is another one's
+            self.values[tag] = value if len(value) == length else b""  # half a UID is another one's
 
     def _item(self, encoding: Encoding, pos: int) -> int:
         """Look at what stands where an item is due: an item, a fragment, the end."""
-        if next(self._budget, None) is None:
-            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, TOO_MANY)
-        tag = encoding.tag(encoding.u32.unpack_from(self._buffer, pos)[0])
-        if tag == 0:
-            return self._zeros(pos)
-        if tag in (ITEM_END, SEQUENCE_END):
-            return self._close(tag, pos)
-        if tag != ITEM:
+        key, length = encoding.item.unpack_from(self._buffer, pos)
+        tag = encoding.stops.get(key)
+        if tag is None:
             raise self._nothing_begins(pos, "item")
-        (length,) = encoding.u32.unpack_from(self._buffer, pos + 4)
+        if tag != ITEM:
+            return self._mark(tag, pos)
         if length == UNDEFINED:
             self._open(_Level(self._guess(encoding, pos + 8), False, self._levels[-1].tag))
             return pos + 8
-        self._tag, self._length = tag, length
+        self.last_tag, self._length = tag, length
         return pos + 8 + self._length
+
+    def _mark(self, tag: int, pos: int) -> int:
+        """Look at a delimiter, at zeros, or at an item where none is due."""
+        if tag == 0:
+            return self._zeros(pos)
+        if tag == ITEM:
+            raise self._nothing_begins(pos)
+        return self._close(tag, pos)
 
     def _open(self, level: _Level) -> None:
         if len(self._levels) > 2 * DEPTH_LIMIT:  # a sequence takes two, itself and its item
@@ -205,7 +216,7 @@ class Walk:
         level = self._levels[-1]
         if len(self._levels) > 1 and tag == (SEQUENCE_END if level.items else ITEM_END):
             self._levels.pop()
-            self._tag = level.tag
+            self.last_tag = level.tag
         elif len(self._levels) == 1 or level.items:
             self._note("a delimiter too many")
         else:
@@ -218,7 +229,7 @@ class Walk:
         count = zeros_to_the_end(self._view, at)
         if count is None:
             raise self._nothing_begins(pos)
-        self._zero_tail = True
+        self.zero_tail = True
         self._base, self._buffer = at + count, b""
         return 0
 

@@ -13,9 +13,9 @@ from typing import Final
 from ingestd.core.model import Wholeness
 from ingestd.spool.sources import NotWholeError
 
-# Elements, items, fragments and delimiters that are not stepped over count. An enhanced multi-frame object has some 50 a frame, and
-# 20,000 frames at most; a whole-slide image a fragment a tile, some 150,000.
-HEADER_LIMIT: Final = 1_000_000
+# Elements, items, fragments and delimiters that are not stepped over count; each costs a microsecond at most. An enhanced
+# multi-frame object has some 50 a frame, a whole-slide image a fragment a tile, some 150,000.
+HEADER_LIMIT: Final = 800_000
 TOO_MANY: Final = f"there are more than {HEADER_LIMIT} elements"
 
 UNDEFINED: Final = 0xFFFFFFFF
@@ -56,18 +56,20 @@ class Encoding:
     """Explicit or implicit VR, and the byte order.
 
     A *key* is a tag as one 32-bit number read in that order. `wanted` gives the tags of the keys that matter at the top level of a
-    data set, `stops` of those that matter everywhere.
+    data set, `stops` of those that matter everywhere. `item` is the header of an item, a fragment or a delimiter: key and length.
     """
 
-    __slots__ = ("big_endian", "explicit", "header", "stops", "u32", "wanted")
+    __slots__ = ("big_endian", "explicit", "header", "item", "item_key", "stops", "u32", "wanted")
 
     def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
         mark = ">" if big_endian else "<"
         self.explicit = explicit
         self.big_endian = big_endian
-        self.header = struct.Struct(mark + ("I2sH" if explicit else "II"))
+        self.item = struct.Struct(mark + "II")
+        self.header = struct.Struct(mark + "I2sH") if explicit else self.item
         self.u32 = struct.Struct(mark + "I")
         self.stops = {self.tag(tag): tag for tag in (0, ITEM, ITEM_END, SEQUENCE_END)}
+        self.item_key = self.tag(ITEM)
         self.wanted = self.stops | {self.tag(tag): tag for tag in _SMALL | BULK}
 
     def tag(self, key: int) -> int:
@@ -86,10 +88,10 @@ def skim(
     encoding: Encoding,
     wanted: dict[int, int],
     *,
-    budget: Iterator[int],
+    budget: Iterator[None],
     values: dict[int, bytes],
 ) -> tuple[int, int, int]:
-    """Pass over plain elements from `pos` on, keeping the short values that are wanted, by tag.
+    """Pass over plain elements from `pos` on, and keep the small `wanted` ones in `values` by tag.
 
     Returns where a header stands that needs a look, or where the buffer has no whole one (that may lie behind it), and the
     key and the length of the header that was read last; the key is -1 if none was. Each header takes one from the budget.
@@ -106,25 +108,26 @@ def _skim_explicit(
     encoding: Encoding,
     wanted: dict[int, int],
     *,
-    budget: Iterator[int],
+    budget: Iterator[None],
     values: dict[int, bytes],
 ) -> tuple[int, int, int]:
     header, u32 = encoding.header.unpack_from, encoding.u32.unpack_from
-    short, long, size = SHORT_VRS, LONG_VRS, len(buffer)
+    short, long, size, stops = SHORT_VRS, LONG_VRS, len(buffer), encoding.stops
     key, length = -1, 0
     try:
         for _ in budget:
             key, vr, length = header(buffer, pos)
-            if vr in short:
+            if key in wanted:
                 end = pos + 8 + length
-                if key in wanted:
-                    if end > size:
-                        break
-                    values[wanted[key]] = buffer[pos + 8 : end]
+                if vr not in short or end > size or key in stops:
+                    break
+                values[wanted[key]] = buffer[pos + 8 : end]
                 pos = end
+            elif vr in short:
+                pos += 8 + length
             elif vr in long:
                 (length,) = u32(buffer, pos + 8)
-                if length == UNDEFINED or key in wanted:
+                if length == UNDEFINED:
                     break
                 pos += 12 + length
             else:
@@ -137,7 +140,7 @@ def _skim_explicit(
 
 
 def _skim_implicit(
-    buffer: bytes, pos: int, encoding: Encoding, wanted: dict[int, int], *, budget: Iterator[int]
+    buffer: bytes, pos: int, encoding: Encoding, wanted: dict[int, int], *, budget: Iterator[None]
 ) -> tuple[int, int, int]:
     header = encoding.header.unpack_from
     key, length = -1, 0

@@ -21,7 +21,6 @@ stays where it is (F31, F39).
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -40,13 +39,11 @@ from ingestd.core.model import Instance, Stamp
 from ingestd.core.record import Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
-from ingestd.spool.crossing import Copy, Entry, copy_over, filed_before, put_back, take_away
+from ingestd.spool.crossing import Copy, Entry, copy_over, filed_before, instance_digest, put_back, take_away
 from ingestd.spool.free_names import free_names
+from ingestd.spool.mounts import MountPoints
 from ingestd.spool.reason_file import REASON_SUFFIX, reason_file
 from ingestd.spool.removal import remove
-
-_PREAMBLE = 128
-_DIGESTED = 64 << 20  # a verdict's digest is a courtesy: no longer than a tick may last
 
 
 class Filing:
@@ -61,6 +58,7 @@ class Filing:
         self._inbox = inbox
         self._done = done
         self._failed = failed
+        self._mounts = MountPoints(done, failed)
         self._layout = layout
         self._delete = delete
 
@@ -68,6 +66,7 @@ class Filing:
         if self._delete:
             self._remove(self._find(instance.path, instance.stamp))
             return None
+        self._mounts.check(self._done)
         target = self._layout.format(date=utc_day(at), path=instance.path)
         entry = self._find(instance.path, instance.stamp)
         try:
@@ -76,9 +75,10 @@ class Filing:
             os.close(entry.folder)
 
     def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
+        self._mounts.check(self._failed)
         entry = self._find(verdict.path, verdict.stamp)
         try:
-            document = reason_file(verdict, verdict.sha256 or _file_digest(entry))
+            document = reason_file(verdict, verdict.sha256 or instance_digest(entry))
             return _Move(entry, self._failed, verdict.path, document, copy=copy).run()
         finally:
             os.close(entry.folder)
@@ -191,7 +191,8 @@ class _Move:
             if copy is not None and copy.is_there(folder, name):
                 return name
             if self._document is not None:
-                if not _pair_is_free(folder, name):
+                # A crash between link and unlink (fsutil.move) leaves the file under this very name: it is moved on from there.
+                if not (fsutil.is_linked(from_folder, from_name, folder, name) or _pair_is_free(folder, name)):
                     continue
                 fsutil.write_durably(folder, name + REASON_SUFFIX, self._document)
             try:
@@ -285,22 +286,3 @@ def _status(folder: int, name: str) -> os.stat_result | None:
         return fsutil.lstat(folder, name)
     except FileNotFoundError:
         return None
-
-
-def _file_digest(entry: Entry) -> str | None:
-    """SHA-256 from byte 128 on, None where it can't be had now or would take long."""
-    if entry.stamp.size > _DIGESTED:
-        return None
-    try:
-        handle, _ = fsutil.open_file(entry.folder, entry.name)
-        digest = hashlib.sha256()
-        try:
-            os.lseek(handle, _PREAMBLE, os.SEEK_SET)
-            while piece := os.read(handle, fsutil.PIECE):
-                digest.update(piece)
-            same = fsutil.stamp_of(os.fstat(handle)) == entry.stamp
-        finally:
-            os.close(handle)
-    except OSError:
-        return None
-    return digest.hexdigest() if same else None

@@ -214,10 +214,20 @@ def move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
     try:
         _move(from_folder, name, to_folder, new_name)
     except FileExistsError:
-        ours = lstat(from_folder, name)
-        if ours.st_nlink < 2 or not os.path.samestat(ours, lstat(to_folder, new_name)):
+        if not is_linked(from_folder, name, to_folder, new_name):
             raise
         os.unlink(name, dir_fd=from_folder)
+
+
+def is_linked(folder: int, name: str, other_folder: int, other_name: str) -> bool:
+    """Whether both names are one file's, as a crash between link and unlink leaves it. Raises OSError for the first alone."""
+    ours = lstat(folder, name)
+    if ours.st_nlink < 2:
+        return False
+    try:
+        return os.path.samestat(ours, lstat(other_folder, other_name))
+    except OSError:
+        return False
 
 
 def _move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:

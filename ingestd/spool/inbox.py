@@ -177,7 +177,7 @@ def _inspect(handle: int, size: int) -> Inspection:
         content += more
     if len(content) != size:
         raise FileChangedError(_CHANGED)
-    found = walk(BytesSource(content), size)
+    found = walk(BytesSource(content, hole=FileSource(handle).ends_in_hole(size)), size)
     if found.wholeness not in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
         return found
     return Inspection(

@@ -7,7 +7,10 @@ counts as local: there the kernel refuses a lease itself.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from ingestd.core.errors import FilingError
 
 _NETWORK = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse", "gfs2", "glusterfs", "gpfs", "lustre"}
@@ -34,3 +37,15 @@ def file_system(handle: int, proc: Path = _PROC) -> str:
     except (OSError, ValueError, IndexError):
         pass
     return ""
+
+
+class MountPoints:
+    """Which of these folders are mount points now. One that is none later is a folder of another disk, where nobody looks."""
+
+    def __init__(self, *folders: Path) -> None:
+        self._mounted = frozenset(folder for folder in folders if os.path.ismount(folder))
+
+    def check(self, folder: Path) -> None:
+        """Raises FilingError where it was mounted and is no longer."""
+        if folder in self._mounted and not os.path.ismount(folder):
+            raise FilingError("done or failed is no longer mounted: mount it again, the move is tried again")

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from ingestd.core.model import Sighting
 from ingestd.spool.names import Ignored, classify, unfinished
 from ingestd.spool.watch import CANARY
 
@@ -22,7 +23,7 @@ _LONGEST_PATH = 4000  # bytes; near PATH_MAX nothing could be filed under its pa
 
 
 class Walk:
-    """Use once. What is passed over is added to `ignored`."""
+    """Use once. What is passed over is added to `ignored`; `folders` counts those that were entered."""
 
     def __init__(
         self, include: Sequence[str], exclude: Sequence[str], *, recursive: bool, ignored: Counter[Ignored]
@@ -32,9 +33,10 @@ class Walk:
         self._recursive = recursive
         self._ignored = ignored
         self._deeper: list[str] = []
+        self.folders = 0
 
-    def paths(self, root: int) -> Iterator[str]:
-        """Paths, relative to the open folder `root`, of the files that are taken. Raises OSError if `root` can't be listed."""
+    def sightings(self, root: int) -> Iterator[Sighting]:
+        """The files below the open folder `root` that are taken. Raises OSError if `root` can't be listed."""
         yield from self._listed(root, "", 1)
         while self._deeper:
             path = self._deeper.pop()
@@ -45,7 +47,7 @@ class Walk:
                 continue
             yield from self._subfolder(folder, path + "/", 1)
 
-    def _listed(self, folder: int, below: str, level: int) -> Iterator[str]:
+    def _listed(self, folder: int, below: str, level: int) -> Iterator[Sighting]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
@@ -59,7 +61,7 @@ class Walk:
                 if is_file:
                     reason = classify(entry.name, path, self._include, self._exclude)
                     if reason is None:
-                        yield path
+                        yield Sighting(path=path, inode=entry.inode())
                     elif below or not _swept(folder, entry):
                         self._ignored[reason] += 1
                 elif is_folder:
@@ -67,7 +69,7 @@ class Walk:
                 else:
                     self._ignored[Ignored.SYMLINK if is_link else Ignored.NOT_A_FILE] += 1
 
-    def _entered(self, parent: int, name: str, path: str, level: int) -> Iterator[str]:
+    def _entered(self, parent: int, name: str, path: str, level: int) -> Iterator[Sighting]:
         if not self._recursive:
             self._ignored[Ignored.NOT_A_FILE] += 1
         elif (reason := unfinished(name)) is not None:
@@ -84,7 +86,8 @@ class Walk:
                 return
             yield from self._subfolder(folder, path + "/", level + 1)
 
-    def _subfolder(self, folder: int, below: str, level: int) -> Iterator[str]:
+    def _subfolder(self, folder: int, below: str, level: int) -> Iterator[Sighting]:
+        self.folders += 1
         try:
             yield from self._listed(folder, below, level)
         except OSError as error:

@@ -79,12 +79,16 @@ class Bench:
         self.recorder = FakeRecorder()
         self.notifier = FakeNotifier()
         self.executor = HeldExecutor()
+        self.folders_problem: str | None = None
         self.window = Window(window)
         shelves = Shelves(batch_rules())
         rules = retry_rules(attempts=attempts, patience=0.0)
         wake = self.wake = ports.wake if ports else threading.Event()
         common = {"clock": self.clock, "window": self.window, "journal": self.journal}
-        endings = Endings(**common, filer=self.filer, recorder=self.recorder)
+        self.copier = HeldExecutor()
+        endings = self.endings = Endings(
+            **common, filer=self.filer, recorder=self.recorder, copier=self.copier, wake=wake.set
+        )
         intake = self.intake = Intake(
             **common,
             scanner=self.scanner,
@@ -131,6 +135,7 @@ class Bench:
             threads=threads,
             origin=self.origin,
             journal=self.journal,
+            folders_problem=lambda: self.folders_problem,
             window=self.window,
             intake=intake,
             sending=sending,

@@ -192,15 +192,16 @@ class _Ports:
         self.origin = house.service
         self.scanner = ListingScanner(root / "inbox", house.clock)
         self.journal = MortalJournal(root / "state", house.trouble)
-        filing = Filing(root / "inbox", root / "done", root / "failed")
+        filing = Filing(root / "inbox", root / "done", root / "failed", delete=house.deletes)
         self.filer = MortalFiling(filing, house.trouble)
 
 
 class MortalHouse:
-    """Four folders below `root`, a service, and a daemon that dies and is started again."""
+    """Four folders below `root`, a service, and a daemon that dies and is started again. `deletes`: done.action = delete."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, deletes: bool = False) -> None:
         self.root = root
+        self.deletes = deletes
         for folder in ("inbox", "done", "failed", "state"):
             (root / folder).mkdir()
         self.clock = FakeClock()

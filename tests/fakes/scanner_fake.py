@@ -31,6 +31,7 @@ class FakeScanner:
         self.problem: str | None = None
         self.overflows = 0
         self.ignored: dict[str, int] = {}
+        self.inodes: dict[str, int] = {}  # by path, where the folder lists them
 
     @property
     def name(self) -> str:
@@ -52,7 +53,8 @@ class FakeScanner:
     def join(self, timeout: float) -> None: ...
 
     def take(self, limit: int) -> Sequence[Sighting]:
-        return [Sighting(path=self._found.popleft()) for _ in range(min(limit, len(self._found)))]
+        taken = [self._found.popleft() for _ in range(min(limit, len(self._found)))]
+        return [Sighting(path=path, inode=self.inodes.get(path)) for path in taken]
 
     def take_hinted(self, limit: int) -> Sequence[Sighting]:
         return [Sighting(path=self._hints.popitem()[0], hinted=True) for _ in range(min(limit, len(self._hints)))]

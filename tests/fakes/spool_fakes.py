@@ -16,7 +16,14 @@ from io import BytesIO
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FilingError, JournalError
+from ingestd.core.errors import (
+    FarFolderError,
+    FileChangedError,
+    FileError,
+    FileGoneError,
+    FilingError,
+    JournalError,
+)
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
 from ingestd.core.ports import Inbox
 from ingestd.core.record import Changes, Receipt, Verdict

@@ -110,8 +110,22 @@ def answer(status: int, *items: Referenced | Failed, retry_after: float | None =
     return Answer(status=status, response=response(*items) if items else None, retry_after=retry_after)
 
 
-def look(*, links: int = 1, leased: bool = False, owner_owns_folder: bool = True, on_network: bool = False) -> Look:
-    return Look(stamp=stamp(), links=links, leased=leased, owner_owns_folder=owner_owns_folder, on_network=on_network)
+def look(
+    *,
+    links: int = 1,
+    leased: bool = False,
+    owner_owns_folder: bool = True,
+    on_network: bool = False,
+    open_elsewhere: bool = False,
+) -> Look:
+    return Look(
+        stamp=stamp(),
+        links=links,
+        leased=leased,
+        owner_owns_folder=owner_owns_folder,
+        on_network=on_network,
+        open_elsewhere=open_elsewhere,
+    )
 
 
 def inspection(wholeness: Wholeness = Wholeness.WHOLE, *, text: str = "", study: str = "1.2") -> Inspection:

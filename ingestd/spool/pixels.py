@@ -1,0 +1,75 @@
+"""What a data set that was walked to its end says of its pixels: whether they are missing, and whether they are too few."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ingestd.spool import encoding as tags
+from ingestd.spool.elements import Walk
+
+_STANDARD: Final = "1.2.840.10008."
+_STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+_RAW_DATA: Final = _STORAGE + "66"  # holds what its maker likes (PS3.3 A.37)
+_PADDING: Final = b"\0 "
+
+# The classes whose every instance is an image (PS3.3 A.1.4: Image Pixel is mandatory, and Pixel Data in it but for a Pixel Data
+# Provider URL). A cut before group 0028 leaves nothing else that tells them from an object that needs no pixels.
+# fmt: off
+_IMAGE_CLASSES: Final = frozenset(_STORAGE + end for end in (
+    "1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1",  # radiography
+    "2", "2.1", "2.2", "4", "4.1", "4.3", "4.4",  # CT, MR
+    "3", "3.1", "5", "6", "6.1", "6.2", "6.3", "20", "128", "128.1", "130",  # ultrasound, nuclear medicine, PET
+    "7", "7.1", "7.2", "7.3", "7.4",  # secondary capture
+    "12.1", "12.1.1", "12.2", "12.2.1", "12.3", "13.1.1", "13.1.2", "13.1.3", "13.1.4", "13.1.5",  # angiography, 3D X-ray
+    "14.1", "14.2", "30", "66.4", "66.7",  # intravascular, parametric maps, segmentations
+    "77.1.1", "77.1.1.1", "77.1.2", "77.1.2.1", "77.1.3", "77.1.4", "77.1.4.1", "77.1.6", "77.1.7", "77.1.8", "77.1.9",
+    "77.1.5.1", "77.1.5.2", "77.1.5.4", "77.1.5.5", "77.1.5.6", "77.1.5.7", "77.1.5.8", "81.1", "82.1",  # ophthalmic
+    "481.1", "481.23", "481.24",  # RT images
+))
+# fmt: on
+_FEWER_COLOURS: Final = (b"YBR_FULL_422", b"YBR_PARTIAL_42")  # colour samples than pixels
+
+_IMAGE_PIXEL: Final = (tags.ROWS, tags.COLUMNS, tags.SAMPLES_PER_PIXEL, tags.PHOTOMETRIC_INTERPRETATION)
+
+
+def lacks_pixel_data(elements: Walk, sop_class: str) -> bool:
+    """Whether it is an image whose pixels are not in the file, though nothing says that they may be elsewhere (PS3.3 C.7.6.3).
+
+    Bulk data that stands in for them is Spectroscopy Data or a Pixel Data Provider URL, which the JPIP transfer syntaxes require; a
+    private class may keep its own behind group 7FE0, which the elements' order proves was reached.
+    """
+    if elements.lengths or sop_class == _RAW_DATA:
+        return False
+    values = elements.values
+    declares_none = any(tag in values and not _number(elements, tag) for tag in (tags.ROWS, tags.COLUMNS))
+    if declares_none and not elements.zero_tail:
+        return False
+    if not any(tag in values for tag in _IMAGE_PIXEL):
+        return sop_class in _IMAGE_CLASSES
+    return sop_class.startswith(_STANDARD) or elements.last_tag >> 16 <= tags.PIXEL_DATA >> 16
+
+
+def too_short(elements: Walk) -> bool:
+    """Whether native pixel data is shorter than what rows, columns, samples, bits and frames ask for."""
+    values = elements.values
+    lengths = elements.lengths
+    length = lengths.get(tags.PIXEL_DATA, lengths.get(tags.FLOAT_PIXEL_DATA, lengths.get(tags.DOUBLE_PIXEL_DATA)))
+    if length is None or values.get(tags.PHOTOMETRIC_INTERPRETATION, b"").startswith(_FEWER_COLOURS):
+        return False
+    rows, columns = _number(elements, tags.ROWS), _number(elements, tags.COLUMNS)
+    samples, bits = _number(elements, tags.SAMPLES_PER_PIXEL), _number(elements, tags.BITS_ALLOCATED)
+    frames = values.get(tags.NUMBER_OF_FRAMES, b"").strip(_PADDING)
+    count = int(frames) if frames.isdigit() and len(frames) <= 10 else 1
+    return length * 8 < rows * columns * samples * bits * count
+
+
+def cut_before_zeros(elements: Walk, *, native: bool) -> bool:
+    """Whether a length of pixel data before a zero tail is suspect: some of its own bytes may be zeros that were never written."""
+    length = elements.lengths.get(tags.PIXEL_DATA)
+    return length is not None and (length == 0 or not native or too_short(elements))
+
+
+def _number(elements: Walk, tag: int) -> int:
+    """An unsigned short (VR US), 0 where it is absent."""
+    value = elements.values.get(tag, b"")[:2]
+    return int.from_bytes(value, "big" if elements.encoding.big_endian else "little")
