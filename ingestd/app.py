@@ -47,7 +47,7 @@ from ingestd.ops.logs import Log
 from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
-from ingestd.ops.space import FreeSpace
+from ingestd.ops.space import Space
 from ingestd.spool import fsutil
 from ingestd.spool.discover import FolderScanner
 from ingestd.spool.filing import Filing
@@ -100,10 +100,10 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         stack.callback(log.close, LOG_CLOSE_SECONDS)
         log.sink.start()
         stack.enter_context(capture(log, clock))
-        free_space = FreeSpace({name: os.fspath(path) for name, path in folders})
+        space = Space({name: os.fspath(path) for name, path in folders})
         metrics = Metrics(
             version=version("ingestd"),
-            free_space=free_space,
+            free_space=space,
             token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
         )
         recorder = LogAndMetrics(log, metrics)
@@ -122,6 +122,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         control_threads = 2  # a probe and a lesson may be under way beside the slots
         pool = ThreadPoolExecutor(settings.service.concurrency + control_threads, thread_name_prefix="store")
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        copier = ThreadPoolExecutor(1, thread_name_prefix="copy")
+        stack.callback(copier.shutdown, wait=False, cancel_futures=True)
 
         scanner = FolderScanner(
             root=folders.inbox,
@@ -149,6 +151,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 delete=settings.done.action == "delete",
             ),
             recorder=recorder,
+            copier=copier,
+            wake=wake.set,
         )
         intake = Intake(
             clock=clock,
@@ -197,6 +201,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 retry=rules,
                 policy=DuplicatePolicy(settings.duplicates.policy),
                 hints=HOLDS,
+                prove=settings.done.action == "delete" or settings.done.retention_days is not None,
             ),
             rand=random.random,
         )
@@ -209,6 +214,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             threads=threads,
             origin=origin,
             journal=journal,
+            folders_problem=space.problem,
             window=window,
             intake=intake,
             sending=sending,
@@ -236,7 +242,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 settings.admin.listen,
                 clock=clock,
                 live=daemon.live_problem,
-                ready=lambda: daemon.ready_problem() or free_space.problem(),
+                ready=daemon.ready_problem,
                 metrics=metrics.render,
             )
             stack.callback(admin.join, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,23 +13,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ingestd.app import Application, application
 from ingestd.cli.options import Exit
+from ingestd.cli.stopping import Stops, leave
 from ingestd.config import Settings
+from ingestd.core.errors import IngestdError
 from ingestd.daemon.loop import Daemon, End
 
 STDERR = 2
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-LAST_LINES_SECONDS = 1.0
-
-
-@contextmanager
-def signals(daemon: Daemon) -> Iterator[None]:
-    """SIGTERM and SIGINT set the daemon's flag; nothing else happens in a handler."""
-    before = {number: signal.signal(number, lambda *_: daemon.signal()) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _keep_others_out() -> None:
@@ -41,7 +29,8 @@ def _keep_others_out() -> None:
 def run_daemon(settings: Settings) -> Exit:
     """Until a signal; files that are left wait in the inbox."""
     _keep_others_out()
-    with application(settings) as app, signals(app.daemon):
+    with Stops(settings.shutdown.deadline_seconds) as stops, application(settings) as app, _nothing_waits(app):
+        stops.tell(app)
         app.daemon.start()
         app.daemon.run()
         app.daemon.stop()
@@ -52,8 +41,13 @@ def run_daemon(settings: Settings) -> Exit:
 def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exit:
     """What is there at the start; the log goes to standard error, so that the summary stands alone."""
     _keep_others_out()
-    with application(settings, once=True, log_descriptor=STDERR) as app, signals(app.daemon):
+    with (
+        Stops(settings.shutdown.deadline_seconds) as stops,
+        application(settings, once=True, log_descriptor=STDERR) as app,
+        _nothing_waits(app),
+    ):
         daemon = app.daemon
+        stops.tell(app)
         with _progress(daemon) as show:
             daemon.start()
             end = daemon.run(until=daemon.empty, timeout=timeout, patience=settings.retry.patience_seconds, each=show)
@@ -83,9 +77,19 @@ def _progress(daemon: Daemon) -> Iterator[Callable[[], None]]:
         yield show
 
 
+@contextmanager
+def _nothing_waits(app: Application) -> Iterator[None]:
+    """As _end, when the daemon ends by itself in the midst of work: the state folder was taken away."""
+    try:
+        yield
+    except IngestdError as error:
+        if app.daemon.in_flight:
+            print(f"ingestd: {error}", file=sys.stderr)
+            leave(app, Exit.SOME_LEFT)
+        raise
+
+
 def _end(app: Application, code: Exit) -> None:
-    """A request that does not let go must not hold up the end: what it carries is still in the inbox."""
+    """A request or a copy that does not let go must not hold up the end: what it carries is still in the inbox."""
     if app.daemon.in_flight:
-        app.log.close(LAST_LINES_SECONDS)
-        sys.stdout.flush()
-        os._exit(code)
+        leave(app, code)

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestd.app import Application, application
-from ingestd.cli.daemon import signals
 from ingestd.cli.options import Exit
+from ingestd.cli.stopping import Stops
 from ingestd.config import Settings
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.outcome import Outcome
@@ -118,7 +118,8 @@ def _settings(work: Path, url: str) -> Settings:
 def _ship(app: Application, inbox: Path, files: list[DemoFile]) -> bool:
     """Drop the files and run the daemon until all have ended; whether they did."""
     daemon = app.daemon
-    with signals(daemon):
+    with Stops(LONGEST_SECONDS) as stops:
+        stops.tell(app)
         daemon.start()
         expected = 0
         for second in (False, True):

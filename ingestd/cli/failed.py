@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ingestd.cli.options import Exit
+from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
 from ingestd.core.errors import ConfigurationError, FileError, FilingError, JournalError
 from ingestd.core.outcome import Reason
@@ -29,7 +29,6 @@ from ingestd.spool.quarantined import FailedFolder, Quarantined
 
 COMMENT = "comment"  # the server's own words, which can hold a patient's data
 COLUMNS = {"reason": "reason", "failed_at": "when", "failure_reason": "failure reason", "attempts": "attempts"}
-PIPED_WIDTH = 200
 
 
 def list_failed(settings: FolderSettings, *, reason: Reason | None, json: bool) -> Exit:
@@ -46,7 +45,7 @@ def list_failed(settings: FolderSettings, *, reason: Reason | None, json: bool) 
     for one, why in found:
         table.add_row(Text(shown(one.path)), *(Text(_value(why.get(key))) for key in COLUMNS))
     if table.row_count:
-        _console().print(table)
+        console().print(table)
     else:
         print("nothing is in failed/" if reason is None else f"nothing in failed/ is {reason.value}")
     return Exit.DONE
@@ -64,7 +63,7 @@ def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
         table.add_column(overflow="fold")
         for key, value in {"file": f"failed/{one.path}", **why}.items():
             table.add_row(Text(key), Text(_value(value)))
-        _console().print(table)
+        console().print(table)
     return Exit.DONE if all(one.why is not None for one in found) else Exit.SOME_FAILED
 
 
@@ -140,24 +139,8 @@ def release_brake(settings: FolderSettings, *, json: bool) -> Exit:
     return Exit.DONE
 
 
-def shown(text: str) -> str:
-    """One line for a terminal: control characters, and bytes that are not UTF-8, as escapes."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
-        return f"\\x{ord(character) & 0xFF:02x}"
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def _value(value: object) -> str:
     return "" if value is None else shown(str(value))
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
 
 
 def _complain(path: str, problem: str) -> None:

@@ -10,8 +10,15 @@ from typing import Annotated
 
 import typer
 
+from ingestd.cli.dicomweb.commands import dicomweb_app
 from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, settings
-from ingestd.core.errors import ConfigurationError, IngestdError, JournalError, StateHeldError
+from ingestd.core.errors import (
+    ConfigurationError,
+    IngestdError,
+    JournalError,
+    StateHeldError,
+    UnavailableError,
+)
 from ingestd.core.outcome import Reason
 
 STDERR = 2
@@ -28,6 +35,7 @@ config_app = typer.Typer(help="See the settings.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 failed_app = typer.Typer(help="See what went into failed/ and why; send it again.", no_args_is_help=True)
 app.add_typer(failed_app, name="failed")
+app.add_typer(dicomweb_app, name="dicomweb")
 
 OfReason = Annotated[Reason | None, typer.Option("--reason", metavar="CODE", help="Only files of this reason code.")]
 
@@ -88,6 +96,12 @@ def emulator(
             help="Want a token that is signed by the other half of this RSA public key (PEM), for the service, and not expired.",
         ),
     ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            "--samples", metavar="DIR", help="Put the three sample images of Microsoft's tutorials there first."
+        ),
+    ] = None,
 ) -> None:
     """Run the embedded DICOMweb service, with the Azure DICOM service's answers. For demos, development and tests."""
     from ingestd.emulator import EmulatorError  # noqa: PLC0415
@@ -95,6 +109,10 @@ def emulator(
 
     if token_file is not None and jwt_key_file is not None:
         raise typer.BadParameter("--token-file and --jwt-key-file exclude each other: give one of them")
+    if samples is not None:
+        from ingestd.cli.samples import write_samples  # noqa: PLC0415
+
+        write_samples(samples)
     try:
         serve(host=host, port=port, data=data, token_file=token_file, jwt_key_file=jwt_key_file)
     except EmulatorError as error:
@@ -191,12 +209,14 @@ def main() -> None:
     try:
         typer.main.get_command(app)()  # calling `app` itself would put typer's own hook, which prints values, over ours
     except IngestdError as error:
+        from ingestd.cli.terminal import shown  # noqa: PLC0415 - rich is heavy
+
         for line in str(error).splitlines():
-            print(f"ingestd: {line}", file=sys.stderr)
+            print(f"ingestd: {shown(line)}", file=sys.stderr)
         match error:
             case ConfigurationError():
                 sys.exit(Exit.CONFIGURATION)
-            case StateHeldError() | JournalError():
+            case StateHeldError() | JournalError() | UnavailableError():
                 sys.exit(Exit.SOME_LEFT)
             case _:
                 sys.exit(Exit.SOME_FAILED)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ingestd.config import FolderSettings, Raw, Settings, load, load_folders
+from ingestd.config import FolderSettings, Raw, ServiceSettings, Settings, load, load_folders, load_service
 
 
 class Exit(IntEnum):
@@ -78,3 +78,10 @@ def folder_settings(
 ) -> FolderSettings:
     """The same for the commands that talk to no service. Raises ConfigurationError."""
     return load_folders(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))
+
+
+def service_settings(
+    config: Path | None, root: Path | None, url: str | None, *, json: bool, level: LogLevel | None
+) -> ServiceSettings:
+    """The same for the commands that touch no folder of the daemon's. Raises ConfigurationError."""
+    return load_service(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))

@@ -195,7 +195,7 @@ def _failed(
 ) -> Disposition:
     match classify(failure_reason):
         case FailureClass.HOLDS_IT if policy is DuplicatePolicy.ACCEPT and not other_bytes:
-            return AlreadyStored()
+            return AlreadyStored(same_bytes=False)
         case FailureClass.HOLDS_IT:
             return Verify(by_bytes=policy is not DuplicatePolicy.VERIFY)
         case FailureClass.CREATING:

@@ -67,7 +67,9 @@ class StoredWithWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlreadyStored:
-    pass
+    """The service holds it. `same_bytes`: it was shown to hold these very bytes, and not only their name, or like elements."""
+
+    same_bytes: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

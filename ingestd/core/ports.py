@@ -183,7 +183,10 @@ class Filer(Protocol):
     """
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
-        """None where stored files are removed instead (`done.action = delete`), on the same proof as a move."""
+        """None where stored files are removed instead (`done.action = delete`): those that have the digest `instance.sha256`.
+
+        One without (None: the service was not shown to hold its bytes) is moved all the same.
+        """
 
     def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str: ...
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ingestd.core.failure_reasons import ALREADY_STORED
 from ingestd.core.model import Deferral, Identifiers, Stamp
 from ingestd.core.outcome import Outcome, Quarantine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Proof that the service named an instance. `stored_at` in seconds, wall clock; `sha256` of the bytes from 128 on."""
+    """Proof that the service named an instance. `stored_at` in seconds, wall clock; `sha256` of the bytes from 128 on.
+
+    `reason`: WarningReason or FailureReason, where there was one; 45070 where that is all the service has shown of it.
+    """
 
     stored_at: float
     study_uid: str
@@ -21,8 +25,13 @@ class Receipt:
     path: str
     outcome: Outcome
     http_status: int | None
-    reason: int | None  # WarningReason or FailureReason, where there was one
+    reason: int | None
     retrieve_url: str | None
+
+    @property
+    def proves(self) -> bool:
+        """Whether the service was given, or shown to hold, the bytes with this digest: only then may a file go for it."""
+        return bool(self.sha256) and self.reason != ALREADY_STORED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

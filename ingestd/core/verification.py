@@ -44,12 +44,12 @@ def dispose_held(
     if held.elements is None:
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
     if receipt is not None and receipt_speaks(receipt, sha256):
-        return AlreadyStored() if receipt.sha256 == sha256 else conflict()
+        return AlreadyStored(same_bytes=receipt.proves) if receipt.sha256 == sha256 else conflict()
     common = sorted(own.keys() & held.elements.keys()) if own is not None else []
     if own is None or not common:
         return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
     different = tuple(tag for tag in common if own[tag] != held.elements[tag])
-    return conflict(different) if different else AlreadyStored()
+    return conflict(different) if different else AlreadyStored(same_bytes=False)
 
 
 def dispose_fetched(fetched: Fetched, *, sha256: str | None, named: bool) -> Disposition:

@@ -10,6 +10,7 @@ from typing import assert_never
 from ingestd.core import backoff
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import JournalError
+from ingestd.core.failure_reasons import ALREADY_STORED
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Deferral, Instance, Wait
 from ingestd.core.outcome import (
@@ -101,8 +102,9 @@ class Disposing:
                 self._stored(entry, instance, Outcome.STORED, status=status, url=url)
             case StoredWithWarning(warning_reason=reason, retrieve_url=url):
                 self._stored(entry, instance, Outcome.STORED_WITH_WARNING, status=status, reason=reason, url=url)
-            case AlreadyStored():
-                self._stored(entry, instance, Outcome.ALREADY_STORED, status=status)
+            case AlreadyStored(same_bytes=same):
+                said = None if same else ALREADY_STORED
+                self._stored(entry, instance, Outcome.ALREADY_STORED, status=status, reason=said)
             case Verify():
                 self._ask(entry, instance, disposition, now)
             case Retry():
@@ -162,7 +164,8 @@ class Disposing:
     ) -> None:
         at = self._clock.wall()
         receipt = _receipt_for(instance, outcome, at=at, status=status, reason=reason, url=url)
-        self._endings.stored(entry, instance, outcome, receipt)
+        proved = instance if receipt.proves else replace(instance, sha256=None)
+        self._endings.stored(entry, proved, outcome, receipt)
         self._braking.stored()
         self._orders.replaced(instance.path, instance.stamp)
 

@@ -51,6 +51,12 @@ class _Ending:
     instance: Instance | None = None
     verdict: Verdict | None = None
 
+    @property
+    def file(self) -> tuple[int, int]:
+        """Device and inode."""
+        known = self.instance or self.verdict
+        return (known.stamp.device, known.stamp.inode) if known is not None else (0, 0)
+
 
 class Endings:
     """Collects what a tick found out, commits it, then files away: into done/, out of the world (done.action), into failed/.
@@ -80,6 +86,7 @@ class Endings:
         self._found: list[_Ending] = []
         self._committed: deque[_Ending] = deque()
         self._copies: Handover[_Ending, None] = Handover(pool=copier, wake=wake)
+        self._files_copied: set[tuple[int, int]] = set()  # device and inode of each
         self._far: set[bool] = set()  # failed/ (True) and done/ (False), when on another file system than the inbox
         self._retry_at = 0.0
         self._unsaid = 0
@@ -98,6 +105,10 @@ class Endings:
     def copying(self) -> int:
         """Files that are copied to another file system, or wait for that."""
         return len(self._copies)
+
+    def copies(self, stamp: Stamp) -> bool:
+        """Whether this very file is being copied: its source gets another name before it goes, and that is no file of its own."""
+        return (stamp.device, stamp.inode) in self._files_copied
 
     @property
     def uncommitted(self) -> int:
@@ -191,6 +202,7 @@ class Endings:
         handled = 0
         while (copied := self._copies.take()) is not None:
             ending, future = copied
+            self._files_copied.discard(ending.file)
             self._ended(ending, future.exception())
             handled += 1
         while self._committed and handled < SLICE and (not handled or self._clock.monotonic() < deadline):
@@ -210,6 +222,7 @@ class Endings:
             else:
                 self._ended(ending, None)
         if to_failed in self._far:
+            self._files_copied.add(ending.file)
             self._copies.submit(ending, lambda: self._move(ending, copy=True))
 
     def _move(self, ending: _Ending, *, copy: bool) -> None:

@@ -164,7 +164,9 @@ class Intake:
             after = growing(base=BUSY_RETRY_SECONDS, attempt=tries, cap=BUSY_CAP_SECONDS)
             self._wait(entry, entry.stamp or NO_STAMP, now, after, str(error), since=now)
         else:
-            if again and look.stamp != entry.stamp:
+            if self._endings.copies(look.stamp):
+                self._endings.vanished(entry)  # and if it stays, the scan finds it again
+            elif again and look.stamp != entry.stamp:
                 self._window.step(entry, Step.CHANGED)
             else:
                 self._judge(entry, look, inspection, now)
@@ -253,5 +255,6 @@ class Intake:
             return False
         if not history.mark or receipt is None or receipt.path != instance.path:
             return False
-        self._endings.stored(entry, instance, receipt.outcome, None)
+        proved = replace(instance, sha256=receipt.sha256 if receipt.proves else None)
+        self._endings.stored(entry, proved, receipt.outcome, None)
         return True

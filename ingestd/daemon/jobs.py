@@ -13,7 +13,7 @@ from ingestd.core.answer import Answer
 from ingestd.core.disposition import wants_control
 from ingestd.core.errors import FileBusyError, FileError
 from ingestd.core.model import Batch, Instance, Wait
-from ingestd.core.outcome import Disposition, Hold, Resettle, Retry, SendAgain, Verify
+from ingestd.core.outcome import AlreadyStored, Disposition, Hold, Resettle, Retry, SendAgain, Verify
 from ingestd.core.ports import Inbox, Origin
 from ingestd.core.record import Receipt
 from ingestd.core.verification import dispose_fetched, dispose_held, receipt_speaks
@@ -78,12 +78,17 @@ def store(origin: Origin, batch: Batch) -> Sent:
     return Sent(batch=batch, answer=answer, control=control)
 
 
-def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...]) -> Verified:
-    """Ask for each instance's metadata, or its bytes. After an answer that says hold, the rest is not asked."""
+def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...], *, prove: bool) -> Verified:
+    """Ask for each instance's metadata, or its bytes. After an answer that says hold, the rest is not asked.
+
+    `prove`: files go for good once they are stored, so like elements don't suffice where no receipt speaks.
+    """
     out: list[tuple[Question, Disposition]] = []
     held_up = False
     for question in questions:
         disposition = SendAgain() if held_up else _verify_one(origin, inbox, question)
+        if prove and disposition == AlreadyStored(same_bytes=False):
+            disposition = _proved(origin, question.instance)
         held_up = held_up or isinstance(disposition, Hold)
         out.append((question, disposition))
     return Verified(dispositions=tuple(out))
@@ -102,6 +107,12 @@ def _verify_one(origin: Origin, inbox: Inbox, question: Question) -> Disposition
     except FileError:
         return Resettle()
     return dispose_held(held, sha256=instance.sha256, receipt=receipt, own=own)
+
+
+def _proved(origin: Origin, instance: Instance) -> AlreadyStored:
+    """Other bytes are no conflict here: some services write each file anew. It is not removed then."""
+    shown = dispose_fetched(origin.fetch(instance.ids), sha256=instance.sha256, named=False)
+    return AlreadyStored(same_bytes=isinstance(shown, AlreadyStored))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

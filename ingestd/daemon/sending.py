@@ -48,12 +48,16 @@ _LOSS_STATUS = {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout", Loss.LO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRules:
-    """The slots, the `retry` keys, `duplicates.policy`, and for each hold the line that says how to mend it."""
+    """The slots, the `retry` keys, `duplicates.policy`, and for each hold the line that says how to mend it.
+
+    `prove`: stored files are removed, sooner or later (`done.action`, `done.retention_days`).
+    """
 
     concurrency: int
     retry: RetryRules
     policy: DuplicatePolicy
     hints: Mapping[HoldCause, str]
+    prove: bool = False
 
 
 class Sending:
@@ -296,7 +300,10 @@ class Sending:
     def _ask(self) -> None:
         waiting = self._disposing.questions
         some = tuple(waiting.popleft() for _ in range(min(VERIFY_ROUND, len(waiting))))
-        self._jobs.submit(tuple(q.instance for q in some), lambda: work.verify(self._origin, self._inbox, some))
+        prove = self._rules.prove
+        self._jobs.submit(
+            tuple(q.instance for q in some), lambda: work.verify(self._origin, self._inbox, some, prove=prove)
+        )
 
     def batch(self, now: float) -> int:
         """Keep batches ready ahead of the slots; how many were made."""

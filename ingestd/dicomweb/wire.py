@@ -107,6 +107,10 @@ class Wire(httpcore.NetworkStream):
                 if ready & ~select.POLLOUT:
                     self._listen()
             except OSError as error:
+                # httpcore reads an answer all the same. One that is there can still be read; else the peer, which may well be
+                # there (ENOBUFS, ENOMEM), must not wait for the rest while we wait for it.
+                with suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_WR)
                 raise httpcore.WriteError("the connection broke") from error
             else:
                 call.sent += 0 if call.tunnelling else count

@@ -6,9 +6,10 @@ and keeps the temporary one, as a second link, until the source is gone. So a tr
 been filed, wherever that was (done/ goes by date), and only takes the source away. Where the file system has no links,
 the copy is looked for under the name it would get now.
 
-The source is renamed beside itself, compared with what was copied, and unlinked: a new version that slips in under its
-name at the last moment is never the one that goes. A crash in between leaves a second name that is taken like any other,
-sent again, and found stored; the temporary name goes by what a rename keeps, so that it is found filed, too.
+The source is taken away as removal.py says: neither a new version that slips in under its name at the last moment goes
+with it, nor what somebody who still has it open would write behind the copy. A crash in between leaves a second name that
+is taken like any other, sent again, and found stored; the temporary name goes by what a rename keeps, so that it is found
+filed, too.
 """
 
 from __future__ import annotations
@@ -137,32 +138,6 @@ def copy_over(entry: Entry, root: int) -> Copy:
             os.close(target)
     finally:
         os.close(source)
-
-
-def take_away(entry: Entry) -> None:
-    """Removes the source of a copy that stands. Raises FileChangedError where another file has its name, which stays; OSError."""
-    limit = os.fpathconf(entry.folder, "PC_NAME_MAX")
-    names = free_names(entry.name, seed=str(entry.stamp.inode), limit=limit, extended=True)
-    for aside in names:
-        if aside == entry.name:
-            continue
-        try:
-            fsutil.move(entry.folder, entry.name, entry.folder, aside)
-            break
-        except FileExistsError:
-            continue
-    else:
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-    try:
-        changed = not fsutil.is_moved(entry.stamp, fsutil.lstat(entry.folder, aside))
-        if not changed:
-            os.unlink(aside, dir_fd=entry.folder)
-    except OSError:
-        put_back(entry.folder, aside, entry)
-        raise
-    if changed:
-        put_back(entry.folder, aside, entry)
-        raise FileChangedError("a new version arrived while the file was moved: it stays and is judged")
 
 
 def put_back(folder: int, name: str, entry: Entry) -> None:

@@ -11,7 +11,8 @@ version is never moved unsent.
     in the inbox and, across file systems, filed    judged again, found to be filed already (crossing.py): the source goes
     in done/, or in failed/ with its reason file    finished
 
-With `done.action = delete` a stored file is removed instead, on the same proof (removal.py).
+With `done.action = delete` a stored file is removed instead (removal.py), if it has the digest of what the service was
+shown to hold. One of which only the name was shown is moved all the same.
 
 Within one file system no sync is needed for done/: what a power failure undoes is sent again. The reason file is
 durable before the file moves, so nothing ever stands in failed/ without its reason. A stored file that can't be moved
@@ -39,11 +40,11 @@ from ingestd.core.model import Instance, Stamp
 from ingestd.core.record import Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
-from ingestd.spool.crossing import Copy, Entry, copy_over, filed_before, instance_digest, put_back, take_away
+from ingestd.spool.crossing import Copy, Entry, copy_over, filed_before, instance_digest, put_back
 from ingestd.spool.free_names import free_names
 from ingestd.spool.mounts import MountPoints
 from ingestd.spool.reason_file import REASON_SUFFIX, reason_file
-from ingestd.spool.removal import remove
+from ingestd.spool.removal import DIGESTED, refuse_open, remove
 
 
 class Filing:
@@ -63,8 +64,8 @@ class Filing:
         self._delete = delete
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
-        if self._delete:
-            self._remove(self._find(instance.path, instance.stamp))
+        if self._delete and instance.sha256 is not None:
+            self._remove(self._find(instance.path, instance.stamp), instance.sha256)
             return None
         self._mounts.check(self._done)
         target = self._layout.format(date=utc_day(at), path=instance.path)
@@ -84,9 +85,9 @@ class Filing:
             os.close(entry.folder)
 
     @staticmethod
-    def _remove(entry: Entry) -> None:
+    def _remove(entry: Entry, sha256: str) -> None:
         try:
-            remove(entry)
+            remove(entry, sha256=sha256 if entry.stamp.size <= DIGESTED else None)
         except OSError as error:
             raise _removal_error(error) from error
         finally:
@@ -160,6 +161,7 @@ class _Move:
                 self._take_away()
                 filed.discard()
                 return wanted
+            refuse_open(self._entry)  # it could not be taken away: no copy is made for that
             copy = copy_over(self._entry, root)
             try:
                 name = self._claim(root, copy.name, folder, wanted, copy)
@@ -182,7 +184,7 @@ class _Move:
 
     def _take_away(self) -> None:
         with suppress(FileNotFoundError):  # somebody else took it; what was judged is filed
-            take_away(self._entry)
+            remove(self._entry)
 
     def _claim(self, from_folder: int, from_name: str, folder: int, wanted: str, copy: Copy | None = None) -> str:
         """Rename to the first free name, its reason file before it. Raises OSError; no reason file of ours is left then."""

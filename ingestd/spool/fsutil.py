@@ -63,6 +63,8 @@ def filing_error(error: OSError, *, stamp: Stamp | None = None) -> FilingError:
         text = f"done or failed has no room ({_words(error)}): free some space, the move is tried again"
     elif error.errno in _DENIED or error.errno == errno.EROFS:
         text = f"the file can't be moved ({_words(error)}): allow the service's user to write in inbox, done and failed"
+    elif error.errno == errno.ETXTBSY:
+        text = "the file is still open for writing: it is moved once that program has closed it"
     else:
         text = f"the file can't be moved ({_words(error)}): see to the disk, the move is tried again"
     return FilingError(text, stamp=stamp)

@@ -123,6 +123,8 @@ class SqliteJournal:
         return self._oldest
 
     def receipt(self, ids: Identifiers) -> Receipt | None:
+        if self._failed:  # it can be read, perhaps; what was to be written is not in it
+            raise JournalError("the journal lacks what was stored last: it is asked again once it can be written")
         key = (ids.sop_instance_uid, ids.study_uid, ids.series_uid)
         return self._asked(lambda c: _one(receipt_of, c.execute(_RECEIPT, key)))
 

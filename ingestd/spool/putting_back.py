@@ -28,11 +28,12 @@ from pathlib import Path
 from ingestd.core.errors import FileError, FileGoneError, FilingError
 from ingestd.core.model import Stamp
 from ingestd.spool import fsutil
-from ingestd.spool.crossing import Copy, Entry, copy_over, take_away
+from ingestd.spool.crossing import Copy, Entry, copy_over
 from ingestd.spool.free_names import free_names
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.quarantined import Quarantined
 from ingestd.spool.reason_file import REASON_SUFFIX
+from ingestd.spool.removal import remove
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class PuttingBack:
             copy.discard()
         fsutil.sync_folder(target.folder)
         try:
-            take_away(entry)
+            remove(entry)
             fsutil.sync_folder(entry.folder)
         except (OSError, FileError) as error:  # the copy may be on its way to the service already: it stays
             text = "it was copied into the inbox and could not be taken out of failed/: do that by hand"

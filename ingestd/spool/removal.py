@@ -4,7 +4,8 @@ The name is seen to stand for the file that is meant, and nobody to have it open
 under the new name nobody but this process opens it. What has that name must still be that very file (device, inode, size, mtime),
 and a read lease says once more that nobody who opened it before may write into it; only then is it unlinked. Whatever else is
 found goes back under its name, or the next free one. Where there are no leases (network file systems, another user's file) the
-stamps alone decide, as they do when a file settles.
+stamps alone decide, as they do when a file settles. A file of the inbox must also have the digest of what was stored: two
+writes within one tick of the kernel's clock leave the same stamp. A large one need not, for to read it took longer than that.
 
     killed                         what is left                              what the next run does
     before the rename              the file                                  finds it stored, removes it
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 
 from ingestd.core.errors import FileChangedError
@@ -24,9 +26,16 @@ from ingestd.spool.crossing import Entry, put_back
 from ingestd.spool.free_names import free_names
 
 
-def remove(entry: Entry) -> None:
-    """Raises FileChangedError where another file has its name, OSError (ETXTBSY: somebody may still write into it)."""
-    _see(entry)
+DIGESTED = 64 << 20  # bytes: no longer than a tick may last, and longer than one of the kernel's
+_PREAMBLE = 128
+
+
+def remove(entry: Entry, *, sha256: str | None = None) -> None:
+    """Raises FileChangedError where another file has its name or its bytes, OSError (ETXTBSY: somebody may still write into it).
+
+    `sha256`: of its bytes from 128 on, where they are to be compared.
+    """
+    refuse_open(entry)
     aside = _aside(entry)
     try:
         handle, status = fsutil.open_file(entry.folder, aside)
@@ -35,6 +44,8 @@ def remove(entry: Entry) -> None:
             if not changed:
                 if _may_be_written(handle):
                     raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
+                changed = sha256 is not None and _digest(handle) != sha256
+            if not changed:
                 os.unlink(aside, dir_fd=entry.folder)
         finally:
             os.close(handle)  # gives the lease back
@@ -46,8 +57,8 @@ def remove(entry: Entry) -> None:
         raise FileChangedError("a new version arrived while the file was removed: it stays and is judged")
 
 
-def _see(entry: Entry) -> None:
-    """Before the rename, for that changes the ctime: a file that has to stay would be taken for another."""
+def refuse_open(entry: Entry) -> None:
+    """Raises as `remove` does. Before the rename, for that changes the ctime: a file that has to stay would be another one then."""
     handle, status = fsutil.open_file(entry.folder, entry.name)
     try:
         if fsutil.stamp_of(status) != entry.stamp:
@@ -69,6 +80,15 @@ def _aside(entry: Entry) -> str:
             continue
         return name
     raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _digest(handle: int) -> str:
+    digest = hashlib.sha256()
+    at = _PREAMBLE
+    while piece := os.pread(handle, fsutil.PIECE, at):
+        digest.update(piece)
+        at += len(piece)
+    return digest.hexdigest()
 
 
 def _may_be_written(handle: int) -> bool:

@@ -2,7 +2,8 @@
 
 The proof is by content, not by name: the file's own UIDs find the newest receipt of that instance, and the file must have the
 size and the digest (from byte 128 on) that the receipt has. So it holds whatever moved the file within done/, and a file that
-the journal knows nothing about (I5), that was changed, or whose instance was stored with other bytes since, is kept and counted.
+the journal knows nothing about (I5), that was changed, whose instance was stored with other bytes since, or whose bytes the
+service was never shown to hold (`duplicates.policy = accept`), is kept and counted.
 The age is the receipt's; a file's times say nothing (F13).
 
     killed                                   what is left
@@ -25,11 +26,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingestd.core.errors import FileError, JournalError
+from ingestd.core.errors import FileError, FilingError, JournalError
 from ingestd.core.ports import Clock, RetentionStatus
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
 from ingestd.spool.crossing import Entry
+from ingestd.spool.mounts import MountPoints
 from ingestd.spool.part10 import walk
 from ingestd.spool.receipts import Receipts
 from ingestd.spool.removal import remove
@@ -62,6 +64,7 @@ class DoneRetention:
 
     def __init__(self, *, done: Path, state: Path, layout: str, age: float, clock: Clock) -> None:
         self._done = done
+        self._mounts = MountPoints(done)
         self._state = state
         self._clock = clock
         self._age = age
@@ -106,7 +109,11 @@ class DoneRetention:
 
     def _round(self, this: _Round) -> Iterator[None]:
         try:
+            self._mounts.check(self._done)  # or what lies there now would pass for all of it, and its receipts be pruned
             root = fsutil.open_root(self._done)
+        except FilingError:
+            this.problem = "folders.done is no longer mounted: mount it again"
+            return
         except OSError as error:
             this.problem = f"folders.done can't be opened ({_words(error)}): mend its owner or mode, or mount it"
             return
@@ -170,7 +177,7 @@ def _file(folder: int, path: str, this: _Round) -> Steps:
             size = status.st_size
             ids = walk(FileSource(handle), size).ids
             receipt = this.receipts.newest(ids) if ids is not None else None
-            if receipt is None or receipt.size != size or not receipt.sha256:
+            if receipt is None or receipt.size != size or not receipt.proves:
                 this.unproven += 1
                 return False
             if receipt.stored_at >= this.cutoff:

@@ -25,6 +25,7 @@ from ingestd.core.record import Verdict
 from ingestd.spool import crossing, filing, fsutil
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
+from ingestd.spool.removal import remove
 
 AT = 1767323045.0  # 2026-01-02 03:04:05 UTC
 DAY = "2026-01-02"
@@ -308,14 +309,12 @@ def test_a_new_version_that_slips_in_goes_back(near: House, monkeypatch: pytest.
 def test_a_new_version_survives_while_the_old_one_crosses(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F19, F41: what was sent is filed, what came since stays."""
     instance = far.drop("a.dcm", part10())
-    take_away = crossing.take_away
-
     def late(entry: crossing.Entry) -> None:
         (far.inbox / ".new").write_bytes(b"new version")
         (far.inbox / ".new").rename(far.inbox / "a.dcm")
-        take_away(entry)
+        remove(entry)
 
-    monkeypatch.setattr(filing, "take_away", late)
+    monkeypatch.setattr(filing, "remove", late)
     with pytest.raises(FileChangedError):
         far.filing.to_done(instance, at=AT)
     assert tree(far.inbox) == {"a.dcm": b"new version"}
@@ -511,7 +510,7 @@ def test_the_same_bytes_dropped_again_later_are_kept_beside(far: House) -> None:
 def test_a_source_that_cannot_be_removed_leaves_no_copy(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F31: each try would leave another one."""
     instance = far.drop("a.dcm", part10())
-    monkeypatch.setattr(filing, "take_away", failing(errno.EROFS))
+    monkeypatch.setattr(filing, "remove", failing(errno.EROFS))
     with pytest.raises(FilingError, match="allow the service's user"):
         far.filing.to_done(instance, at=AT)
     assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})

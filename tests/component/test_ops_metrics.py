@@ -20,7 +20,7 @@ from ingestd.ops.metric_table import IGNORED_REASONS, METRICS, STAGES, Kind
 from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
-from ingestd.ops.space import ANSWER_SECONDS, FreeSpace
+from ingestd.ops.space import ANSWER_SECONDS, Space
 from ingestd.spool.names import Ignored
 
 CANARY = "DOE^JANE"
@@ -155,7 +155,7 @@ def test_the_reasons_of_ignored_names_are_those_of_the_scan() -> None:
 
 def test_free_space_is_what_an_ordinary_user_may_still_write(tmp_path: os.PathLike[str]) -> None:
     found = os.statvfs(tmp_path)
-    (free,) = FreeSpace({"state": os.fspath(tmp_path)})().values()
+    (free,) = Space({"state": os.fspath(tmp_path)})().values()
     assert abs(free - found.f_bavail * found.f_frsize) < 1 << 30  # other tests write too
 
 
@@ -168,7 +168,7 @@ def test_a_stuck_share_costs_one_thread_and_only_its_own_number() -> None:
             released.wait(30)
         return os.statvfs("/")
 
-    space = FreeSpace({"inbox": "/share", "done": "/"}, statvfs=statvfs)
+    space = Space({"inbox": "/share", "done": "/"}, statvfs=statvfs)
     clock = SystemClock()
     began, threads = clock.monotonic(), threading.active_count()
     for _ in range(5):
@@ -180,7 +180,7 @@ def test_a_stuck_share_costs_one_thread_and_only_its_own_number() -> None:
 
 
 def test_a_folder_that_is_gone_has_no_number(tmp_path: os.PathLike[str]) -> None:
-    assert FreeSpace({"inbox": os.path.join(tmp_path, "gone")})() == {}
+    assert Space({"inbox": os.path.join(tmp_path, "gone")})() == {}
 
 
 # --- the ports ---------------------------------------------------------------------------------------------------------------

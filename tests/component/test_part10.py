@@ -4,155 +4,53 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import sys
-import time
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from fakes.part10_files import MADE, TRANSFER_SYNTAXES, Made
+from fakes.part10_writer import (
+    BIG,
+    CANARY,
+    CT,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    JPEG,
+    JPIP,
+    JPIP_DEFLATED,
+    SR,
+    UNDEFINED,
+    Writer,
+    deflate,
+    encapsulated,
+    head,
+    identity,
+    image_pixel,
+    nested,
+    part10,
+    pixels,
+)
+from pydicom.uid import UID_dictionary
 
-import ingestd
 from ingestd.core.errors import FileBusyError
 from ingestd.core.model import Identifiers, Inspection, Wholeness
+from ingestd.spool.inbox import InboxFolder, ignore_sigio
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource
 
-IMPLICIT = "1.2.840.10008.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-BIG = "1.2.840.10008.1.2.2"
-JPEG = "1.2.840.10008.1.2.4.50"
-JPIP = "1.2.840.10008.1.2.4.94"
-JPIP_DEFLATED = "1.2.840.10008.1.2.4.95"
-
-CT = "1.2.840.10008.5.1.4.1.1.2"
 SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
 RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
-SR = "1.2.840.10008.5.1.4.1.1.88.11"
 PRIVATE_CLASS = "1.3.12.2.1107.5.9.1"
-CANARY = "CANARY"
-
-LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OD", b"OF", b"UC", b"UR", b"OV")
-UNDEFINED = 0xFFFFFFFF
 SENDABLE = (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL)
-
-
-# --- a writer that can also write what no library would ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Writer:
-    """Elements in one encoding, well-formed or not."""
-
-    syntax: str = EXPLICIT
-
-    @property
-    def order(self) -> str:
-        return ">" if self.syntax == BIG else "<"
-
-    def header(self, tag: int, vr: bytes, length: int) -> bytes:
-        start = struct.pack(self.order + "HH", tag >> 16, tag & 0xFFFF)
-        if self.syntax == IMPLICIT:
-            return start + struct.pack("<I", length)
-        if vr in LONG or not (vr.isalpha() and vr.isupper()):
-            return start + vr + b"\0\0" + struct.pack(self.order + "I", length)
-        return start + vr + struct.pack(self.order + "H", length)
-
-    def element(self, tag: int, vr: bytes, value: bytes | int) -> bytes:
-        if isinstance(value, int):
-            value = struct.pack(self.order + "H", value)
-        value += (b"\0" if vr in (b"UI", b"OB") else b" ") * (len(value) % 2)
-        return self.header(tag, vr, len(value)) + value
-
-    def item(self, content: bytes, *, undefined: bool = False) -> bytes:
-        if not undefined:
-            return self.mark(0xE000, len(content)) + content
-        return self.mark(0xE000, UNDEFINED) + content + self.mark(0xE00D)
-
-    def sequence(self, tag: int, *items: bytes, undefined: bool = False, vr: bytes = b"SQ") -> bytes:
-        content = b"".join(items)
-        if not undefined:
-            return self.header(tag, vr, len(content)) + content
-        return self.header(tag, vr, UNDEFINED) + content + self.mark(0xE0DD)
-
-    def mark(self, element: int, length: int = 0) -> bytes:
-        return struct.pack(self.order + "HHI", 0xFFFE, element, length)
-
-
-def head(
-    syntax: str = EXPLICIT, *, sop_class: str = CT, preamble: bytes = bytes(128), group_length: int | None = None
-) -> bytes:
-    w = Writer()
-    group = w.element(0x00020001, b"OB", b"\0\1")
-    group += w.element(0x00020002, b"UI", sop_class.encode()) + w.element(0x00020003, b"UI", b"1.2.3.3")
-    group += w.element(0x00020010, b"UI", syntax.encode())
-    length = len(group) if group_length is None else group_length
-    return preamble + b"DICM" + w.element(0x00020000, b"UL", struct.pack("<I", length)) + group
-
-
-def identity(w: Writer, *, sop_class: str = CT, study: str = "1.2.3.1", instance: str = "1.2.3.3") -> list[bytes]:
-    return [
-        w.element(0x00080016, b"UI", sop_class.encode()),
-        w.element(0x00080018, b"UI", instance.encode()),
-        w.element(0x00100010, b"PN", CANARY.encode()),
-        w.element(0x00100020, b"LO", CANARY.encode()),
-        w.element(0x0020000D, b"UI", study.encode()),
-        w.element(0x0020000E, b"UI", b"1.2.3.2"),
-    ]
-
-
-def image_pixel(w: Writer, *, rows: int = 4, columns: int = 4) -> list[bytes]:
-    return [
-        w.element(0x00280002, b"US", 1),
-        w.element(0x00280004, b"CS", b"MONOCHROME2"),
-        w.element(0x00280010, b"US", rows),
-        w.element(0x00280011, b"US", columns),
-        w.element(0x00280100, b"US", 16),
-    ]
-
-
-def pixels(w: Writer, length: int = 32) -> bytes:
-    return w.element(0x7FE00010, b"OW", b"\1" * length)
-
-
-def encapsulated(w: Writer) -> bytes:
-    return w.sequence(
-        0x7FE00010, w.item(b""), w.item(b"\xff\xd8" * 8), w.item(b"\xff\xd9" * 4), undefined=True, vr=b"OB"
-    )
-
-
-def nested(w: Writer, tag: int = 0x00081140) -> bytes:
-    """Undefined lengths in undefined lengths, defined ones beside, an empty item, and rows that are nobody's."""
-    inner = w.sequence(
-        0x0040A730, w.item(w.element(0x00280010, b"US", 9), undefined=True), w.item(b"", undefined=True), undefined=True
-    )
-    return w.sequence(
-        tag, w.item(inner + w.element(0x00080060, b"CS", b"CT"), undefined=True), w.item(inner), undefined=True
-    )
-
-
-def deflate(data: bytes) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    packed = packer.compress(data) + packer.flush()
-    return packed + b"\0" * (len(packed) % 2)
 
 
 def stored(data: bytes) -> bytes:
     """A deflate block that is not the last one and holds the data as they are (RFC 1951 3.2.4)."""
     return b"\0" + struct.pack("<HH", len(data), len(data) ^ 0xFFFF) + data
-
-
-def part10(elements: Sequence[bytes], syntax: str = EXPLICIT, *, sop_class: str = CT) -> bytes:
-    data = b"".join(elements)
-    return head(syntax, sop_class=sop_class) + (deflate(data) if syntax in (DEFLATED, JPIP_DEFLATED) else data)
 
 
 def image(syntax: str = EXPLICIT) -> list[bytes]:
@@ -202,6 +100,26 @@ def test_a_whole_image_is_whole_and_named(syntax: str) -> None:
         transfer_syntax_uid=syntax,
     )
     assert judge(part10(image(syntax), syntax)) == Inspection(wholeness=Wholeness.WHOLE, ids=expected)
+
+
+@pytest.mark.parametrize("made", MADE, ids=lambda made: made.name)
+def test_every_kind_of_object_in_every_transfer_syntax_is_whole(made: Made) -> None:
+    """I3: what the standard allows is not refused, and nothing about it is remarkable."""
+    ids = Identifiers(
+        study_uid="1.2.3.1",
+        series_uid="1.2.3.2",
+        sop_instance_uid="1.2.3.3",
+        sop_class_uid=made.sop_class,
+        transfer_syntax_uid=made.syntax,
+    )
+    assert judge(made.content) == Inspection(wholeness=Wholeness.WHOLE, ids=ids)
+
+
+def test_no_transfer_syntax_is_missing() -> None:
+    """PS3.6 table A-1, retired ones too, as pydicom has it; those added since stand in the list of the generated files."""
+    table = {uid for uid, (_, kind, *_) in UID_dictionary.items() if kind == "Transfer Syntax"}
+    assert table - {made.syntax for made in MADE} == set()
+    assert len(TRANSFER_SYNTAXES) == len(set(TRANSFER_SYNTAXES))
 
 
 def test_an_open_file_and_its_bytes_are_judged_alike(tmp_path: Path) -> None:
@@ -386,12 +304,10 @@ def ends(elements: Sequence[bytes], start: int) -> list[int]:
 
 
 @every_syntax
-def test_a_cut_image_is_never_sent_but_where_nothing_shows_the_cut(syntax: str) -> None:
-    """F17: at every offset. Unseen stays: exactly between elements, after the Series UID and before the first of Image Pixel."""
-    elements = image(syntax)
-    content = part10(elements, syntax)
-    sent = {cut for cut in range(len(content)) if verdict(content[:cut]) in SENDABLE}
-    assert sent == (set() if syntax == DEFLATED else set(ends(elements, len(head(syntax)))[6:9]))
+def test_a_cut_image_is_never_sent(syntax: str) -> None:
+    """F17: at every offset; its class says that it is an image even where the cut comes before group 0028."""
+    content = part10(image(syntax), syntax)
+    assert [cut for cut in range(len(content)) if verdict(content[:cut]) in SENDABLE] == []
 
 
 def test_a_cut_object_without_pixel_data_is_sent_only_between_its_elements() -> None:
@@ -404,7 +320,7 @@ def test_a_cut_object_without_pixel_data_is_sent_only_between_its_elements() -> 
 
 @every_syntax
 def test_each_cut_has_a_true_verdict(syntax: str) -> None:
-    """F17, F22: no DICM yet is not DICOM; all else that is cut is truncated, or lacks UIDs or pixels at a clean edge."""
+    """F17, F22: no DICM yet is not DICOM; all else that is cut is truncated, or at a clean edge lacks its pixels."""
     elements = image(syntax)
     content = part10(elements, syntax)
     start = len(head(syntax))
@@ -413,7 +329,7 @@ def test_each_cut_has_a_true_verdict(syntax: str) -> None:
         if cut < 132:
             expected = {Wholeness.NOT_DICOM}
         elif cut in clean:
-            expected = {Wholeness.NO_UID, Wholeness.NO_PIXEL_DATA, Wholeness.WHOLE}
+            expected = {Wholeness.TRUNCATED, Wholeness.NO_PIXEL_DATA}
         else:
             expected = {Wholeness.TRUNCATED}
         assert verdict(content[:cut]) in expected, cut
@@ -532,14 +448,42 @@ def test_zeros_before_the_identifiers_are_a_truncation() -> None:
     """F16: room was claimed, and the header is not all there."""
     found = judge(part10(image()[:4]) + bytes(1000))
     assert found == Inspection(
-        wholeness=Wholeness.TRUNCATED, text="only zeros follow before a readable Study Instance UID came"
+        wholeness=Wholeness.TRUNCATED, text="only zeros follow before a readable Study Instance UID (0020,000d) came"
     )
 
 
-def test_zeros_without_end_are_out_of_bounds(tmp_path: Path) -> None:
-    """F16, I8: nobody reads a terabyte of nothing."""
-    cost = walk_apart(sparse(tmp_path, [(0, part10(image()))], size=1 << 40))
-    assert cost.wholeness == "bounds"
+def test_a_file_that_ends_in_a_hole_is_told_apart(tmp_path: Path) -> None:
+    """F16: pixel data that was preallocated and not yet written is whole by its lengths; a lease must not send it."""
+    w = Writer()
+    front = part10([*identity(w), *image_pixel(w, rows=256, columns=256)]) + w.header(0x7FE00010, b"OW", 1 << 17)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(front)
+    os.truncate(path, len(front) + (1 << 17))
+    with path.open("r+b") as file:
+        hole = walk(FileSource(file.fileno()), len(front) + (1 << 17))
+        file.seek(len(front))
+        file.write(bytes(1 << 17))
+        file.flush()
+        written = walk(FileSource(file.fileno()), len(front) + (1 << 17))
+    if (hole.wholeness, hole.text) == (Wholeness.WHOLE, ""):
+        pytest.skip("the file system of the temporary folder knows no holes")
+    assert (hole.wholeness, hole.text) == (Wholeness.WHOLE_ZERO_TAIL, "the file ends in a hole")
+    assert written == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
+
+
+def test_a_small_file_that_ends_in_a_hole_is_told_apart(tmp_path: Path) -> None:
+    """F16: one that is read at once, too."""
+    w = Writer()
+    front = part10([*identity(w), *image_pixel(w, rows=128, columns=128)]) + w.header(0x7FE00010, b"OW", 1 << 15)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(front)
+    os.truncate(path, len(front) + (1 << 15))
+    with path.open("rb") as file:
+        if not FileSource(file.fileno()).ends_in_hole(len(front) + (1 << 15)):
+            pytest.skip("the file system of the temporary folder knows no holes")
+    ignore_sigio()
+    _, found = InboxFolder(tmp_path).examine("a.dcm")
+    assert (found.wholeness, found.sha256 is None) == (Wholeness.WHOLE_ZERO_TAIL, False)
 
 
 # --- the other verdicts -----------------------------------------------------------------------------------------------------------
@@ -630,7 +574,9 @@ def test_what_is_no_uid_is_no_uid(uid: str) -> None:
     """F33: nothing but digits and dots may reach a URL or a path."""
     w = Writer()
     found = judge(part10([*identity(w, study=uid), *image_pixel(w), pixels(w)]))
-    assert found == Inspection(wholeness=Wholeness.NO_UID, text="the data set has no readable Study Instance UID")
+    assert found == Inspection(
+        wholeness=Wholeness.NO_UID, text="the data set has no readable Study Instance UID (0020,000d)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -646,7 +592,12 @@ def test_padding_is_no_part_of_a_uid(stored: str, uid: str) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "name"),
-    [(0, "SOP Class UID"), (1, "SOP Instance UID"), (4, "Study Instance UID"), (5, "Series Instance UID")],
+    [
+        (0, "SOP Class UID (0008,0016)"),
+        (1, "SOP Instance UID (0008,0018)"),
+        (4, "Study Instance UID (0020,000d)"),
+        (5, "Series Instance UID (0020,000e)"),
+    ],
 )
 def test_each_identifier_must_be_there_at_the_top_level(missing: int, name: str) -> None:
     """F33: one inside a sequence names something else."""
@@ -658,14 +609,39 @@ def test_each_identifier_must_be_there_at_the_top_level(missing: int, name: str)
     )
 
 
+@pytest.mark.parametrize("count", range(1, 6))
+def test_a_data_set_that_ends_before_its_identifiers_is_truncated(count: int) -> None:
+    """F17: elements come in the order of their tags (PS3.5 7.1), so more was to come; a UID that was passed over is absent."""
+    found = judge(part10(identity(Writer())[:count]))
+    missing = "Study Instance UID (0020,000d)" if count < 5 else "Series Instance UID (0020,000e)"
+    assert (found.wholeness, found.text) == (Wholeness.TRUNCATED, f"the data set ends before a {missing} could come")
+    later = part10([*identity(Writer())[:count], *image_pixel(Writer()), pixels(Writer())])
+    assert (judge(later).wholeness, judge(later).text) == (Wholeness.NO_UID, f"the data set has no readable {missing}")
+
+
+def test_the_class_of_an_image_says_that_pixels_are_missing() -> None:
+    """F17: cut before group 0028, nothing else shows it. All classes that the dictionary calls images, and those that need none."""
+    root = "1.2.840.10008.5.1.4.1.1."
+    for uid, (name, kind, *_) in UID_dictionary.items():
+        end = uid.removeprefix(root)
+        if kind == "SOP Class" and end != uid and end not in NO_SURE_IMAGES:
+            is_image = " Image Storage" in name or end in MORE_IMAGES
+            expected = Wholeness.NO_PIXEL_DATA if is_image else Wholeness.WHOLE
+            assert verdict(part10(identity(W, sop_class=uid), sop_class=uid)) is expected, name
+
+
 W = Writer()
+# US Volume, B-scan Volume Analysis, Thickness Map, Corneal Topography Map, Parametric Map, Segmentation
+MORE_IMAGES = ("6.2", "77.1.5.8", "81.1", "82.1", "30", "66.4")
+NO_SURE_IMAGES = ("77.1", "77.2", "501.1", "501.2.1", "501.2.2", "601.1", "601.2")  # never in force, or not PS3.3's
 PIXELS_ELSEWHERE = {
     "spectroscopy data": (True, SPECTROSCOPY, [W.element(0x56000020, b"OF", bytes(8))], EXPLICIT),
     "float pixel data": (True, CT, [W.element(0x7FE00008, b"OF", bytes(8))], EXPLICIT),
     "double float pixel data": (True, CT, [W.element(0x7FE00009, b"OD", bytes(8))], EXPLICIT),
     "a pixel data provider URL": (True, CT, [W.element(0x00287FE0, b"UR", b"http://x")], EXPLICIT),
-    "JPIP": (True, CT, [], JPIP),
-    "JPIP, deflated": (True, CT, [], JPIP_DEFLATED),
+    "JPIP": (True, CT, [W.element(0x00287FE0, b"UR", b"http://x")], JPIP),
+    "JPIP, deflated": (True, CT, [W.element(0x00287FE0, b"UR", b"http://x")], JPIP_DEFLATED),
+    "JPIP without a provider": (False, CT, [], JPIP),
     "raw data": (True, RAW_DATA, [], EXPLICIT),
     "a private class with data of its own": (True, PRIVATE_CLASS, [W.element(0x7FE11010, b"OB", bytes(8))], EXPLICIT),
     "a private class": (False, PRIVATE_CLASS, [], EXPLICIT),
@@ -700,204 +676,9 @@ def test_no_rows_is_no_image() -> None:
     w = Writer()
     assert verdict(part10([*identity(w), *image_pixel(w, rows=0)])) is Wholeness.WHOLE
     assert (
-        verdict(part10([*identity(w), w.sequence(0x00081140, w.item(b"".join(image_pixel(w)), undefined=True))]))
+        verdict(part10([*identity(w, sop_class=SR), w.sequence(0x00081140, w.item(b"".join(image_pixel(w))))]))
         is Wholeness.WHOLE
     )
-
-
-# --- bombs ------------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Cost:
-    wholeness: str
-    seconds: float
-    megabytes: float
-
-
-def walk_apart(path: Path) -> Cost:
-    """Walk in a process of its own: what it cost in CPU seconds and in resident memory."""
-    program = (
-        "import os, re, sys, time\n"
-        "from ingestd.spool.part10 import walk\n"
-        "from ingestd.spool.sources import FileSource\n"
-        "usage = lambda: int(re.search(r'VmHWM:\\s+([0-9]+) kB', open('/proc/self/status').read())[1]) / 1024\n"
-        "opened = os.open(sys.argv[1], os.O_RDONLY)\n"
-        "before, start = usage(), time.process_time()\n"
-        "found = walk(FileSource(opened), os.fstat(opened).st_size)\n"
-        "print(found.wholeness.value, time.process_time() - start, usage() - before)\n"
-    )
-    root = str(Path(ingestd.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)],
-        env=os.environ | {"PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    wholeness, seconds, megabytes = done.stdout.split()
-    return Cost(wholeness, float(seconds), float(megabytes))
-
-
-def sparse(folder: Path, pieces: Sequence[tuple[int, bytes]], *, size: int) -> Path:
-    path = folder / "sparse.dcm"
-    with path.open("wb") as file:
-        for at, piece in pieces:
-            file.seek(at)
-            file.write(piece)
-        file.truncate(size)
-    return path
-
-
-def in_element(w: Writer, length: int) -> bytes:
-    return w.header(0x00091010, b"OB", length)
-
-
-def test_a_deflate_bomb_is_bounded(tmp_path: Path) -> None:
-    """F32, I8: 8 GiB in 8 MiB, by ratio; and 2 GiB that keep to the ratio, by size."""
-    for name, block, count in (
-        ("ratio", bytes(1 << 20), 8192),
-        ("size", os.urandom(8 << 10) + bytes(1016 << 10), 2048),
-    ):
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-        start = packer.compress(in_element(Writer(), 0xFFFFFFF0)) + packer.flush(zlib.Z_FULL_FLUSH)
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-        packed = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
-        path = tmp_path / name
-        path.write_bytes(head(DEFLATED) + start + packed * count)
-        cost = walk_apart(path)
-        assert cost.wholeness == "bounds"
-        assert cost.seconds < 20
-        assert cost.megabytes < 8
-
-
-def test_a_length_of_four_gigabytes_is_a_truncation() -> None:
-    """F32: it is compared, never allocated."""
-    content = part10([*identity(W), in_element(W, 0xFFFFFFFE)])
-    assert judge(content).text == "the element (0009,1010) declares 4294967294 bytes, 0 are there"
-
-
-@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
-def test_deep_nesting_is_out_of_bounds(syntax: str) -> None:
-    """F32: 100,000 levels, no recursion."""
-    w = Writer(syntax)
-    level = w.header(0x0040A730, b"SQ", UNDEFINED) + w.mark(0xE000, UNDEFINED)
-    found = judge(part10([level * 100_000], syntax))
-    assert (found.wholeness, found.text) == (Wholeness.OUT_OF_BOUNDS, "sequences nest more than 64 deep")
-
-
-def test_nesting_as_deep_as_reports_go_is_whole() -> None:
-    """I3: 64 levels are fine."""
-    tree = b""
-    for _ in range(64):
-        tree = W.sequence(0x0040A730, W.item(tree, undefined=True), undefined=True)
-    assert verdict(part10([*identity(W, sop_class=SR), tree], sop_class=SR)) is Wholeness.WHOLE
-
-
-MANY = {
-    "explicit": (EXPLICIT, W.element(0x00091010, b"LO", b"") * 2_000_000),
-    "implicit": (IMPLICIT, Writer(IMPLICIT).element(0x00091010, b"LO", b"") * 2_000_000),
-    "implicit in explicit": (
-        EXPLICIT,
-        W.element(0x00080005, b"CS", b"") + Writer(IMPLICIT).element(0x00091010, b"", b"") * 2_000_000,
-    ),
-    "items": (EXPLICIT, W.header(0x00081140, b"SQ", UNDEFINED) + W.item(b"") * 2_000_000),
-    "open items": (EXPLICIT, W.header(0x00081140, b"SQ", UNDEFINED) + W.item(b"", undefined=True) * 2_000_000),
-    "delimiters": (EXPLICIT, W.element(0x00080005, b"CS", b"") + W.mark(0xE0DD) * 2_000_000),
-}
-
-
-@pytest.mark.parametrize(("syntax", "data"), MANY.values(), ids=MANY)
-def test_millions_of_elements_are_out_of_bounds(syntax: str, data: bytes) -> None:
-    """F32, I8: bounded CPU, whatever they are."""
-    content = part10([data], syntax)
-    start = time.process_time()
-    assert verdict(content) is Wholeness.OUT_OF_BOUNDS
-    assert time.process_time() - start < 20
-
-
-def test_a_file_of_many_gigabytes_costs_nothing(tmp_path: Path) -> None:
-    """F34: 10 GiB in two native elements and one encapsulated one of three fragments; cut, it is truncated."""
-    before = part10([*identity(W), *image_pixel(W)], JPEG)
-    large = 0xFFFFFFF0
-    first = before + W.header(0x00290010, b"OB", large)
-    fragments = W.header(0x7FE00010, b"OB", UNDEFINED) + W.item(b"")
-    pieces, at = [(0, first)], len(first) + large
-    pieces.append((at, fragments))
-    at += len(fragments)
-    for length in (3 << 30, 3 << 30):
-        pieces.append((at, W.mark(0xE000, length)))
-        at += 8 + length
-    pieces.append((at, W.mark(0xE0DD)))
-    cost = walk_apart(sparse(tmp_path, pieces, size=at + 8))
-    assert (cost.wholeness, cost.seconds < 1, cost.megabytes < 2) == ("whole", True, True)
-    assert walk_apart(sparse(tmp_path, pieces[:-1], size=at)).wholeness == "truncated"
-    assert walk_apart(sparse(tmp_path, pieces[:-1], size=at - 1)).wholeness == "truncated"
-
-
-# --- whatever comes ---------------------------------------------------------------------------------------------------------------
-
-quick = settings(max_examples=300, deadline=None)
-
-
-@quick
-@given(syntax=st.sampled_from(list(SYNTAXES.values())), noise=st.binary(max_size=300))
-def test_noise_behind_a_head_is_judged(syntax: str, noise: bytes) -> None:
-    """F33, F46: a verdict, never an error, and never one to send."""
-    found = judge(head(syntax) + noise)
-    assert found.wholeness not in SENDABLE
-    assert "\n" not in found.text
-
-
-@quick
-@given(
-    syntax=st.sampled_from(list(SYNTAXES.values())),
-    changes=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=8),
-    tail=st.binary(max_size=30),
-)
-def test_a_damaged_file_is_judged(syntax: str, changes: list[tuple[int, int]], tail: bytes) -> None:
-    """F33, F46: damage ends in a verdict; what is sent has all its UIDs."""
-    content = bytearray(part10(image(syntax), syntax) + tail)
-    for at, byte in changes:
-        content[at % len(content)] = byte
-    found = judge(bytes(content))
-    assert found.ids is not None or found.wholeness not in SENDABLE
-
-
-def elements_of(w: Writer) -> st.SearchStrategy[bytes]:
-    """Any element: plain, private, long, a sequence of either kind, encapsulated."""
-    tags = st.integers(0x00290000, 0x0029FFFF)
-    plain = st.builds(
-        w.element, tags, st.sampled_from([b"LO", b"PN", b"UI", b"OB", b"UN", b"UT"]), st.binary(max_size=20)
-    )
-
-    def inside(children: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-        content = st.lists(children, max_size=3).map(b"".join)
-        items = st.lists(st.builds(w.item, content, undefined=st.booleans()), max_size=3)
-        return st.builds(
-            lambda tag, parts, undefined: w.sequence(tag, *parts, undefined=undefined), tags, items, st.booleans()
-        )
-
-    fragments = st.lists(st.builds(w.item, st.binary(max_size=9)), max_size=3)
-    wrapped = st.builds(lambda tag, parts: w.sequence(tag, *parts, undefined=True, vr=b"OB"), tags, fragments)
-    return st.recursive(plain if w.syntax == IMPLICIT else plain | wrapped, inside, max_leaves=12)
-
-
-@st.composite
-def objects(draw: st.DrawFn) -> tuple[str, list[bytes]]:
-    w = Writer(draw(st.sampled_from([EXPLICIT, IMPLICIT, BIG])))
-    return w.syntax, [*identity(w), *draw(st.lists(elements_of(w), max_size=6))]
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(made=objects(), share=st.floats(0, 1, exclude_max=True))
-def test_any_object_is_whole_and_no_cut_of_it_but_between_elements(made: tuple[str, list[bytes]], share: float) -> None:
-    """F17: for any nesting in any encoding."""
-    syntax, elements = made
-    content = part10(elements, syntax)
-    assert verdict(content) is Wholeness.WHOLE
-    cut = int(share * len(content))
-    assert verdict(content[:cut]) not in SENDABLE or cut in ends(elements, len(head(syntax)))[5:]
 
 
 # --- the files pydicom is tested with ---------------------------------------------------------------------------------------------
@@ -907,12 +688,12 @@ PYDICOM_FILES = sorted((Path(pydicom.__file__).parent / "data").rglob("*.dcm"))
 # Looked at one by one: what each says of itself.
 NOT_WHOLE = {
     Wholeness.NOT_DICOM: "ExplVR_BigEndNoMeta ExplVR_LitEndNoMeta no_meta rtstruct meta_missing_tsyntax",
-    Wholeness.TRUNCATED: "MR_truncated rtplan_truncated",
+    Wholeness.TRUNCATED: "MR_truncated rtplan_truncated empty_charset_LEI no_meta_group_length",
     Wholeness.NO_PIXEL_DATA: "chrJapMulti chrJapMultiExplicitIR6 chrKoreanMulti",
     Wholeness.DICOMDIR: "DICOMDIR-empty",
     Wholeness.NO_UID: "chrSQEncoding chrSQEncoding1 fall hotiron hotmetalblue pet pet20step spring summer winter "
-    "JPEGLSNearLossless_08 JPEGLSNearLossless_16 SC_rgb_jls_lossy_line SC_rgb_jls_lossy_sample UN_sequence empty_charset_LEI "
-    "nested_priv_SQ no_meta_group_length priv_SQ",
+    "JPEGLSNearLossless_08 JPEGLSNearLossless_16 SC_rgb_jls_lossy_line SC_rgb_jls_lossy_sample UN_sequence "
+    "nested_priv_SQ priv_SQ",
 }
 EXPECTED = {name: wholeness for wholeness, names in NOT_WHOLE.items() for name in names.split()}
 

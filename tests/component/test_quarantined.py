@@ -439,7 +439,7 @@ def test_a_source_that_cannot_be_taken_away_is_said(far: House, monkeypatch: pyt
     def refuse(_: crossing.Entry) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr(putting_back, "take_away", refuse)
+    monkeypatch.setattr(putting_back, "remove", refuse)
     with pytest.raises(FilingError, match="by hand"):
         far.put_back("a.dcm")
     assert tree(far.inbox) == {"a.dcm": part10()}

@@ -26,7 +26,14 @@ from fakes.mortal import MortalHouse, names
 from fakes.studies import made
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 EXAMPLES = int(os.environ.get("INGESTD_TEST_MACHINE", "100"))
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # memory: the machine is about order, not about disks
@@ -51,6 +58,7 @@ class Ingest(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(prefix="machine-", dir=SCRATCH))
         self.house = MortalHouse(self.root)
         self.left: Counter[str] = Counter()
+        self.bodies: dict[str, str] = {}  # digest -> digest of what follows the preamble
         self.whole: dict[str, tuple[str, str, str]] = {}  # digest -> what instance it is
         self.begun: set[str] = set()  # what was written in place, and may have been judged half and finished later
         self.rejected: set[str] = set()  # SOP Instance UIDs that the service ever refused
@@ -58,11 +66,18 @@ class Ingest(RuleBasedStateMachine):
         self.variants: dict[tuple[str, str, str], set[str]] = {}  # instance -> its different bytes
         self.open: dict[str, tuple[Any, bytes]] = {}  # name -> open file and what is still to come
 
+    @initialize(deletes=st.booleans())
+    def configure(self, *, deletes: bool) -> None:
+        self.house.die()
+        self.house.deletes = deletes
+        self.house.boot()
+
     # The writer
 
     def _content(self, number: int, patient: int, *, size: int = 4096) -> bytes:
         one = made(number, study=1 + number % 2, size=size, patient_id=f"ID{patient}")
         self.whole[digest(one.content)] = one.ids
+        self.bodies[digest(one.content)] = digest(one.content[128:])
         self.variants.setdefault(one.ids, set()).add(digest(one.content))
         return one.content
 
@@ -216,8 +231,15 @@ class Ingest(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """I1: each file is in exactly one folder, byte for byte."""
-        assert Counter(d for folder in ("inbox", "done", "failed") for d in self._digests(folder)) == self.left
+        """I1: each file is in exactly one folder, byte for byte, or was removed as `done.action = delete` and is held."""
+        there = Counter(d for folder in ("inbox", "done", "failed") for d in self._digests(folder))
+        assert there - self.left == Counter()
+        gone = self.left - there
+        if self.house.deletes:
+            held = {kept.sha256 for kept in self.house.service.kept.values()}
+            assert {self.bodies.get(one) for one in gone} <= held
+        else:
+            assert gone == Counter()
 
     @invariant()
     def done_means_held(self) -> None:

@@ -114,7 +114,7 @@ BY_BYTES = Verify(by_bytes=True, named=True)
 PROOFS = {
     DuplicatePolicy.VERIFY: Verify(),
     DuplicatePolicy.COMPARE: Verify(by_bytes=True),
-    DuplicatePolicy.ACCEPT: AlreadyStored(),
+    DuplicatePolicy.ACCEPT: AlreadyStored(same_bytes=False),
 }
 
 

@@ -33,8 +33,8 @@ RECEIPT = receipt(ONE)
         (Held(status=302), Hold(cause=HoldCause.ROUTE)),
         (Held(status=503, retry_after=5.0), Hold(cause=HoldCause.BUSY, retry_after=5.0)),
         *((Held(status=s, elements=OWN), Retry(wait=UNVERIFIED, http_status=s)) for s in (403, 404, 406, 206, 500)),
-        (Held(status=200, elements=OWN), AlreadyStored()),
-        (Held(status=200, elements={"00080018": ("1.1",)}), AlreadyStored()),
+        (Held(status=200, elements=OWN), ALIKE),
+        (Held(status=200, elements={"00080018": ("1.1",)}), ALIKE),
         (Held(status=200, elements={}), Retry(wait=UNVERIFIED, http_status=200)),
         (Held(status=200, elements={"00091001": ("x",)}), Retry(wait=UNVERIFIED, http_status=200)),
     ],
@@ -78,9 +78,9 @@ HELD = Held(status=200, elements=OWN)
         (SHA, OTHER_SHA, None, "conflict"),
         (SHA, OTHER_SHA, OWN, "conflict"),
         (None, SHA, None, Retry(wait=UNVERIFIED, http_status=200)),
-        (None, SHA, OWN, AlreadyStored()),
+        (None, SHA, OWN, ALIKE),
         (SHA, "", None, Retry(wait=UNVERIFIED, http_status=200)),
-        (SHA, "", OWN, AlreadyStored()),
+        (SHA, "", OWN, ALIKE),
     ],
 )
 def test_a_receipt_compares_bytes_where_both_digests_are_known(

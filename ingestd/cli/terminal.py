@@ -1,0 +1,24 @@
+"""Text that others wrote, made fit for a terminal, and the width of what is printed."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+PIPED_WIDTH = 200
+
+
+def shown(text: str) -> str:
+    """One line for a terminal: control characters, and bytes that are not UTF-8, as escapes."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PIPED_WIDTH)

@@ -1,0 +1,56 @@
+"""Azure's change feed: what was created, updated and deleted, in order. At the base URL, like the partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ingestd.dicomweb.dicom_json import one_dataset
+from ingestd.dicomweb.failures import Doing
+from ingestd.dicomweb.json_reader import Object
+from ingestd.dicomweb.search import objects
+from ingestd.dicomweb.session import Session
+
+ANY = "*/*"  # it is application/json; Microsoft's own examples ask for nothing
+_DOING = Doing(what="changefeed", feature="no change feed", route=True)
+
+
+def changes(
+    session: Session,
+    *,
+    each: Callable[[Object], None],
+    limit: int | None = None,
+    offset: int = 0,
+    start: str | None = None,
+    end: str | None = None,
+    metadata: bool = False,
+) -> int:
+    """One page of the feed, oldest change first; how many came. `start` (inclusive) and `end` are RFC 3339, for /v2.
+
+    Raises ServiceError.
+    """
+    given = {
+        "limit": str(limit) if limit is not None else None,
+        "offset": str(offset) if offset else None,
+        "startTime": start,
+        "endTime": end,
+    }
+    query = [(name, value) for name, value in given.items() if value is not None]
+    query.append(_with(metadata))
+    return objects(session, "/changefeed", _DOING, each=each, accept=ANY, query=query, at_base=True)
+
+
+def latest(session: Session, *, metadata: bool = False) -> Object | None:
+    """The newest change; None while there is none. Raises ServiceError."""
+    reply = session.get(
+        "/changefeed/latest", _DOING, accept=ANY, query=[_with(metadata)], good=(200, 204), at_base=True
+    )
+    if reply.status == 204:
+        return None
+    found = one_dataset(reply.content_type, reply.content) if reply.whole else None
+    if found is None:
+        raise session.error(_DOING, reply)
+    return found
+
+
+def _with(metadata: bool) -> tuple[str, str]:
+    return ("includeMetadata", str(metadata).lower())

@@ -1,0 +1,232 @@
+"""Requests of a person's command: the daemon's wire, identity and patience, and one clear error where they come to nothing.
+
+What may pass by itself (408, 429, 502 to 504, a connection that broke after sending) is asked again with full jitter, Retry-After
+as floor, as often as `retry.instance_attempts` says. What a person mends faster than a wait is said at once: no connection, no
+token, 401, 403. Every request here may be repeated (exchange.py says why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from ingestd.config import ServiceSettings
+from ingestd.core.answer import Loss
+from ingestd.core.backoff import RetryRules, full_jitter
+from ingestd.core.errors import ServiceError
+from ingestd.core.ports import Clock, Rand
+from ingestd.dicomweb.auth import Headers, TokenSource
+from ingestd.dicomweb.client import MINIMUM_RATE
+from ingestd.dicomweb.exchange import Exchange, Reply, Sink
+from ingestd.dicomweb.failures import Doing, failure
+from ingestd.dicomweb.identity import certificates, token_source
+from ingestd.dicomweb.retry_after import seconds_to_wait
+from ingestd.dicomweb.signed import Signed
+from ingestd.dicomweb.token_cell import TokenCell
+
+DICOM_JSON = "application/dicom+json"
+PASSES = frozenset({408, 429, 502, 503, 504})
+PATIENCE_SECONDS = 30.0  # for a token: a person's own login runs a program
+
+Query = Sequence[tuple[str, str]]
+Rest = Callable[[float, str, int], None]
+"""Waits so many seconds, after telling whoever looks on why and how many tries there have been."""
+Told = Callable[[str, str, Reply], None]
+"""Hears of each request: method, path, what came."""
+
+
+class Body(Protocol):
+    """What a request carries; `length` in bytes."""
+
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def length(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class Session:
+    """Asks one service. One thread."""
+
+    rate = MINIMUM_RATE
+
+    def __init__(
+        self,
+        exchange: Signed,
+        *,
+        url: str,
+        partition: str | None,
+        identified: bool,
+        clock: Clock,
+        rules: RetryRules,
+        rand: Rand,
+        rest: Rest,
+        told: Told,
+    ) -> None:
+        self.url = url
+        self._exchange = exchange
+        self._partition = f"/partitions/{partition}" if partition is not None else ""
+        self._identified = identified
+        self._clock = clock
+        self._rules = rules
+        self._rand = rand
+        self._rest = rest
+        self._told = told
+
+    def get(
+        self,
+        path: str,
+        doing: Doing,
+        *,
+        accept: str = DICOM_JSON,
+        query: Query = (),
+        sink: Sink | None = None,
+        good: Iterable[int] = (200,),
+        again: Callable[[], bool] = lambda: True,
+        at_base: bool = False,
+    ) -> Reply:
+        """GET `path`, below the partition unless `at_base`. `again`: whether a sink that was begun can begin once more.
+
+        Raises ServiceError for any other status than the `good` ones, and where no whole answer came; and what `sink` raises.
+        """
+        wanted = {"Accept": accept}
+        asked = f"{'' if at_base else self._partition}{path}{_query(query)}"
+        return self._made(
+            "GET",
+            asked,
+            lambda: self._exchange.ask(
+                lambda identity: self._exchange.request("GET", f"{self.url}{asked}", {**identity, **wanted}), sink=sink
+            ),
+            doing,
+            good=frozenset(good),
+            again=again,
+        )
+
+    def delete(self, path: str, doing: Doing) -> Reply:
+        """DELETE `path`. Raises ServiceError but for 200, 204 and, after a try whose answer was lost, 404."""
+        asked = f"{self._partition}{path}"
+        lost = False
+
+        def once() -> Reply:
+            nonlocal lost
+            reply = self._exchange.ask(
+                lambda identity: self._exchange.request("DELETE", f"{self.url}{asked}", {**identity, "Accept": "*/*"})
+            )
+            if reply.status == 404 and lost:
+                return Reply(status=204, whole=True)
+            lost = lost or reply.loss is not None
+            return reply
+
+        return self._made("DELETE", asked, once, doing, good=frozenset({200, 204}), again=lambda: True)
+
+    def post(self, path: str, body: Callable[[], Body], *, size: int) -> Reply:
+        """One POST of a fresh `body`, `size` bytes of instances in it. What the answer means is the core's business.
+
+        Raises what the body raises.
+        """
+        asked = f"{self._partition}{path}"
+
+        def build(identity: Headers) -> httpx.Request:
+            content = body()
+            own = {"Content-Type": content.content_type, "Content-Length": str(content.length)}
+            return self._exchange.request("POST", f"{self.url}{asked}", {**identity, **own}, content)
+
+        reply = self._exchange.ask(build, size=size)
+        self._told("POST", asked, reply)
+        return reply
+
+    def error(self, doing: Doing, reply: Reply) -> ServiceError:
+        """Why it came to nothing."""
+        return failure(doing, reply, url=self.url, identified=self._identified)
+
+    def rest(self, reply_after: float | None, why: str, tries: int) -> None:
+        """Wait before the next try, as long as the service wants (`reply_after`, seconds) and we bear."""
+        rules = self._rules
+        wait = full_jitter(base=rules.base_seconds, cap=rules.cap_seconds, attempt=tries, rand=self._rand())
+        floor = min(reply_after or 0.0, rules.retry_after_cap_seconds)
+        self._rest(max(wait, floor), why, tries)
+
+    @property
+    def tries(self) -> int:
+        """How often something is asked at most."""
+        return self._rules.instance_attempts
+
+    def _made(
+        self,
+        method: str,
+        path: str,
+        once: Callable[[], Reply],
+        doing: Doing,
+        *,
+        good: frozenset[int],
+        again: Callable[[], bool],
+    ) -> Reply:
+        tries = 0
+        while True:
+            reply = once()
+            self._told(method, path, reply)
+            tries += 1
+            if reply.status in good:
+                return reply
+            if not (reply.loss is Loss.LOST or reply.status in PASSES) or tries >= self.tries or not again():
+                raise self.error(doing, reply)
+            why = f"it answers {reply.status}" if reply.status is not None else "the connection broke"
+            self.rest(seconds_to_wait(reply.retry_after, now=self._clock.wall()), why, tries)
+
+
+def _query(query: Query) -> str:
+    return f"?{urlencode(query, quote_via=quote)}" if query else ""
+
+
+@contextmanager
+def session(settings: ServiceSettings, *, clock: Clock, rand: Rand, rest: Rest, told: Told) -> Iterator[Session]:
+    """A session with what the settings say. Raises ConfigurationError."""
+    service = settings.service
+    token = token_source(settings.auth, service, clock=clock, patience_seconds=PATIENCE_SECONDS)
+    encrypted = service.url.startswith("https:")
+    exchange = Exchange(
+        clock=clock,
+        connections=1,
+        connect_timeout=service.connect_timeout_seconds,
+        response_timeout=service.response_timeout_seconds,
+        tls=certificates(service, clock=clock),
+        proxy=service.proxy,
+        tunnel=encrypted and service.proxy is not None,
+        headers=(
+            ("Accept", DICOM_JSON),
+            ("Accept-Encoding", "identity"),
+            ("User-Agent", f"ingestd/{version('ingestd')}"),
+        ),
+    )
+    with _started(token):
+        try:
+            yield Session(
+                Signed(exchange, token, clock=clock, minimum_rate=MINIMUM_RATE),
+                url=service.url,
+                partition=service.partition,
+                identified=token is not None,
+                clock=clock,
+                rules=RetryRules(**settings.retry.model_dump()),
+                rand=rand,
+                rest=rest,
+                told=told,
+            )
+        finally:
+            exchange.close()
+
+
+@contextmanager
+def _started(token: TokenSource | None) -> Iterator[None]:
+    if not isinstance(token, TokenCell):
+        yield
+        return
+    token.start()
+    try:
+        yield
+    finally:
+        token.stop()

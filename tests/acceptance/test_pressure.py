@@ -1,0 +1,279 @@
+"""Disks that are full, read-only or gone, too few open files, no memory, no threads, a log that nobody takes: the real daemon.
+
+Whatever it is: no file is lost or judged for it, /readyz says what is wrong, one line says it in the log, nothing spins, and it goes
+on by itself when it is mended.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fakes.admin_pages import AdminPages, cpu_seconds
+from fakes.altered import Altered, AlteredRoomy
+from fakes.hostile_server import hostile
+from fakes.house import House, digest
+from fakes.room import Room
+from fakes.scripted_origin import ScriptedOrigin, says
+from fakes.studies import Made, made
+
+pytestmark = pytest.mark.timeout(120)
+MakeHouse = Callable[..., House]
+
+SOON = "import ingestd.daemon.endings as endings; endings.UNMOVABLE_BASE_SECONDS = 2.0"  # or each test would last a minute
+LARGE = 40_000  # bytes: 25 of them fill a MiB
+TROUBLE = {  # what is said of a folder that takes nothing, beside folder_trouble
+    "inbox": set[str](),
+    "done": {"unmovable"},
+    "failed": {"unmovable"},
+    "state": {"journal_trouble"},
+}
+
+
+@pytest.fixture
+def room(real: Callable[..., None]) -> Iterator[Room]:
+    real("unshare", "nsenter", "mount", "umount")
+    if os.geteuid():
+        pytest.skip("needs root: it mounts file systems")
+    with Room() as made_room:
+        yield made_room
+
+
+def events(home: House) -> list[str]:
+    return [str(line["event"]) for line in home.lines()]
+
+
+def drop(home: House, one: Made, content: bytes) -> None:
+    """As House.drop does it; an inbox without room keeps nothing of it."""
+    part = home.inbox / f".{one.name}.part"
+    try:
+        part.write_bytes(content)
+    except OSError:
+        part.unlink()
+        raise
+    part.rename(home.inbox / one.name)
+
+
+def everything(home: House) -> list[str]:
+    return sorted(home.digests(home.inbox) + home.digests(home.done) + home.digests(home.failed))
+
+
+def content_of(one: Made, folder: str) -> bytes:
+    """failed/ fills with files that are half there."""
+    return one.content[: LARGE // 2] if folder == "failed" else one.content
+
+
+@pytest.mark.parametrize("folder", ["inbox", "done", "failed", "state"])
+def test_a_mebibyte_that_is_full_stops_nothing_for_good(room: Room, tmp_path: Path, folder: str) -> None:
+    """I1, I3, F39: each of the four folders in turn is a tmpfs of 1 MiB."""
+    service, pages = ScriptedOrigin(), AdminPages()
+    if folder == "inbox":  # else it never fills
+        service = ScriptedOrigin(store=[says(503, retry_after="1")], control=[says(503)])
+    with hostile(service) as server:
+        settings = {"INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "1", **pages.setting}
+        home = AlteredRoomy(room, tmp_path / "house", server.url, prelude=SOON, **settings)
+        (home.root / folder).mkdir(exist_ok=True)
+        room.mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", home.root / folder)
+        home.start()
+        try:
+            home.waits(pages.ready, 30)
+            dropped = stream_in(home, folder)
+            home.waits(lambda: pages.red(f"folders.{folder}" if folder != "state" else "journal"), 30)
+            assert pages.metric(f'ingestd_folder_free_bytes{{folder="{folder}"}}') < 200_000
+            home.waits(lambda: TROUBLE[folder] | {"folder_trouble"} <= set(events(home)), 20)
+            if folder in ("done", "failed"):
+                home.waits(lambda: pages.metric('ingestd_pending_files{stage="unmovable"}') > 0, 20)
+            nothing_spins(home, service)
+            assert everything(home) == dropped
+            if folder != "failed":
+                assert home.files(home.failed) == []
+            room.mount("-o", "remount,size=64m", home.root / folder)
+            service.heal()
+            home.waits(lambda: not home.files(home.inbox), 60)
+            home.waits(pages.ready, 30)
+            assert home.stop() == 0
+        finally:
+            home.close()
+    assert everything(home) == home.digests(home.failed if folder == "failed" else home.done) == dropped
+    if folder != "inbox":  # which filled while the service was away
+        assert len(service.arrived) == len(service.named)  # nothing was sent twice
+    for event in TROUBLE[folder] | {"folder_trouble"}:
+        assert events(home).count(event) == 1  # and not one a file
+
+
+def stream_in(home: House, folder: str) -> list[str]:
+    """Drop files until the folder is full, and some more; their digests."""
+    digests = []
+    for number in range(1, 61 if folder != "state" else 401):
+        one = made(number, size=LARGE if folder != "state" else 2048)
+        content = content_of(one, folder)
+        try:
+            drop(home, one, content)
+        except OSError:
+            assert folder == "inbox"
+            break
+        digests.append(digest(content))
+        time.sleep(0.01)
+    return sorted(digests)
+
+
+def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 3.0) -> None:
+    """While nothing can move: hardly any CPU time, hardly a request, no flood of lines."""
+    pid = home.process.pid
+    cpu, stores, lines = cpu_seconds(pid), service.count("store"), len(home.lines())
+    time.sleep(seconds)
+    assert cpu_seconds(pid) - cpu < 0.2 * seconds
+    assert service.count("store") - stores <= 2
+    assert len(home.lines()) - lines <= 2 * seconds + 4
+
+
+@pytest.mark.parametrize("folder", ["inbox", "done", "state"])
+def test_a_folder_that_turns_read_only_and_goes_away_comes_back(room: Room, tmp_path: Path, folder: str) -> None:
+    """I1, F7, F31, F45: read-only, then writable; unmounted, then mounted again. What lies below a mount point is no place for files.
+
+    A state folder that goes away ends the daemon with 75 (test_keeping); the supervisor starts it again on what is there.
+    """
+    service, pages = ScriptedOrigin(), AdminPages()
+    with hostile(service) as server:
+        home = AlteredRoomy(room, tmp_path / "house", server.url, prelude=SOON, **pages.setting)
+        mounted, spare = home.root / folder, home.root / "spare"
+        for made_folder in (mounted, spare):
+            made_folder.mkdir(exist_ok=True)
+        room.mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", mounted)
+        room.mount("--bind", mounted, spare)
+        home.start()
+        try:
+            home.waits(pages.ready, 30)
+            files = [made(number) for number in range(1, 13)]
+            for one in files[:4]:
+                home.drop(one.name, one.content)
+            if folder == "inbox":
+                home.waits(home.ended(4), 30)
+                home.drop(files[4].name, files[4].content)
+            room.mount("-o", "remount,ro", mounted)
+            for one in files[4:8] if folder != "inbox" else []:
+                home.drop(one.name, one.content)
+            home.waits(lambda: pages.red(folder if folder != "state" else "journal") or home.ended(8)(), 30)
+            nothing_spins(home, service, seconds=2)
+            room.mount("-o", "remount,rw", mounted)
+            sent = files[:8] if folder != "inbox" else files[:5]
+            home.waits(home.ended(len(sent)), 60)
+            home.waits(pages.ready, 30)
+            if folder == "state":
+                assert home.stop() == 0
+                return
+            room.umount(mounted, "--lazy")
+            for one in files[8:] if folder == "done" else []:
+                home.drop(one.name, one.content)
+            words = "folders.done is no longer mounted" if folder == "done" else "folders.inbox"
+            home.waits(lambda: pages.red(words), 30)
+            time.sleep(1)
+            assert not list(room.see(mounted).rglob("*.dcm"))
+            room.mount("--bind", spare, mounted)
+            for one in files[8:] if folder == "inbox" else []:
+                home.drop(one.name, one.content)
+            home.waits(home.ended(len(sent) + 4), 60)
+            home.waits(pages.ready, 30)
+            assert home.stop() == 0
+        finally:
+            home.close()
+    expected = sorted(digest(one.content) for one in [*sent, *files[8:]])
+    assert home.digests(home.done) == expected
+    assert home.files(home.failed) == []
+
+
+def limits(home: House, name: str, value: int | str) -> None:
+    subprocess.run(["prlimit", f"--pid={home.process.pid}", f"--{name}={value}:"], check=True)
+
+
+def test_too_few_open_files_are_waited_out(tmp_path: Path, real: Callable[..., None]) -> None:
+    """F46, I3: not one descriptor more is to be had; then there is."""
+    real("prlimit")
+    service, pages = ScriptedOrigin(), AdminPages()
+    with hostile(service) as server:
+        home = Altered(tmp_path / "house", server.url, prelude=SOON, **pages.setting)
+        home.start()
+        try:
+            home.waits(pages.ready, 30)
+            home.drop("before.dcm", made(1).content)
+            home.waits(home.ended(1), 30)
+            limits(home, "nofile", len(os.listdir(f"/proc/{home.process.pid}/fd")))
+            files = [made(number) for number in range(2, 42)]
+            for one in files:
+                home.drop(one.name, one.content)
+            time.sleep(3)
+            nothing_spins(home, service)
+            assert home.count()["failed"] == 0
+            limits(home, "nofile", 1024)
+            home.waits(home.ended(41), 60)
+            home.waits(pages.ready, 30)
+            assert home.stop() == 0
+        finally:
+            home.close()
+    assert home.count() == {"inbox": 0, "done": 41, "failed": 0}
+
+
+def test_no_thread_to_be_had_is_waited_out(tmp_path: Path) -> None:
+    """F46: no slot's first thread, no copy's, no client's of the admin port, while a file says so."""
+    prelude = """
+import os, threading
+real = threading._start_new_thread
+def starved(*arguments):
+    if os.path.exists("starved"):
+        raise RuntimeError("can't start new thread")
+    return real(*arguments)
+threading._start_new_thread = starved
+"""
+    service, pages = ScriptedOrigin(), AdminPages()
+    with hostile(service) as server:
+        home = Altered(tmp_path / "house", server.url, prelude=prelude, **pages.setting)
+        home.start()
+        try:
+            home.waits(pages.ready, 30)
+            (home.root / "starved").touch()
+            for number in range(1, 9):
+                home.drop(f"{number}.dcm", made(number).content)
+            home.waits(lambda: "job_died" in events(home), 30)
+            assert pages.get("livez")[0] == 0
+            nothing_spins(home, service)
+            (home.root / "starved").unlink()
+            home.waits(home.ended(8), 60)
+            home.waits(pages.ready, 30)
+            assert home.stop() == 0
+        finally:
+            home.close()
+    assert home.count() == {"inbox": 0, "done": 8, "failed": 0}
+
+
+def test_no_memory_costs_no_file(tmp_path: Path, real: Callable[..., None]) -> None:
+    """F46, I1: the address space may grow no further; what can't go on ends, for its supervisor to start it again."""
+    real("prlimit")
+    service, pages = ScriptedOrigin(), AdminPages()
+    files = [made(number, size=2 << 20) for number in range(1, 31)]
+    with hostile(service) as server:
+        home = Altered(tmp_path / "house", server.url, prelude=SOON, **pages.setting)
+        home.start()
+        try:
+            home.waits(pages.ready, 30)
+            statm = Path(f"/proc/{home.process.pid}/statm").read_text().split()
+            limits(home, "as", int(statm[0]) * resource.getpagesize() + (1 << 20))
+            for one in files:
+                home.drop(one.name, one.content)
+            time.sleep(5)
+            assert home.count()["failed"] == 0
+            if home.running:
+                limits(home, "as", "unlimited")
+            else:
+                assert home.process.returncode > 0
+                home.start()
+            home.waits(home.ended(len(files)), 60)
+            assert home.stop() == 0
+        finally:
+            home.close()
+    assert home.count() == {"inbox": 0, "done": len(files), "failed": 0}
+    assert home.digests(home.done) == sorted(digest(one.content) for one in files)
