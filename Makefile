@@ -9,13 +9,15 @@ UV ?= uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 
-.PHONY: help demo test check lock clean
+.PHONY: help demo test check crash soak lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    the embedded service and the real daemon on six files, in .venv (made when missing)"
 	@echo "make test    every test with branch coverage; core/ must have all of it   (ARGS=... goes to pytest)"
 	@echo "make check   ruff, mypy --strict, the import contract"
+	@echo "make crash   the crash matrix, all of it: every state-changing system call killed and failed; needs strace"
+	@echo "make soak    forty minutes of kills and a bad service; ARGS='--minutes 5' for less"
 	@echo "make lock    the hashed locks anew (ARGS=--upgrade for newer versions); needs uv"
 	@echo "make clean   away with everything that make made"
 
@@ -33,6 +35,12 @@ check: .venv/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict
 	@$(BIN)/lint-imports
+
+crash: .venv/.dev
+	@INGESTD_TEST_CRASH=full INGESTD_TEST_MACHINE=2000 $(BIN)/python -m pytest tests/crash --timeout 0 $(ARGS)
+
+soak: .venv/.dev
+	@$(BIN)/python tests/crash/soak.py --plot docs/soak.png $(ARGS)
 
 # The runtime and build locks follow the test lock, so one .venv can hold all three.
 lock:
