@@ -53,7 +53,7 @@ class Walk:
     """
 
     __slots__ = (
-        *("_base", "_brisk", "_budget", "_buffer", "_length", "_levels", "_notes", "_start", "_view"),
+        *("_base", "_budget", "_buffer", "_length", "_levels", "_notes", "_start", "_view"),
         *("last_tag", "lengths", "values", "zero_tail"),
     )
 
@@ -61,7 +61,6 @@ class Walk:
         self._view = view
         base, buffer = view.held()
         self._base, self._buffer = (base, buffer) if base <= at else (at, b"")
-        self._brisk = bool(self._buffer) and not encoding.big_endian  # in the first buffer only
         self._start = at
         self._levels = [_Level(encoding, False, 0)]
         self._budget = repeat(None, HEADER_LIMIT)
@@ -88,7 +87,8 @@ class Walk:
         levels[0] = _Level(self._guess(levels[0].encoding, pos), False, 0)
         while True:
             encoding, items, _ = levels[-1]
-            pos = self._step(encoding, pos) if items else self._skim(encoding, pos)
+            if pos < len(self._buffer):
+                pos = self._step(encoding, pos) if items else self._skim(encoding, pos)
             if pos + 12 > len(self._buffer):
                 self._load(pos)
                 pos = 0
@@ -101,28 +101,11 @@ class Walk:
 
     def _skim(self, encoding: Encoding, pos: int) -> int:
         """Pass over plain elements."""
-        if self._brisk and len(self._levels) == 1:
-            return self._run(encoding, pos)
         wanted = encoding.wanted if len(self._levels) == 1 else encoding.stops
         pos, key, length = skim(self._buffer, pos, encoding, wanted, budget=self._budget, values=self.values)
         if key >= 0 and key not in encoding.stops:
             self.last_tag, self._length = encoding.tag(key), length
         return pos
-
-    def _run(self, encoding: Encoding, pos: int) -> int:
-        """Pass over a run of short elements."""
-        buffer = self._buffer
-        found = encoding.run(buffer, pos)
-        if found is None or found.lastindex is None:
-            return pos
-        end = found.end()
-        for tag, (mark, _) in zip(encoding.marks, found.regs[2:], strict=True):
-            if 0 < mark < end:
-                start = mark + 8 if encoding.explicit and buffer[mark : mark + 2] in LONG_VRS else mark + 4
-                width = 4 if start == mark + 8 or not encoding.explicit else 2
-                self.values[tag] = buffer[start : start + int.from_bytes(buffer[start - width : start], "little")]
-        self.last_tag = encoding.tag(int.from_bytes(found[1], "little"))
-        return end
 
     def _step(self, encoding: Encoding, pos: int) -> int:
         """Pass over items and fragments of declared length."""
@@ -141,7 +124,6 @@ class Walk:
         return pos
 
     def _load(self, pos: int) -> None:
-        self._brisk = False
         try:
             self._buffer = self._view.load(self._base + pos)
         except PastEndError as error:

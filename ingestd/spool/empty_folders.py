@@ -42,7 +42,7 @@ class EmptyFolders:
         """One look at all folders. An inbox that is away is no news: the scanner says so."""
         self._before, self._now = self._now, {}
         with suppress(OSError):
-            root = fsutil.open_root(self._inbox)
+            root = fsutil.open_inbox(self._inbox)
             try:
                 yield from self._look(root, 0)
             finally:

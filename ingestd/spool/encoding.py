@@ -1,15 +1,13 @@
 """How the headers of data elements are written (PS3.5 7.1), and the two loops that pass over plain elements.
 
 The loops are the hot path of the walk: an element in them costs a tenth of a microsecond, one that leaves them ten times as much.
-They stop at whatever is not an element of declared length with a known VR. Runs of short elements cost half of that: a regular
-expression passes over them, in the first block of a file, where a usual header ends.
+They stop at whatever is not an element of declared length with a known VR.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from ingestd.core.model import Wholeness
@@ -54,46 +52,14 @@ _SMALL: Final = frozenset(
 )
 
 
-def _run(marked: Iterable[int], stops: Iterable[int], *, explicit: bool) -> re.Pattern[bytes]:
-    """A run of elements of 254 bytes at most, in little endian, without the keys `stops`.
-
-    Group 1 is the last one's tag; of each marked key a group is empty behind the last such tag. It is greedy, and backtracks never,
-    for nothing follows that could fail. (Possessive, it would be wrong in Python 3.11.2.)
-    """
-    groups: dict[bytes, list[bytes]] = {key.to_bytes(4, "little")[:2]: [] for key in (*marked, *stops)}
-    seconds = {group: b"" for group in groups}
-    for key in (*marked, *stops):
-        tag = key.to_bytes(4, "little")
-        seconds[tag[:2]] += _listed(tag[2:3])
-        if key in marked:
-            groups[tag[:2]].append(_listed(tag[2:]) + b"()|")
-    tags = [b"[^%b]..." % b"".join(_listed(group[:1]) for group in groups)]
-    tags += [b"%b(?:%b[^%b].)" % (_listed(group), b"".join(marks), seconds[group]) for group, marks in groups.items()]
-    values = _values(4)
-    if explicit:
-        short, long = b"|".join(sorted(SHORT_VRS)), b"|".join(sorted(LONG_VRS))
-        values = rb"(?:%b)%b|(?:%b)\0\0%b" % (short, _values(2), long, values)
-    return re.compile(b"(?:(%b)(?:%b))*" % (b"|".join(tags), values), re.DOTALL)
-
-
-def _values(width: int) -> bytes:
-    """A length of so many bytes, and as many bytes of value."""
-    return b"(?:%b)" % b"|".join(_listed(n.to_bytes(width, "little")) + b".{%d}" % n for n in range(0, 256, 2))
-
-
-def _listed(octets: bytes) -> bytes:
-    return b"".join(rb"\x%02x" % octet for octet in octets)
-
-
 class Encoding:
     """Explicit or implicit VR, and the byte order.
 
     A *key* is a tag as one 32-bit number read in that order. `wanted` gives the tags of the keys that matter at the top level of a
     data set, `stops` of those that matter everywhere. `item` is the header of an item, a fragment or a delimiter: key and length.
-    `run` passes over a run of short elements, in little endian only, and marks the tags `marks`.
     """
 
-    __slots__ = ("big_endian", "explicit", "header", "item", "item_key", "marks", "run", "stops", "u32", "wanted")
+    __slots__ = ("big_endian", "explicit", "header", "item", "item_key", "stops", "u32", "wanted")
 
     def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
         mark = ">" if big_endian else "<"
@@ -105,9 +71,6 @@ class Encoding:
         self.stops = {self.tag(tag): tag for tag in (0, ITEM, ITEM_END, SEQUENCE_END)}
         self.item_key = self.tag(ITEM)
         self.wanted = self.stops | {self.tag(tag): tag for tag in _SMALL | BULK}
-        self.marks = tuple(sorted(_SMALL))
-        stops = [*self.stops, *(self.tag(tag) for tag in BULK)]
-        self.run = _run([self.tag(tag) for tag in self.marks], stops, explicit=explicit).match
 
     def tag(self, key: int) -> int:
         """The tag of a key; the key of a tag just as well."""

@@ -96,7 +96,7 @@ class Filing:
     def _find(self, path: str, stamp: Stamp) -> Entry:
         *folders, name = fsutil.split(path)
         try:
-            root = fsutil.open_root(self._inbox)
+            root = fsutil.open_inbox(self._inbox)
         except OSError as error:
             raise FilingError("the inbox itself can't be opened just now: the move is tried again") from error
         try:

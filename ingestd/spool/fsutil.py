@@ -2,7 +2,7 @@
 
 Whoever can write into the inbox chooses its names, kinds and links, and changes them under us (F25 to F28). So a path
 is never handed to the kernel whole: each folder is opened from its parent's handle, a link ends the walk, and what was
-opened is what is judged. Only the roots, which the operator configures, may be links.
+opened is what is judged. Only the roots, which the operator configures, may be links, and the inbox at the start alone.
 
 A rename never lands on anything: renameat2(RENAME_NOREPLACE), else link and unlink, which says EEXIST as well. A crash
 between those two leaves one file with two names; the next move of it finds its own inode under the target name and only
@@ -108,6 +108,11 @@ def split(path: str) -> list[str]:
 
 def open_root(root: Path) -> int:
     return os.open(root, _ROOT)
+
+
+def open_inbox(root: Path) -> int:
+    """The inbox itself. The operator's link to it was followed at the start; one that is there now is somebody else's."""
+    return os.open(root, FOLDER)
 
 
 def open_below(folder: int, names: Sequence[str]) -> int:

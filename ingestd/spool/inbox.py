@@ -109,7 +109,7 @@ class _Opened:
     def __enter__(self) -> _Opened:
         *folders, name = fsutil.split(self._path)
         try:
-            root = fsutil.open_root(self._root)
+            root = fsutil.open_inbox(self._root)
         except OSError as error:  # unmounted or being replaced (F6, F7): that says nothing about a file
             raise FileBusyError("the inbox itself can't be opened just now: it is looked at again") from error
         try:

@@ -64,7 +64,11 @@ _OF_INSTANCE = "sop_instance_uid = ? AND study_uid = ? AND series_uid = ?"
 _RECEIPT = f"SELECT {RECEIPT} FROM receipts WHERE {_OF_INSTANCE} ORDER BY id DESC LIMIT 1"  # noqa: S608
 _RECEIPTS_OF = f"SELECT {RECEIPT} FROM receipts WHERE path = ? ORDER BY id"  # noqa: S608 - constants
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'receipts'"
-_OLDEST_RECEIPTS = "SELECT id, stored_at FROM receipts ORDER BY id LIMIT ?"
+# A receipt from after the newest one was stamped by a clock that was wrong then (F13): those around it say how old it is.
+_OLDEST_RECEIPTS = (
+    "SELECT id, stored_at FROM receipts WHERE stored_at <= (SELECT stored_at FROM receipts ORDER BY id DESC LIMIT 1) "
+    "ORDER BY id LIMIT ?"
+)
 _PRUNE = "DELETE FROM receipts WHERE id <= ?"
 _TOUCH = f"PRAGMA user_version = {VERSION}"
 
@@ -123,10 +127,11 @@ class SqliteJournal:
         return self._oldest
 
     def receipt(self, ids: Identifiers) -> Receipt | None:
-        if self._failed:  # it can be read, perhaps; what was to be written is not in it
-            raise JournalError("the journal lacks what was stored last: it is asked again once it can be written")
         key = (ids.sop_instance_uid, ids.study_uid, ids.series_uid)
-        return self._asked(lambda c: _one(receipt_of, c.execute(_RECEIPT, key)))
+        receipt = self._asked(lambda c: _one(receipt_of, c.execute(_RECEIPT, key)))
+        if self._failed:  # it can be read; what was stored last is not in it yet
+            raise JournalError("the journal lacks what was stored last: it is asked again once it can be written")
+        return receipt
 
     def receipts_of(self, path: str) -> Sequence[Receipt]:
         """Every receipt of a path in the inbox, oldest first; reads them all, so not for the hot path."""

@@ -62,6 +62,7 @@ CREATE TABLE deferrals (
 ) WITHOUT ROWID;
 CREATE INDEX deferrals_by_due ON deferrals (due_at);
 CREATE INDEX deferrals_by_wait ON deferrals (wait);
+CREATE INDEX deferrals_by_first_seen ON deferrals (first_seen);
 """
 # A logic error can't be ours, for all our statements are constant: the tables are not what they were when it was opened.
 _DAMAGED = frozenset(

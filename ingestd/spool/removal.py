@@ -25,7 +25,6 @@ from ingestd.spool import fsutil
 from ingestd.spool.crossing import Entry, put_back
 from ingestd.spool.free_names import free_names
 
-
 DIGESTED = 64 << 20  # bytes: no longer than a tick may last, and longer than one of the kernel's
 _PREAMBLE = 128
 

@@ -117,7 +117,7 @@ def test_any_object_is_whole_and_no_cut_of_it_but_between_elements(made: tuple[s
 MUTATIONS = st.lists(st.integers(0, 1 << 60), min_size=1, max_size=6)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(made=st.sampled_from(MADE), seeds=MUTATIONS, share=st.floats(0, 1))
 def test_a_mutated_file_is_judged(made: Made, seeds: list[int], share: float) -> None:
     """F32, F33, F46: elements moved, doubled, nested, given other lengths, VRs and tags; then cut."""
