@@ -10,3 +10,12 @@ It is no archive: one tenant, plain HTTP, and a power cut can cost what was stor
 
 class EmulatorError(Exception):
     """The service cannot start; the text says what, where and how to mend it."""
+
+
+class RefusedError(Exception):
+    """The whole request is refused with this HTTP status and text; nothing of it is stored."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text

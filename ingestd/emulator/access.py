@@ -6,8 +6,9 @@ the body is read, as at Azure, and every route is behind it.
 
 import hmac
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -16,10 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ingestd.emulator import EmulatorError
 
 AUDIENCE: Final = "https://dicom.healthcareapis.azure.com"
-Identity = tuple[int, int, int, int, int]
 _CHALLENGE: Final = (
     f'Bearer authorization_uri="https://login.microsoftonline.com/common", resource_id="{AUDIENCE}", realm="{AUDIENCE}"'
 )
+
+T = TypeVar("T")
 
 
 class Access(Protocol):
@@ -28,47 +30,53 @@ class Access(Protocol):
     def admits(self, authorization: str) -> bool: ...
 
 
+class Reread(Generic[T]):
+    """What a file says as it is now: read anew whenever it has changed or was replaced."""
+
+    def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
+        self._path = path
+        self._parse = parse
+        self._seen: tuple[tuple[int, ...], T] | None = None
+
+    def now(self) -> T:
+        """Raises OSError."""
+        status = os.stat(self._path)
+        identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        if self._seen is None or self._seen[0] != identity:
+            self._seen = identity, self._parse(self._path.read_bytes())
+        return self._seen[1]
+
+
 class TokenFile:
     """The tokens of a file, as they are now."""
 
     def __init__(self, path: Path) -> None:
         """Raises EmulatorError when the file cannot be read or holds no token."""
-        self._path = path
-        self._seen: Identity | None = None
-        self._tokens: list[bytes] = []
+        self._tokens = Reread(path, _tokens)
         try:
-            self._read_if_changed()
+            tokens = self._tokens.now()
         except OSError as error:
             raise EmulatorError(f"token file {path}: {error.strerror}; write one token a line into it") from error
-        if not self._tokens:
+        if not tokens:
             raise EmulatorError(f"token file {path}: it holds no token; write one token a line into it")
 
     def admits(self, authorization: str) -> bool:
         """True for 'Bearer ' and one of the tokens."""
+        shown = bearer_of(authorization)
         try:
-            self._read_if_changed()
+            return shown is not None and any(hmac.compare_digest(shown, known) for known in self._tokens.now())
         except OSError:
             return False
-        shown = bearer_of(authorization)
-        return shown is not None and any(hmac.compare_digest(shown, known) for known in self._tokens)
 
-    def _read_if_changed(self) -> None:
-        identity = identity_of(self._path)
-        if identity != self._seen:
-            self._tokens = [line.strip() for line in self._path.read_bytes().splitlines() if line.strip()]
-            self._seen = identity
+
+def _tokens(content: bytes) -> list[bytes]:
+    return [line.strip() for line in content.splitlines() if line.strip()]
 
 
 def bearer_of(authorization: str) -> bytes | None:
     """The token of an Authorization header, None where it is of another scheme."""
     scheme, _, token = authorization.partition(" ")
     return token.strip().encode("latin-1") if scheme.lower() == "bearer" else None
-
-
-def identity_of(path: Path) -> Identity:
-    """Differs when the file has changed or was replaced. Raises OSError."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class BearerOnly:

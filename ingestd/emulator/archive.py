@@ -16,14 +16,17 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ingestd.emulator import EmulatorError, catalog
 from ingestd.emulator.blobs import Blobs
 from ingestd.emulator.index import Readers, connect, prepare
 from ingestd.emulator.uids import Scope, Uids
+
+_METADATA_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,15 @@ class NewInstance:
     uids: Uids
     transfer_syntax: str
     metadata: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredInstance:
+    """One that is there. `version` never comes again, not even for the same UIDs; `key` is that of its file."""
+
+    version: int
+    key: str
+    transfer_syntax: str
 
 
 class Archive:
@@ -82,6 +94,29 @@ class Archive:
     def reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
         """A connection that reads the index, this caller's alone until the block is left. Never ask for a second inside."""
         return self._readers.reading()
+
+    def instances(self, scope: Scope) -> list[StoredInstance]:
+        """Those of a study, a series, or one, in the order in which they were stored."""
+        condition, parameters = _selected(scope)
+        with self.reading() as connection:
+            rows = connection.execute(
+                f"SELECT id, key, transfer_syntax FROM instance WHERE {condition} ORDER BY id",  # noqa: S608 - columns and ?
+                parameters,
+            ).fetchall()
+        return [StoredInstance(version=version, key=key, transfer_syntax=syntax) for version, key, syntax in rows]
+
+    def metadata(self, versions: Sequence[int]) -> Iterator[str]:
+        """The DICOM JSON of those of these instances that are still there, a bounded number in memory at a time."""
+        for start in range(0, len(versions), _METADATA_AT_ONCE):
+            page = versions[start : start + _METADATA_AT_ONCE]
+            marks = ", ".join("?" * len(page))
+            with self.reading() as connection:
+                rows = connection.execute(
+                    f"SELECT json FROM metadata WHERE instance_id IN ({marks}) ORDER BY instance_id",  # noqa: S608 - marks
+                    page,
+                ).fetchall()
+            for (model,) in rows:
+                yield model
 
     def new_part(self) -> tuple[str, str]:
         """A fresh key and the path in incoming/ that goes with it; the caller makes the file."""
@@ -135,7 +170,7 @@ class Archive:
         Raises:
             sqlite3.Error: they are all still there.
         """
-        condition, parameters = scope.condition()
+        condition, parameters = _selected(scope)
         with self._write_lock, self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             rows = self._writer.execute(
@@ -195,6 +230,13 @@ class Archive:
             return {key for (key,) in self._writer.execute(sql, (shelf, shelf + "g"))}
 
         self.blobs.sweep(known)
+
+
+def _selected(scope: Scope) -> tuple[str, list[str]]:
+    """What selects it from the table of instances, and the parameters of that."""
+    wanted = {"partition": scope.partition, "study": scope.study, "series": scope.series, "sop": scope.sop_instance}
+    given = {column: value for column, value in wanted.items() if value is not None}
+    return " AND ".join(f"{column} = ?" for column in given), list(given.values())
 
 
 def _columns(uids: Uids) -> tuple[str, str, str, str]:

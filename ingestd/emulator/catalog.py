@@ -12,13 +12,14 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from ingestd.emulator.attributes import PATIENT_ID, SEARCHABLE, Level, Searchable
-from ingestd.emulator.comparison import fold, is_date
+from ingestd.emulator.comparison import fold
+from ingestd.emulator.metadata import Json
 from ingestd.emulator.uids import Uids
+from ingestd.emulator.value_rules import is_date
 
-Json = dict[str, Any]  # Any: the DICOM JSON Model, see metadata.py
 Shown = dict[str, str]  # text by tag
 
 

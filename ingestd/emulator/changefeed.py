@@ -3,15 +3,15 @@ version 1 the changes numbered offset + 1 to offset + limit, of which some may b
 """
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ingestd.emulator import RefusedError
 from ingestd.emulator.archive import Archive
-from ingestd.emulator.reception import RefusedError
+from ingestd.emulator.endpoints import EPOCH, Endpoint, timestamp
 
 _ROWS: Final = """
 SELECT c.sequence, c.at_ms, c.action, c.partition, c.study, c.series, c.sop,
@@ -26,7 +26,6 @@ _AFTER: Final = _ROWS + "WHERE c.sequence > ? AND c.sequence <= ? ORDER BY c.seq
 _LATEST_BY_TIME: Final = _ROWS + "ORDER BY c.at_ms DESC, c.sequence DESC LIMIT 1"
 _LATEST_BY_SEQUENCE: Final = _ROWS + "ORDER BY c.sequence DESC LIMIT 1"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BEGINNING: Final = "0001-01-01T00:00:00Z"
 _END: Final = "9999-12-31T23:59:59Z"
 _LARGEST: Final = 2**63 - 1
@@ -38,18 +37,18 @@ Entry = dict[str, Any]  # Any: a JSON object
 class ChangeFeed:
     """GET /changefeed and /changefeed/latest, of the version of the service that is asked."""
 
-    def __init__(self, archive: Archive, *, by_time: bool) -> None:
+    def __init__(self, archive: Archive, *, version_1: bool) -> None:
         self._archive = archive
-        self._by_time = by_time
+        self._version_1 = version_1
 
     @property
-    def page(self) -> Callable[[Request], Response]:
+    def page(self) -> Endpoint:
         """GET /changefeed; 400 for whatever cannot be understood."""
-        return self._in_window if self._by_time else self._after
+        return self._after if self._version_1 else self._in_window
 
     def latest(self, request: Request) -> Response:
         """The newest change; 204 while there is none."""
-        sql = _LATEST_BY_TIME if self._by_time else _LATEST_BY_SEQUENCE
+        sql = _LATEST_BY_SEQUENCE if self._version_1 else _LATEST_BY_TIME
         found = self._entries(sql, _flag(_query(request), "includeMetadata"))
         return JSONResponse(found[0]) if found else Response(status_code=204)
 
@@ -84,7 +83,7 @@ def _entry(row: Row) -> Entry:
         "SeriesInstanceUid": series,
         "SopInstanceUid": sop,
         "Action": action,
-        "Timestamp": (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds"),
+        "Timestamp": timestamp(at_ms),
         "State": state,
     }
     if metadata is not None:
@@ -102,7 +101,7 @@ def _moment(query: dict[str, str], name: str, default: str) -> int:
         moment = datetime.fromisoformat(query.get(name.lower(), default))
         if moment.tzinfo is None:
             raise RefusedError(400, "Date and time value must specify a time zone.")
-        return -((_EPOCH - moment) // timedelta(milliseconds=1))
+        return -((EPOCH - moment) // timedelta(milliseconds=1))
     except (ValueError, OverflowError) as error:
         raise _bad(name) from error
 

@@ -6,12 +6,10 @@ of the query are the beginnings of as many words of the name, next to each other
 
 import re
 import unicodedata
-from datetime import date
 from typing import Final
 
 _PADDING: Final = " \0"
 _WORD: Final = re.compile(r"\w+")
-_DATE: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
 
 
 def fold(vr: str, text: str) -> str:
@@ -35,15 +33,3 @@ def begins_words(sought: list[str], folded: str) -> bool:
         all(word.startswith(start) for word, start in zip(held[first:], sought, strict=False))
         for first in range(len(held) - len(sought) + 1)
     )
-
-
-def is_date(text: str) -> bool:
-    """True for a day of the calendar as YYYYMMDD."""
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return False
-    try:
-        date(int(match[1]), int(match[2]), int(match[3]))
-    except ValueError:
-        return False
-    return True

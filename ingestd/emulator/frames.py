@@ -16,11 +16,10 @@ from typing import BinaryIO, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from ingestd.emulator.part10 import inflated
-from ingestd.emulator.reading import PIXEL_DATA, PYDICOM_RAISES, UnreadableError, read_to_pixel_data
+from ingestd.emulator.part10 import PIXEL_DATA, PYDICOM_RAISES, UnreadableError, inflated, read_to_pixel_data
 
-EXTENDED_OFFSETS: Final = 0x7FE00001
-EXTENDED_LENGTHS: Final = 0x7FE00002
+_EXTENDED_OFFSETS: Final = 0x7FE00001
+_EXTENDED_LENGTHS: Final = 0x7FE00002
 
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
@@ -52,11 +51,11 @@ class Frames:
     def __init__(self, path: str, transfer_syntax: str) -> None:
         """Raises OSError, or NoSuchFrameError when the file holds no frame at all."""
         with contextlib.ExitStack() as undo:
-            self.file = _open(path, transfer_syntax, undo)
+            self._file = _open(path, transfer_syntax, undo)
             try:
-                self._dataset = read_to_pixel_data(self.file)
-                self._size = os.fstat(self.file.fileno()).st_size
-                self._start, self._length = _pixel_data(self.file, transfer_syntax)
+                self._dataset = read_to_pixel_data(self._file)
+                self._size = os.fstat(self._file.fileno()).st_size
+                self._start, self._length = _pixel_data(self._file, transfer_syntax)
                 self._count = _number(self._dataset, "NumberOfFrames", 1)
             except (UnreadableError, struct.error) as error:
                 raise NoSuchFrameError from error
@@ -64,7 +63,7 @@ class Frames:
 
     def close(self) -> None:
         """Ends it."""
-        self.file.close()
+        self._file.close()
 
     def spans(self, numbers: Sequence[int]) -> list[list[Span]]:
         """The bytes of each of these frames, the first of the file being 1.
@@ -76,7 +75,7 @@ class Frames:
         if any(number > self._count for number in numbers):
             raise NoSuchFrameError
         if self._length == _UNDEFINED:
-            chosen = _encapsulated(self.file, self._dataset, self._count, numbers)
+            chosen = _encapsulated(self._file, self._dataset, self._count, numbers)
         else:
             chosen = _native(self._dataset, Span(offset=self._start, length=self._length), numbers)
         if not all(frame and frame[-1].offset + frame[-1].length <= self._size for frame in chosen):
@@ -87,7 +86,7 @@ class Frames:
         """The bytes of these, in steps of at most so many."""
         for span in spans:
             for start in range(span.offset, span.offset + span.length, step):
-                yield os.pread(self.file.fileno(), min(step, span.offset + span.length - start), start)
+                yield os.pread(self._file.fileno(), min(step, span.offset + span.length - start), start)
 
 
 def _open(path: str, transfer_syntax: str, undo: contextlib.ExitStack) -> BinaryIO:
@@ -143,10 +142,10 @@ def _frames(dataset: Dataset, count: int, table: list[int], fragments: list[Span
     if not fragments:
         return []
     first = fragments[0].offset
-    extended = _table(dataset, EXTENDED_OFFSETS)
+    extended = _table(dataset, _EXTENDED_OFFSETS)
     if extended:
         frames = _between(fragments, [start + first for start in extended])
-        lengths = _table(dataset, EXTENDED_LENGTHS)
+        lengths = _table(dataset, _EXTENDED_LENGTHS)
         if len(lengths) == len(frames):
             return [_cut(frame, length) for frame, length in zip(frames, lengths, strict=True)]
         return frames

@@ -12,13 +12,13 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from ingestd.emulator.reading import PYDICOM_RAISES
+from ingestd.emulator.part10 import PYDICOM_RAISES
 
 Json = dict[str, Any]  # Any: the model holds texts, numbers, names and data sets in data sets
 
 _BULK: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _FLOATS: Final = frozenset({"DS", "FD", "FL"})
-_DEEPEST: Final = 32
+DEEPEST: Final = 32
 """Sequences nested deeper are left out, as nothing real nests so."""
 
 
@@ -46,7 +46,7 @@ def to_json(dataset: Dataset, *, without: Container[int] = (), depth: int = 0) -
 
 
 def _sequence(element: DataElement, depth: int) -> Json:
-    items = [to_json(item, depth=depth + 1) for item in element.value] if depth < _DEEPEST else []
+    items = [to_json(item, depth=depth + 1) for item in element.value] if depth < DEEPEST else []
     return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 

@@ -36,19 +36,19 @@ def media_type(text: str) -> MediaType | None:
     return found if end == len(text) else None
 
 
-def accepts(headers: list[str], offered: str) -> list[MediaType]:
-    """The Accept entries that `offered` satisfies; none when there is no such header or one cannot be read."""
-    entries: list[MediaType] = []
+def accepts(headers: list[str], offered: str) -> bool:
+    """True when an Accept entry would take `offered`; False when there is no such header, too, or one cannot be read."""
+    names: set[str] = set()
     for header in headers:
         position = 0
         while position < len(header):
             entry, position = _media_type_at(header, position)
             if entry is None or (position < len(header) and header[position] != ","):
-                return []
+                return False
             position += 1
-            entries.append(entry)
+            names.add(entry.name)
     main = offered.partition("/")[0]
-    return [entry for entry in entries if entry.name in {"*/*", f"{main}/*", offered}]
+    return not names.isdisjoint({"*/*", f"{main}/*", offered})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,26 +5,16 @@ A store creates the partition that it names, mistyped or not; everything else re
 """
 
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ingestd.emulator import RefusedError
 from ingestd.emulator.archive import Archive
-from ingestd.emulator.reception import RefusedError
-from ingestd.emulator.uids import DEFAULT_PARTITION
-
-Endpoint = Callable[[Request], Response]
+from ingestd.emulator.endpoints import Endpoint, partition_of, timestamp
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def partition_of(request: Request) -> str:
-    """The partition that the path names, or the one without a name."""
-    return str(request.path_params.get("partition", DEFAULT_PARTITION))
 
 
 class Partitions:
@@ -37,15 +27,9 @@ class Partitions:
         """GET /partitions."""
         with self._archive.reading() as connection:
             rows = connection.execute("SELECT key, name, at_ms FROM partition ORDER BY key").fetchall()
-        entries = [
-            {
-                "partitionKey": key,
-                "partitionName": name,
-                "CreatedDate": (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds"),
-            }
-            for key, name, at_ms in rows
-        ]
-        return JSONResponse(entries)
+        return JSONResponse(
+            [{"partitionKey": key, "partitionName": name, "CreatedDate": timestamp(at_ms)} for key, name, at_ms in rows]
+        )
 
     def only_known(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint behind a check that the partition of the path is there; 400 where it is not, as at Azure."""

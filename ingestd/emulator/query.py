@@ -11,6 +11,7 @@ from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, tag_for_keyword
 
+from ingestd.emulator import RefusedError
 from ingestd.emulator.attributes import (
     BY_TAG,
     RETURNED,
@@ -19,12 +20,10 @@ from ingestd.emulator.attributes import (
     Level,
     Searchable,
 )
-from ingestd.emulator.comparison import is_date
-from ingestd.emulator.reception import RefusedError
+from ingestd.emulator.value_rules import is_date
 
-DEFAULT_LIMIT: Final = 100
-MOST: Final = 200
-
+_DEFAULT_LIMIT: Final = 100
+_MOST: Final = 200
 _LARGEST: Final = 2**63 - 1
 _OPTIONS: Final = {
     "limit": "Limit",
@@ -74,12 +73,12 @@ Condition = Equals | Between | Begins
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What the path says: the level searched for, the study and the series it is searched in, the version of the service."""
+    """What the path says: the level searched for, the study and the series it is searched in, and whether version 1 is asked."""
 
     level: Level
     study: str | None = None
     series: str | None = None
-    version: int = 2
+    version_1: bool = False
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -106,7 +105,7 @@ def parse(parameters: Sequence[tuple[str, str]], resource: Resource) -> Query:
         RefusedError: 400, with the service's words.
     """
     given = _by_name(parameters)
-    limit = _number(_option(given, "limit"), "Limit", default=DEFAULT_LIMIT, least=1, most=MOST)
+    limit = _number(_option(given, "limit"), "Limit", default=_DEFAULT_LIMIT, least=1, most=_MOST)
     offset = _number(_option(given, "offset"), "Offset", default=0, least=0, most=_LARGEST)
     is_fuzzy = _flag(_option(given, "fuzzymatching"), "FuzzyMatching")
     fields = [field.strip() for value in given.get("includefield", ("", []))[1] for field in value.split(",")]
@@ -181,7 +180,7 @@ def _wanted(fields: list[str], resource: Resource) -> frozenset[str]:
     has_all = any(field.lower() == "all" for field in fields)
     for level in resource.levels:
         returned = RETURNED[level]
-        tags |= returned.v1 if resource.version == 1 else returned.v2
+        tags |= returned.v1 if resource.version_1 else returned.v2
         tags |= returned.more if has_all else set()
     for field in fields:
         tag = None if field.lower() == "all" else _tag(field)

@@ -12,24 +12,15 @@ from typing import BinaryIO, Final, Protocol
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
+from ingestd.emulator import RefusedError
 from ingestd.emulator.negotiation import DICOM, MULTIPART_RELATED, MediaType, media_type
 
-STEP_BYTES: Final = 256 * 1024
 _MOST_HEADERS: Final = 16
 _MOST_HEADER_BYTES: Final = 16 * 1024
 _BROKEN: Final = "There was an error reading the multipart request."
 
 NewPart = Callable[[], tuple[str, str]]
 """Gives a key and the path of a file to make for it."""
-
-
-class RefusedError(Exception):
-    """The whole request is refused with this HTTP status and text; nothing of it is stored."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
 
 
 class Reception(Protocol):

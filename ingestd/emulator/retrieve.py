@@ -15,16 +15,14 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ingestd.emulator import holdings
-from ingestd.emulator.addressing import demand_dicom_json, not_found, scope_of
-from ingestd.emulator.archive import Archive
+from ingestd.emulator import RefusedError
+from ingestd.emulator.archive import Archive, StoredInstance
+from ingestd.emulator.endpoints import demand_dicom_json, not_found, scope_of
 from ingestd.emulator.frames import Frames, InseparableError, NoSuchFrameError, Span
-from ingestd.emulator.holdings import StoredInstance
 from ingestd.emulator.negotiation import DICOM, DICOM_JSON, JPEG_2000, OCTET_STREAM, Wanted, wanted
-from ingestd.emulator.reception import STEP_BYTES, RefusedError
-from ingestd.emulator.streaming import Part, Streamed, in_parts
+from ingestd.emulator.streaming import STEP_BYTES, Part, Streamed, in_parts
 
-ANY: Final = "*"
+_ANY: Final = "*"
 _NATIVE: Final = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian})
 _MOST_FRAMES: Final = 10_000
 _LOOKS: Final = 10
@@ -61,7 +59,7 @@ class Retrieve:
         entries = [entry for entry in wanted(request.headers.getlist("accept")) if _is_dicom(entry, alone=is_instance)]
         if not entries:
             raise RefusedError(406, _NOT_ACCEPTABLE)
-        found = holdings.instances(self._archive, scope)
+        found = self._archive.instances(scope)
         if not found:
             return not_found(scope.level)
         entry = next((entry for entry in entries if _as_stored(entry, found)), None)
@@ -78,7 +76,7 @@ class Retrieve:
         """An array of data sets, one an instance. The ETag changes with any of them."""
         demand_dicom_json(request)
         scope = scope_of(request)
-        versions = [one.version for one in holdings.instances(self._archive, scope)]
+        versions = [one.version for one in self._archive.instances(scope)]
         if not versions:
             return not_found(scope.level)
         etag = f"{versions[-1]}" if scope.level == "instance" else f"{versions[-1]}-{len(versions)}"
@@ -87,7 +85,7 @@ class Retrieve:
         if request.headers.get("if-none-match", "").strip('"') == etag:
             return Response(status_code=304, headers=headers)
         return StreamingResponse(
-            _array(holdings.metadata(self._archive, versions)),
+            _array(self._archive.metadata(versions)),
             headers=headers,
             media_type=f"{DICOM_JSON}; charset=utf-8",
         )
@@ -98,7 +96,7 @@ class Retrieve:
         entries = [entry for entry in wanted(request.headers.getlist("accept")) if _is_frame(entry)]
         if not entries:
             raise RefusedError(406, _NOT_ACCEPTABLE)
-        found = holdings.instances(self._archive, scope)
+        found = self._archive.instances(scope)
         if not found:
             return not_found(scope.level)
         stored = found[0].transfer_syntax
@@ -110,7 +108,7 @@ class Retrieve:
             raise RefusedError(400, _ONE_FRAME)
         syntax = _syntax(entry, _frame_default(entry))
         name = JPEG_2000 if entry.name == JPEG_2000 else OCTET_STREAM
-        media_type = f"{name}; transfer-syntax={(stored or ANY) if syntax == ANY else syntax}"
+        media_type = f"{name}; transfer-syntax={(stored or _ANY) if syntax == _ANY else syntax}"
         with contextlib.ExitStack() as undo:
             try:
                 frames = undo.enter_context(contextlib.closing(Frames(self._archive.blobs.path(found[0].key), stored)))
@@ -124,7 +122,7 @@ class Retrieve:
     def _part(self, stored: StoredInstance) -> Part:
         path = self._archive.blobs.path(stored.key)
         return Part(
-            media_type=f"{DICOM}; transfer-syntax={stored.transfer_syntax or ANY}",
+            media_type=f"{DICOM}; transfer-syntax={stored.transfer_syntax or _ANY}",
             length=os.stat(path).st_size,
             read=lambda: _steps(path),
         )
@@ -148,7 +146,7 @@ def _is_frame(entry: Wanted) -> bool:
 
 
 def _syntax(entry: Wanted, default: str) -> str:
-    return entry.transfer_syntax or (ANY if entry.name == "*/*" else default)
+    return entry.transfer_syntax or (_ANY if entry.name == "*/*" else default)
 
 
 def _frame_default(entry: Wanted) -> str:
@@ -157,14 +155,14 @@ def _frame_default(entry: Wanted) -> str:
 
 def _as_stored(entry: Wanted, found: Sequence[StoredInstance]) -> bool:
     syntax = _syntax(entry, ExplicitVRLittleEndian)
-    return syntax == ANY or all(one.transfer_syntax == syntax for one in found)
+    return syntax == _ANY or all(one.transfer_syntax == syntax for one in found)
 
 
 def _frames_as_stored(entry: Wanted, stored: str) -> bool:
     syntax = _syntax(entry, _frame_default(entry))
     if entry.name == JPEG_2000:
-        return syntax in {stored, ANY} and stored == JPEG2000Lossless
-    return syntax in {ANY, stored} or (syntax == ExplicitVRLittleEndian and stored in _NATIVE)
+        return syntax in {stored, _ANY} and stored == JPEG2000Lossless
+    return syntax in {_ANY, stored} or (syntax == ExplicitVRLittleEndian and stored in _NATIVE)
 
 
 def _frame_numbers(text: str) -> list[int]:

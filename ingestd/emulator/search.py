@@ -12,12 +12,12 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingestd.emulator.addressing import demand_dicom_json, dicom_json, uid_of
+from ingestd.emulator import RefusedError
 from ingestd.emulator.archive import Archive
 from ingestd.emulator.attributes import (
     BY_TAG,
@@ -32,11 +32,9 @@ from ingestd.emulator.attributes import (
 )
 from ingestd.emulator.catalog import KEPT
 from ingestd.emulator.comparison import begins_words, fold, words
-from ingestd.emulator.partitions import partition_of
+from ingestd.emulator.endpoints import demand_dicom_json, dicom_json, partition_of, uid_of
+from ingestd.emulator.metadata import Json
 from ingestd.emulator.query import Begins, Between, Condition, Equals, Query, Resource, parse
-from ingestd.emulator.reception import RefusedError
-
-Json = dict[str, Any]  # Any: the DICOM JSON Model, see metadata.py
 
 _STUDY_COUNTED: Final = frozenset({MODALITIES_IN_STUDY, STUDY_RELATED_INSTANCES})
 _SERIES_COUNTED: Final = frozenset({SERIES_RELATED_INSTANCES})
@@ -80,8 +78,9 @@ class _Hit:
 class Search:
     """GET on the six paths; path parameters are `study`, `series` and `partition`, where the path has them."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, *, version_1: bool) -> None:
         self._archive = archive
+        self._version_1 = version_1
 
     def studies(self, request: Request) -> Response:
         """/studies."""
@@ -103,7 +102,7 @@ class Search:
             level=level,
             study=uid_of(request, "study"),
             series=uid_of(request, "series"),
-            version=1 if request.scope["root_path"].rpartition("/")[2].startswith("v1") else 2,
+            version_1=self._version_1,
         )
         query = parse(request.query_params.multi_items(), resource)
         with self._archive.reading() as connection, connection:

@@ -19,7 +19,7 @@ import uvicorn
 from ingestd.emulator import EmulatorError
 from ingestd.emulator.access import Access, TokenFile
 from ingestd.emulator.archive import Archive
-from ingestd.emulator.service import MAX_REQUEST_BYTES, VERSION, application
+from ingestd.emulator.routes import MAX_REQUEST_BYTES, VERSION, application
 
 _SERVER_HEADER: Final = "ingestd-emulator (for demos, development and tests)"
 _GRACE_SECONDS: Final = 5
@@ -46,7 +46,7 @@ def serve(
     data: Path,
     token_file: Path | None = None,
     jwt_key_file: Path | None = None,
-    max_request_bytes: int | None = None,
+    max_request_bytes: int = MAX_REQUEST_BYTES,
 ) -> None:
     """Serves until SIGINT or SIGTERM (a second one doesn't wait for requests), printing one line with the URL once it listens.
 
@@ -79,7 +79,7 @@ def running(
     port: int = 0,
     token_file: Path | None = None,
     jwt_key_file: Path | None = None,
-    max_request_bytes: int | None = None,
+    max_request_bytes: int = MAX_REQUEST_BYTES,
 ) -> Iterator[Running]:
     """Serves on a thread of this process, on a free port unless one is given, until the block is left.
 
@@ -98,12 +98,12 @@ def running(
 
 @contextlib.contextmanager
 def _opened(
-    host: str, port: int, data: Path, access: Access | None, max_request_bytes: int | None
+    host: str, port: int, data: Path, access: Access | None, max_request_bytes: int
 ) -> Iterator[tuple[_Server, socket.socket, str]]:
     # The parser logs what it dislikes in a body; with nobody listening Python would print that.
     logging.getLogger("python_multipart").addHandler(logging.NullHandler())
     with contextlib.closing(Archive(data)) as archive, _listen(host, port) as listener:
-        app = application(archive, access=access, max_request_bytes=max_request_bytes or MAX_REQUEST_BYTES)
+        app = application(archive, access=access, max_request_bytes=max_request_bytes)
         config = uvicorn.Config(
             app,
             http="h11",

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from ingestd.emulator import EmulatorError
-from ingestd.emulator.access import AUDIENCE, Identity, bearer_of, identity_of
+from ingestd.emulator.access import AUDIENCE, Reread, bearer_of
 
 
 class SignedTokens:
@@ -20,36 +20,28 @@ class SignedTokens:
 
     def __init__(self, path: Path) -> None:
         """Raises EmulatorError when the file cannot be read or holds no RSA public key."""
-        self._path = path
-        self._seen: Identity | None = None
-        self._key: RSAPublicKey | None = None
+        self._key = Reread(path, _rsa_key)
         try:
-            self._read_if_changed()
+            key = self._key.now()
         except OSError as error:
             raise EmulatorError(f"key file {path}: {error.strerror}; put an RSA public key in PEM into it") from error
-        if self._key is None:
+        if key is None:
             raise EmulatorError(f"key file {path}: it holds no RSA public key in PEM (-----BEGIN PUBLIC KEY-----)")
 
     def admits(self, authorization: str) -> bool:
         """True for 'Bearer ' and a token that is signed, in time and for the DICOM service."""
         try:
-            self._read_if_changed()
+            key = self._key.now()
         except OSError:
             return False
         shown = bearer_of(authorization)
-        if shown is None or self._key is None:
+        if shown is None or key is None:
             return False
         try:
-            jwt.decode(shown, self._key, algorithms=["RS256"], audience=AUDIENCE, options={"require": ["exp", "aud"]})
+            jwt.decode(shown, key, algorithms=["RS256"], audience=AUDIENCE, options={"require": ["exp", "aud"]})
         except jwt.InvalidTokenError:
             return False
         return True
-
-    def _read_if_changed(self) -> None:
-        identity = identity_of(self._path)
-        if identity != self._seen:
-            self._key = _rsa_key(self._path.read_bytes())
-            self._seen = identity
 
 
 def _rsa_key(pem: bytes) -> RSAPublicKey | None:

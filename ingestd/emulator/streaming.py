@@ -4,12 +4,15 @@ import contextlib
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ingestd.emulator.negotiation import MULTIPART_RELATED
-from ingestd.emulator.reception import STEP_BYTES
+
+STEP_BYTES: Final = 256 * 1024
+"""What is read, or written, at once of a body in either direction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

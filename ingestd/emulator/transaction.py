@@ -13,15 +13,14 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from pydicom.dataset import FileDataset
 from pydicom.tag import BaseTag
 
 from ingestd.emulator.archive import Archive, NewInstance
-from ingestd.emulator.metadata import to_json
-from ingestd.emulator.part10 import PREAMBLE_BYTES
-from ingestd.emulator.reading import UnreadableError, read_instance
+from ingestd.emulator.metadata import Json, to_json
+from ingestd.emulator.part10 import PREAMBLE_BYTES, UnreadableError, read_instance
 from ingestd.emulator.uids import Uids
 from ingestd.emulator.validation import (
     NEVER_DROPPED,
@@ -33,9 +32,7 @@ from ingestd.emulator.validation import (
     validate,
     values,
 )
-from ingestd.emulator.values import is_uid
-
-Json = dict[str, Any]  # Any: the DICOM JSON Model, see metadata.py
+from ingestd.emulator.value_rules import is_uid
 
 PROCESSING_FAILURE: Final = 272
 VALIDATION_FAILURE: Final = 43264
@@ -51,28 +48,27 @@ _AT_ONCE: Final = 100
 class Judged:
     """What became of one part; `failure_reason` None means stored or to be stored, `comments` None means no such sequence."""
 
-    sop_class_uid: str | None
-    sop_instance_uid: str | None
+    sop_class_uid: str | None = None
+    sop_instance_uid: str | None = None
     failure_reason: int | None
-    warning_reason: int | None
-    comments: tuple[str, ...] | None
-    several_values: bool
-    instance: NewInstance | None
+    warning_reason: int | None = None
+    comments: tuple[str, ...] | None = None
+    several_values: bool = False
+    instance: NewInstance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What was asked for: URLs in the answer begin with `base_url`; every instance must be of `path_study`, if there is one.
 
-    With `replace_held` an instance takes the place of the one with its UIDs, where there is one, instead of failing. `strict` is
-    version 1.
+    With `replace_held` an instance takes the place of the one with its UIDs, where there is one, instead of failing.
     """
 
     base_url: str
     path_study: str | None
     partition: str
     replace_held: bool
-    strict: bool
+    version_1: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +80,7 @@ class Answer:
     several_values: bool
 
 
-def store(archive: Archive, keys: Sequence[str], terms: Terms) -> Answer:
+def judge_and_store(archive: Archive, keys: Sequence[str], terms: Terms) -> Answer:
     """Judges and stores the received parts in their order."""
     judged: list[Judged] = []
     for start in range(0, len(keys), _AT_ONCE):
@@ -98,16 +94,8 @@ def _judge(archive: Archive, key: str, terms: Terms) -> Judged:
     try:
         dataset = read_instance(path)
     except UnreadableError:
-        return Judged(
-            sop_class_uid=None,
-            sop_instance_uid=None,
-            failure_reason=VALIDATION_FAILURE,
-            warning_reason=None,
-            comments=None,
-            several_values=False,
-            instance=None,
-        )
-    findings = validate(dataset, required_study=terms.path_study, strict=terms.strict)
+        return Judged(failure_reason=VALIDATION_FAILURE)
+    findings = validate(dataset, required_study=terms.path_study, version_1=terms.version_1)
 
     def first(tag: BaseTag) -> str | None:
         return next(iter(values(dataset, tag)), None)
@@ -133,7 +121,7 @@ def _judge(archive: Archive, key: str, terms: Terms) -> Judged:
         sop_instance_uid=first(SOP_INSTANCE_UID),
         failure_reason=VALIDATION_FAILURE if findings.failed else None,
         warning_reason=_warning(findings),
-        comments=findings.comments if findings.failed or not terms.strict else None,
+        comments=findings.comments if findings.failed or not terms.version_1 else None,
         several_values=findings.several_values,
         instance=instance,
     )
@@ -189,7 +177,7 @@ def _answer(judged: Sequence[Judged], terms: Terms) -> Answer:
         status = 204
     elif not stored:
         status = 409
-    elif failed or (not terms.strict and any(one.warning_reason is not None for one in judged)):
+    elif failed or (not terms.version_1 and any(one.warning_reason is not None for one in judged)):
         status = 202
     else:
         status = 200
@@ -204,7 +192,7 @@ def _referenced(judged: Judged, terms: Terms) -> Json:
         item["00081190"] = {"vr": "UR", "Value": [url]}
     if judged.warning_reason is not None:
         item["00081196"] = {"vr": "US", "Value": [judged.warning_reason]}
-    if not terms.strict:
+    if not terms.version_1:
         item["00741048"] = _comments(judged.comments or ())
     return item
 

@@ -32,14 +32,3 @@ class Scope:
         if self.series is None:
             return "study"
         return "series" if self.sop_instance is None else "instance"
-
-    def condition(self) -> tuple[str, list[str]]:
-        """What selects it from the table of instances, and the parameters of that."""
-        wanted = {
-            "partition": self.partition,
-            "study": self.study,
-            "series": self.series,
-            "sop": self.sop_instance,
-        }
-        given = {column: value for column, value in wanted.items() if value is not None}
-        return " AND ".join(f"{column} = ?" for column in given), list(given.values())

@@ -1,4 +1,4 @@
-"""What the service demands of an instance, and what it merely remarks on: version 2, and version 1, which is `strict`.
+"""What the service demands of an instance, and what it merely remarks on: versions 1 and 2.
 
 Required: StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID with one value each, and that PatientID is there,
 even if empty. Whatever misses one of them fails with 43264. Anything else that its VR does not allow, wherever it stands, is
@@ -20,9 +20,10 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ImplicitVRLittleEndian
 from pydicom.valuerep import PersonName
 
-from ingestd.emulator.metadata import is_bulk
-from ingestd.emulator.reading import PYDICOM_RAISES
-from ingestd.emulator.values import UID_INVALID, complaint, least_demand
+from ingestd.emulator.attributes import SEARCHABLE
+from ingestd.emulator.metadata import DEEPEST, is_bulk
+from ingestd.emulator.part10 import PYDICOM_RAISES
+from ingestd.emulator.value_rules import UID_INVALID, complaint, least_demand
 
 SOP_CLASS_UID: Final = Tag(0x00080016)
 SOP_INSTANCE_UID: Final = Tag(0x00080018)
@@ -34,14 +35,7 @@ NEVER_DROPPED: Final = frozenset({STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_I
 _ONE_VALUE: Final = (SOP_CLASS_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
 _CORE: Final = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID, PATIENT_ID, SOP_CLASS_UID)
 
-_DEEPEST: Final = 32
-
-SEARCHED: Final = (
-    *_CORE,
-    *(Tag(keyword) for keyword in ("PatientName", "PatientBirthDate", "AccessionNumber", "ReferringPhysicianName")),
-    *(Tag(keyword) for keyword in ("StudyDate", "StudyDescription", "ModalitiesInStudy", "Modality")),
-    *(Tag(keyword) for keyword in ("PerformedProcedureStepStartDate", "ManufacturerModelName")),
-)
+_SEARCHED: Final = _CORE + tuple(tag for tag in (Tag(int(one.tag, 16)) for one in SEARCHABLE) if tag not in _CORE)
 """What version 1 looks at: all that can be searched, and SOPClassUID."""
 
 Elements = dict[BaseTag, DataElement | RawDataElement]
@@ -62,22 +56,22 @@ class Findings:
         return tuple(f"DICOM100: {_name(tag)} - {text}" for tag, text in self.complaints.items())
 
 
-def validate(dataset: FileDataset, *, required_study: str | None, strict: bool = False) -> Findings:
+def validate(dataset: FileDataset, *, required_study: str | None, version_1: bool = False) -> Findings:
     """All there is to say against this data set; `required_study` is the StudyInstanceUID of the path, if it had one."""
     # As they stand in the file: an element that was looked at is replaced by what pydicom makes of it.
     unread = dict(dataset.items())
-    complaints = dict(_missing(dataset, required_study, strict=strict))
-    judged = SEARCHED if strict else _CORE
+    complaints = dict(_missing(dataset, required_study, version_1=version_1))
+    judged = _SEARCHED if version_1 else _CORE
     for tag, text in _wrong(dataset, unread, judged):
         complaints.setdefault(tag, text)
     failed = bool(complaints)
-    for tag, text in () if strict else _remarks(dataset, unread):
+    for tag, text in () if version_1 else _remarks(dataset, unread):
         complaints.setdefault(tag, text)
     return Findings(
         complaints=complaints,
         failed=failed,
         implicit_vr=_is_implicit(dataset),
-        several_values=any(len(values(dataset, tag)) > 1 for tag in (judged if strict else (PATIENT_ID,))),
+        several_values=any(len(values(dataset, tag)) > 1 for tag in (judged if version_1 else (PATIENT_ID,))),
     )
 
 
@@ -101,7 +95,7 @@ def identifier_complaint(keyword: str) -> str:
     return _failed_validation(keyword, "UI", UID_INVALID)
 
 
-def _missing(dataset: Dataset, required_study: str | None, *, strict: bool) -> Iterator[tuple[BaseTag, str]]:
+def _missing(dataset: Dataset, required_study: str | None, *, version_1: bool) -> Iterator[tuple[BaseTag, str]]:
     # The service stops at the first of these.
     for tag in _ONE_VALUE:
         if len(values(dataset, tag)) != 1:
@@ -110,7 +104,7 @@ def _missing(dataset: Dataset, required_study: str | None, *, strict: bool) -> I
     if required_study is not None and values(dataset, STUDY_INSTANCE_UID)[0] != required_study.rstrip():
         text = "The StudyInstanceUid in the payload does not match the specified StudyInstanceUid."
         yield STUDY_INSTANCE_UID, text
-    elif PATIENT_ID not in dataset or (strict and not values(dataset, PATIENT_ID)):
+    elif PATIENT_ID not in dataset or (version_1 and not values(dataset, PATIENT_ID)):
         yield PATIENT_ID, _is_missing(PATIENT_ID)
 
 
@@ -138,7 +132,7 @@ def _remarks(dataset: Dataset, elements: Elements, depth: int = 0) -> Iterator[t
             continue
         try:
             if unread.VR == "SQ" or (unread.VR is None and dataset[tag].VR == "SQ"):
-                for item in dataset[tag].value if depth < _DEEPEST else ():
+                for item in dataset[tag].value if depth < DEEPEST else ():
                     yield from _remarks(item, dict(item.items()), depth + 1)
             elif isinstance(unread, RawDataElement):
                 yield from _remark(dataset, unread)

@@ -9,30 +9,30 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fakes.emulator_client import new_partition, serving
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from ingestd.emulator.samples import ct_instance, tutorial_samples
 from ingestd.emulator.server import running
 
-JSON = {"Accept": "application/dicom+json"}
 MULTIPART = 'multipart/related; type="application/dicom"; boundary=edge'
 SC = "1.2.840.10008.5.1.4.1.1.7"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[httpx.Client]:
-    with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One service for all tests; outside of partitions nothing is stored."""
+    with serving(tmp_path_factory.mktemp("shared")) as client:
         yield client
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """One service for tests in which nothing is stored."""
-    data = tmp_path_factory.mktemp("shared")
-    with running(data=data) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+@pytest.fixture
+def service(shared: httpx.Client) -> Iterator[httpx.Client]:
+    """A new partition of the shared service, with nothing in it."""
+    with new_partition(shared) as client:
         yield client
 
 
@@ -153,7 +153,7 @@ def test_what_is_retrieved_is_what_was_stored_but_for_the_preamble(service: http
 def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     """DESIGN 6: survives restart."""
     for number in (1, 2):
-        with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+        with serving(tmp_path) as client:
             assert post(client, instance(number)).status_code == 200
             seen = [metadata(client, known).status_code for known in (1, 2)]
     assert seen == [200, 200]
@@ -161,7 +161,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 
 def test_what_a_crash_left_is_cleared_at_the_next_start(tmp_path: Path) -> None:
     """A part received and a file moved, but no row committed: neither is an instance, neither stays."""
-    with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+    with serving(tmp_path) as client:
         post(client, instance())
     blob = next(path for path in (tmp_path / "blobs").rglob("*") if path.is_file())
     orphan = tmp_path / "blobs" / "ab" / "ab00"
@@ -173,13 +173,14 @@ def test_what_a_crash_left_is_cleared_at_the_next_start(tmp_path: Path) -> None:
         assert [path.exists() for path in (orphan, part, blob)] == [False, False, True]
 
 
-def test_nothing_stays_in_incoming_whatever_was_sent(service: httpx.Client, tmp_path: Path) -> None:
+def test_nothing_stays_in_incoming_whatever_was_sent(tmp_path: Path) -> None:
     """Duplicates, broken parts and refused requests leave no file behind."""
-    post(service, instance(), instance(), b"not DICOM")
-    post(service, instance(2), study="/9.9")
-    service.post("studies", content=multipart(instance(3), end=b""), headers={"Content-Type": MULTIPART})
+    with serving(tmp_path) as client:
+        post(client, instance(), instance(), b"not DICOM")
+        post(client, instance(2), study="/9.9")
+        client.post("studies", content=multipart(instance(3), end=b""), headers={"Content-Type": MULTIPART})
 
-    assert list((tmp_path / "incoming").iterdir()) == []
+        assert list((tmp_path / "incoming").iterdir()) == []
 
 
 # -- what is not -------------------------------------------------------------------------------------------------------

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fakes.emulator_client import JSON, new_partition, serving
 
 from ingestd.emulator import EmulatorError
 from ingestd.emulator.samples import ct_instance, tutorial_samples
 from ingestd.emulator.server import running
 
-JSON = {"Accept": "application/dicom+json"}
 MULTIPART = 'multipart/related; type="application/dicom"; boundary=edge'
 NUMBERS = itertools.count(1000)
 PART = b"--edge\r\nContent-Type: application/dicom\r\n\r\n"
@@ -27,15 +27,21 @@ PART = b"--edge\r\nContent-Type: application/dicom\r\n\r\n"
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[httpx.Client]:
-    with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+    with serving(tmp_path) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One service for tests that do not mind what else is stored."""
-    data = tmp_path_factory.mktemp("shared")
-    with running(data=data) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+    with serving(tmp_path_factory.mktemp("shared")) as client:
+        yield client
+
+
+@pytest.fixture
+def partition(shared: httpx.Client) -> Iterator[httpx.Client]:
+    """A new partition of the shared service, with nothing in it."""
+    with new_partition(shared) as client:
         yield client
 
 
@@ -114,13 +120,14 @@ def test_type_of_the_request_does_not_hold_for_the_second_part(service: httpx.Cl
         (b"x" * 300_000, 400, 0),
     ],
 )
-def test_how_a_multipart_body_ends(service: httpx.Client, body: bytes, expected: int, kept: int) -> None:
+def test_how_a_multipart_body_ends(partition: httpx.Client, body: bytes, expected: int, kept: int) -> None:
     """azure-dicom 1.2 and 2.3: a part without its closing delimiter is dropped in silence; the empty one is the control."""
-    assert send(service, body) == expected
-    assert len(service.get("changefeed").json()) == kept
+    assert send(partition, body) == expected
+    found = partition.get("instances")
+    assert (found.status_code, len(found.json()) if kept else 0) == (200 if kept else 204, kept)
 
 
-def test_a_part_full_of_near_delimiters_arrives_whole(service: httpx.Client) -> None:
+def test_a_part_full_of_near_delimiters_arrives_whole(partition: httpx.Client) -> None:
     """The framing is found at any offset of the pieces the body comes in (PS3.18 10.5)."""
     content = instance()
     content += (b"\xfc\xff\xfc\xffOB\0\0" + (40_000).to_bytes(4, "little")) + (b"\r\n--edg\r\r\n--" * 4000)[:40_000]
@@ -130,10 +137,10 @@ def test_a_part_full_of_near_delimiters_arrives_whole(service: httpx.Client) -> 
         for start in range(0, len(body), 997):
             yield body[start : start + 997]
 
-    response = service.post("studies", content=dribble(), headers={"Content-Type": MULTIPART})
+    response = partition.post("studies", content=dribble(), headers={"Content-Type": MULTIPART})
 
     assert response.status_code == 200
-    back = service.get("studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.1", headers={"Accept": "*/*"})
+    back = partition.get("studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.1", headers={"Accept": "*/*"})
     assert back.content == content
 
 
@@ -174,13 +181,13 @@ def test_accept_must_allow_dicom_json(shared: httpx.Client, accept: str | None, 
         ("application/dicom+json", 406),
     ],
 )
-def test_an_instance_is_retrieved_only_as_it_was_stored(service: httpx.Client, accept: str, expected: int) -> None:
-    """azure-dicom 2.5: transcoding is left to the real service."""
-    send(service, PART + instance() + b"\r\n--edge--")
+def test_an_instance_is_retrieved_only_as_it_was_stored(partition: httpx.Client, accept: str, expected: int) -> None:
+    """azure-dicom 2.5: transcoding is left to the real partition."""
+    send(partition, PART + instance() + b"\r\n--edge--")
     url = "studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.1"
 
-    assert service.get(url, headers={"Accept": accept}).status_code == expected
-    assert service.head(url).status_code == 405
+    assert partition.get(url, headers={"Accept": accept}).status_code == expected
+    assert partition.head(url).status_code == 405
 
 
 # -- limits (azure-dicom 2.1, 2.2) -------------------------------------------------------------------------------------

@@ -39,16 +39,11 @@ def token(key: rsa.RSAPrivateKey = KEY, *, algorithm: str = "RS256", **changes: 
     return jwt.encode({k: v for k, v in claims.items() if v is not None}, key, algorithm=algorithm)
 
 
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "key.pem"
-    path.write_bytes(public(KEY))
-    return path
-
-
-@pytest.fixture
-def url(tmp_path: Path, key_file: Path) -> Iterator[str]:
-    with running(data=tmp_path / "data", jwt_key_file=key_file) as up:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("jwt")
+    (folder / "key.pem").write_bytes(public(KEY))
+    with running(data=folder / "data", jwt_key_file=folder / "key.pem") as up:
         yield up.url
 
 
@@ -122,13 +117,17 @@ def test_the_answer_comes_before_the_body(url: str) -> None:
         assert peer.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
-def test_a_key_that_was_rotated_is_the_key(url: str, key_file: Path) -> None:
-    key_file.write_bytes(public(OTHER))
-    assert [asked(url, t).status_code for t in (token(), token(OTHER))] == [401, 200]
-    key_file.write_bytes(b"nothing")
-    assert asked(url, token(OTHER)).status_code == 401
-    key_file.unlink()
-    assert asked(url, token(OTHER)).status_code == 401
+def test_a_key_that_was_rotated_is_the_key(tmp_path: Path) -> None:
+    key_file = tmp_path / "key.pem"
+    key_file.write_bytes(public(KEY))
+    with running(data=tmp_path / "data", jwt_key_file=key_file) as up:
+        assert asked(up.url, token()).status_code == 200
+        key_file.write_bytes(public(OTHER))
+        assert [asked(up.url, t).status_code for t in (token(), token(OTHER))] == [401, 200]
+        key_file.write_bytes(b"nothing")
+        assert asked(up.url, token(OTHER)).status_code == 401
+        key_file.unlink()
+        assert asked(up.url, token(OTHER)).status_code == 401
 
 
 def test_a_key_that_can_not_be_one_is_refused(tmp_path: Path) -> None:

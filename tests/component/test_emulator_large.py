@@ -12,7 +12,7 @@ from fakes.emulator_process import emulator_process
 from ingestd.emulator.samples import ct_instance
 
 ROW_BYTES = 2 * 32768
-SIZE = int(os.environ.get("INGESTD_LARGE_BYTES", str(256 * 1024**2))) // ROW_BYTES * ROW_BYTES
+SIZE = int(os.environ.get("INGESTD_LARGE_BYTES", str(128 * 1024**2))) // ROW_BYTES * ROW_BYTES
 """2147483648 for the real thing; a 32 bit length holds no more than 4294967295."""
 
 ALLOWED_BYTES = 48 * 1024**2

@@ -7,18 +7,17 @@ from typing import Any
 
 import httpx
 import pytest
+from fakes.emulator_client import serving
 
 from ingestd.emulator.samples import ct_instance
-from ingestd.emulator.server import running
 
-HEADERS = {"Accept": "application/dicom+json"}
 INSTANCE = "studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.1"
 SINGLE = {"Content-Type": "application/dicom"}
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[httpx.Client]:
-    with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=HEADERS) as client:
+    with serving(tmp_path) as client:
         yield client
 
 
@@ -100,12 +99,12 @@ def test_only_what_is_named_is_deleted(service: httpx.Client) -> None:
 
 
 def test_both_outlast_a_restart(tmp_path: Path) -> None:
-    with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=HEADERS) as client:
+    with serving(tmp_path) as client:
         send(client, "POST", instance(number=2))
         send(client, "POST", instance())
         send(client, "PUT", instance(9000))
         client.delete(INSTANCE.removesuffix("1") + "2")
-    with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=HEADERS) as client:
+    with serving(tmp_path) as client:
         assert held(client) == instance(9000)[128:]
         assert client.delete(INSTANCE.removesuffix("1") + "2").status_code == 404
         assert blobs(tmp_path) == 1

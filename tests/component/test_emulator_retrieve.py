@@ -12,15 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fakes.emulator_client import new_partition, serving
 from starlette.requests import Request
 
 from ingestd.emulator.archive import Archive, NewInstance
 from ingestd.emulator.retrieve import Retrieve
 from ingestd.emulator.samples import ct_instance
-from ingestd.emulator.server import running
 from ingestd.emulator.uids import Uids
 
-JSON = {"Accept": "application/dicom+json"}
 PARTS = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 STUDY, SERIES, OTHER = "studies/1.2.3", "studies/1.2.3/series/1.2.3.4", "studies/1.2.3/series/1.2.3.5"
 INSTANCE = f"{SERIES}/instances/1.2.3.4.1"
@@ -30,17 +29,23 @@ JPEG = "1.2.840.10008.1.2.4.50"
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[httpx.Client]:
-    with running(data=tmp_path) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+    with serving(tmp_path) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Two series: instances 1 and 2, instance 3; nothing is stored in the tests."""
-    data = tmp_path_factory.mktemp("held")
-    with running(data=data) as emulator, httpx.Client(base_url=emulator.url, headers=JSON) as client:
+    """Two series: instances 1 and 2, instance 3; the tests store nothing, but in a partition of their own."""
+    with serving(tmp_path_factory.mktemp("held")) as client:
         for number in (1, 2, 3):
             store(client, instance(number))
+        yield client
+
+
+@pytest.fixture
+def partition(held: httpx.Client) -> Iterator[httpx.Client]:
+    """A new partition of that service, with nothing in it."""
+    with new_partition(held) as client:
         yield client
 
 
@@ -140,12 +145,12 @@ def test_of_what_is_accepted_the_best_that_can_be_given_is(held: httpx.Client) -
     assert held.get(INSTANCE, headers={"Accept": jpeg_first}).content == instance(1)
 
 
-def test_nothing_is_transcoded(service: httpx.Client) -> None:
+def test_nothing_is_transcoded(partition: httpx.Client) -> None:
     """azure-dicom 2.5: what is stored in another syntax is given as stored, by * or by its name, or not at all."""
-    store(service, instance(1, syntax=JPEG))
-    store(service, instance(2))
+    store(partition, instance(1, syntax=JPEG))
+    store(partition, instance(2))
     statuses = {
-        (path, syntax): service.get(
+        (path, syntax): partition.get(
             path, headers={"Accept": f'multipart/related; type="application/dicom"{syntax}'}
         ).status_code
         for path in (STUDY, INSTANCE)
@@ -160,18 +165,18 @@ def test_nothing_is_transcoded(service: httpx.Client) -> None:
         (INSTANCE, "; transfer-syntax=*"): 200,
         (INSTANCE, f"; transfer-syntax={JPEG}"): 200,
     }
-    kinds = [kind for kind, _ in parts(service.get(STUDY, headers=PARTS))]
+    kinds = [kind for kind, _ in parts(partition.get(STUDY, headers=PARTS))]
     assert kinds == [f"application/dicom; transfer-syntax={syntax}" for syntax in (JPEG, EXPLICIT)]
 
 
 @pytest.mark.parametrize("syntax", ["1.2\r\nX-Y: z", "\0.2.840.10008.1.2.1", ""])
-def test_a_transfer_syntax_that_is_none_reaches_no_header(service: httpx.Client, syntax: str) -> None:
+def test_a_transfer_syntax_that_is_none_reaches_no_header(partition: httpx.Client, syntax: str) -> None:
     """Found by the malformed requests: the service ended the connection, or a file could have written its headers."""
     content = instance(1, syntax=syntax)
-    store(service, content)
+    store(partition, content)
 
-    answer = service.get(INSTANCE, headers={"Accept": "application/dicom; transfer-syntax=*"})
-    frame = service.get(f"{INSTANCE}/frames/1", headers={"Accept": "application/octet-stream; transfer-syntax=*"})
+    answer = partition.get(INSTANCE, headers={"Accept": "application/dicom; transfer-syntax=*"})
+    frame = partition.get(f"{INSTANCE}/frames/1", headers={"Accept": "application/octet-stream; transfer-syntax=*"})
 
     assert (answer.content, answer.headers["content-type"]) == (content, "application/dicom; transfer-syntax=*")
     assert (frame.status_code, frame.headers["content-type"]) == (200, "application/octet-stream; transfer-syntax=*")
@@ -214,33 +219,33 @@ def test_metadata_are_a_data_set_for_each_instance(held: httpx.Client, path: str
 
 
 @pytest.mark.parametrize("path", [STUDY, SERIES, INSTANCE])
-def test_an_etag_holds_until_something_changes(service: httpx.Client, path: str) -> None:
+def test_an_etag_holds_until_something_changes(partition: httpx.Client, path: str) -> None:
     """Conformance statement, Retrieve Metadata Cache Validation; ETag here with the quotes that RFC 9110 wants."""
-    store(service, instance(1))
-    store(service, instance(2))
-    etag = service.get(f"{path}/metadata").headers["etag"]
+    store(partition, instance(1))
+    store(partition, instance(2))
+    etag = partition.get(f"{path}/metadata").headers["etag"]
 
     def status(tag: str) -> int:
-        answer = service.get(f"{path}/metadata", headers={"If-None-Match": tag})
+        answer = partition.get(f"{path}/metadata", headers={"If-None-Match": tag})
         assert (answer.content == b"") == (answer.status_code == 304)
         return answer.status_code
 
     assert re.fullmatch(r'"\d+(-\d+)?"', etag)
     assert (status(etag), status(etag.strip('"')), status('"other"')) == (304, 304, 200)
-    store(service, instance(1), "PUT")
+    store(partition, instance(1), "PUT")
     assert status(etag) == 200
     if path != INSTANCE:
-        etag = service.get(f"{path}/metadata").headers["etag"]
-        service.delete(f"{SERIES}/instances/1.2.3.4.2")
+        etag = partition.get(f"{path}/metadata").headers["etag"]
+        partition.delete(f"{SERIES}/instances/1.2.3.4.2")
         assert status(etag) == 200
 
 
-def test_many_metadata_are_given_in_pages_and_whole(service: httpx.Client) -> None:
+def test_many_metadata_are_given_in_pages_and_whole(partition: httpx.Client) -> None:
     body = b"".join(b"--e\r\nContent-Type: application/dicom\r\n\r\n" + instance(n) + b"\r\n" for n in range(10, 260))
     kind = 'multipart/related; type="application/dicom"; boundary=e'
-    assert service.post("studies", content=body + b"--e--", headers={"Content-Type": kind}).status_code == 200
+    assert partition.post("studies", content=body + b"--e--", headers={"Content-Type": kind}).status_code == 200
 
-    found = service.get(f"{STUDY}/metadata").json()
+    found = partition.get(f"{STUDY}/metadata").json()
 
     assert [one["00080018"]["Value"][0] for one in found] == [f"1.2.3.4.{number}" for number in range(10, 260)]
 

@@ -1,6 +1,7 @@
 """The embedded service's versions, its partitions, delete at each level, and the change feed of version 1."""
 
 import io
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +21,7 @@ from ingestd.ops.clock import SystemClock
 JSON = {"Accept": "application/dicom+json"}
 SINGLE = {"Content-Type": "application/dicom"}
 STUDY, SERIES = "studies/1.2.3", "studies/1.2.3/series/1.2.3.4"
+NUMBERS = itertools.count(1000)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def service(tmp_path: Path) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """One service for tests in which nothing is stored."""
+    """One service for tests that make no partition and do not mind what is stored."""
     with running(data=tmp_path_factory.mktemp("shared")) as emulator:
         with httpx.Client(base_url=root(emulator.url), headers=JSON) as client:
             yield client
@@ -49,7 +51,7 @@ def instance(number: int = 1, *, series: str = "1.2.3.4", study: str = "1.2.3") 
 
 
 def changed(**values: str) -> bytes:
-    dataset = dcmread(io.BytesIO(instance()))
+    dataset = dcmread(io.BytesIO(instance(next(NUMBERS))))
     for keyword, value in values.items():
         setattr(dataset, keyword, "")
         # Without pydicom's judgement of the value.
@@ -109,9 +111,10 @@ def test_another_method_is_405(shared: httpx.Client, method: str, path: str) -> 
         {"PatientID": ""},
     ],
 )
-def test_version_1_fails_what_version_2_remarks_on(service: httpx.Client, values: dict[str, str]) -> None:
+def test_version_1_fails_what_version_2_remarks_on(shared: httpx.Client, values: dict[str, str]) -> None:
     """azure-dicom 1.6: version 1 validates every attribute that can be searched."""
-    strict, lenient = store(service, "v1", changed(**values)), store(service, "v2", changed(**values))
+    content = changed(**values)
+    strict, lenient = store(shared, "v1", content), store(shared, "v2", content)
 
     (failed,) = strict.json()["00081198"]["Value"]
     assert (strict.status_code, failed["00081197"]["Value"]) == (409, [43264])

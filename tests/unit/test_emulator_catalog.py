@@ -63,7 +63,7 @@ class Held:
                 "path_params": path,
             }
         )
-        search = Search(self)
+        search = Search(self, version_1=False)
         endpoints = {
             Level.STUDY: search.studies,
             Level.SERIES: search.series,

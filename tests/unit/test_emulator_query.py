@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.emulator import RefusedError
 from ingestd.emulator.attributes import BY_TAG, RETURNED, SEARCHABLE, Level
-from ingestd.emulator.comparison import begins_words, fold, is_date, words
+from ingestd.emulator.comparison import begins_words, fold, words
 from ingestd.emulator.query import Begins, Between, Equals, Resource, parse
-from ingestd.emulator.reception import RefusedError
+from ingestd.emulator.value_rules import is_date
 
 ALL_STUDIES = Resource(level=Level.STUDY)
 ALL_SERIES = Resource(level=Level.SERIES)
@@ -213,8 +214,8 @@ def test_an_option_stands_once(name):
 
 
 def test_version_2_gives_back_less_by_default_and_as_much_with_all():
-    v1 = parse([("includefield", "all")], Resource(level=Level.STUDY, version=1))
-    assert parse([], Resource(level=Level.STUDY, version=1)).tags == RETURNED[Level.STUDY].v1
+    v1 = parse([("includefield", "all")], Resource(level=Level.STUDY, version_1=True))
+    assert parse([], Resource(level=Level.STUDY, version_1=True)).tags == RETURNED[Level.STUDY].v1
     assert parse([], ALL_STUDIES).tags == RETURNED[Level.STUDY].v2
     assert parse([("includefield", "all")], ALL_STUDIES).tags == v1.tags
     assert len(v1.tags) == 24

@@ -1,18 +1,22 @@
-"""What the endpoints share: what a path names, which answers a request would take, and how a refusal reads."""
+"""What the endpoints share: what a path names, which answers a request would take, and how an answer is written."""
 
 import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from ingestd.emulator import RefusedError
 from ingestd.emulator.negotiation import DICOM_JSON, accepts
-from ingestd.emulator.partitions import partition_of
-from ingestd.emulator.reception import RefusedError
-from ingestd.emulator.uids import Scope
+from ingestd.emulator.uids import DEFAULT_PARTITION, Scope
 from ingestd.emulator.validation import identifier_complaint
-from ingestd.emulator.values import is_uid
+from ingestd.emulator.value_rules import is_uid
 
+Endpoint = Callable[[Request], Response]
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAMES: Final = {"study": "StudyInstanceUid", "series": "SeriesInstanceUid", "instance": "SopInstanceUid"}
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
@@ -21,6 +25,11 @@ def demand_dicom_json(request: Request) -> None:
     """Raises RefusedError (406) unless the answer may be application/dicom+json; without an Accept header it may not."""
     if not accepts(request.headers.getlist("accept"), DICOM_JSON):
         raise RefusedError(406, "")
+
+
+def partition_of(request: Request) -> str:
+    """The partition that the path names, or the one without a name."""
+    return str(request.path_params.get("partition", DEFAULT_PARTITION))
 
 
 def uid_of(request: Request, level: str) -> str | None:
@@ -56,6 +65,11 @@ def base_url(request: Request) -> str:
     partition = request.path_params.get("partition")
     inside = "" if partition is None else f"/partitions/{partition}"
     return f"{request.scope['scheme']}://{host}{request.scope['root_path']}{inside}"
+
+
+def timestamp(at_ms: int) -> str:
+    """Milliseconds since 1970 as the service writes a time."""
+    return (EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds")
 
 
 def dicom_json(body: str, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -1,4 +1,4 @@
-"""What changes the holdings: the Store transaction (PS3.18 10.5), its upsert, and delete, which are Azure's own.
+"""What changes what is held: the Store transaction (PS3.18 10.5), its upsert, and delete, which are Azure's own.
 
 What blocks runs on a thread of the pool, never on the event loop.
 """
@@ -9,23 +9,32 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from ingestd.emulator.addressing import base_url, demand_dicom_json, dicom_json, not_found, scope_of, uid_of
+from ingestd.emulator import RefusedError
 from ingestd.emulator.archive import Archive
+from ingestd.emulator.endpoints import (
+    base_url,
+    demand_dicom_json,
+    dicom_json,
+    not_found,
+    partition_of,
+    scope_of,
+    uid_of,
+)
 from ingestd.emulator.negotiation import DICOM
-from ingestd.emulator.partitions import Partitions, partition_of
-from ingestd.emulator.reception import STEP_BYTES, Reception, RefusedError, reception_for
-from ingestd.emulator.transaction import Answer, Terms, store
+from ingestd.emulator.partitions import Partitions
+from ingestd.emulator.reception import Reception, reception_for
+from ingestd.emulator.streaming import STEP_BYTES
+from ingestd.emulator.transaction import Answer, Terms, judge_and_store
 
 
 class Store:
-    """POST and PUT /studies and /studies/{study}, in a partition or without."""
+    """POST and PUT /studies and /studies/{study}, and DELETE of a study, a series or an instance; in a partition or without."""
 
-    def __init__(self, archive: Archive, partitions: Partitions, *, max_request_bytes: int, strict: bool) -> None:
-        """`strict` is version 1 of the service; see validation.py."""
+    def __init__(self, archive: Archive, partitions: Partitions, *, max_request_bytes: int, version_1: bool) -> None:
         self._archive = archive
         self._partitions = partitions
         self._max_request_bytes = max_request_bytes
-        self._strict = strict
+        self._version_1 = version_1
 
     async def store(self, request: Request) -> Response:
         """POST stores; PUT takes the place of what is held ("upsert", the managed service alone has it)."""
@@ -38,7 +47,7 @@ class Store:
             path_study=uid_of(request, "study"),
             partition=partition_of(request),
             replace_held=request.method == "PUT",
-            strict=self._strict,
+            version_1=self._version_1,
         )
         content_type = request.headers.get("content-type", "")
         reception = reception_for(content_type, self._archive.new_part)
@@ -56,6 +65,11 @@ class Store:
         if answer.body is None:
             return Response(status_code=answer.status, headers=headers)
         return dicom_json(json.dumps(answer.body, separators=(",", ":")), status=answer.status, headers=headers)
+
+    def delete(self, request: Request) -> Response:
+        """204 without a body; 404 where there was nothing of the kind."""
+        scope = scope_of(request)
+        return Response(status_code=204) if self._archive.delete(scope) else not_found(scope.level)
 
     async def _receive(self, request: Request, reception: Reception, *, may_cut: bool) -> bytes:
         """Spools the body but for its last step, which is returned."""
@@ -81,7 +95,7 @@ class Store:
     def _conclude(self, reception: Reception, rest: bytes, terms: Terms) -> Answer:
         try:
             reception.feed(rest)
-            return store(self._archive, reception.finish(), terms)
+            return judge_and_store(self._archive, reception.finish(), terms)
         finally:
             self._clear(reception)
 
@@ -89,18 +103,6 @@ class Store:
         reception.abort()
         self._archive.discard(reception.keys)
         reception.keys.clear()
-
-
-class Delete:
-    """DELETE of a study, a series or an instance."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-
-    def delete(self, request: Request) -> Response:
-        """204 without a body; 404 where there was nothing of the kind."""
-        scope = scope_of(request)
-        return Response(status_code=204) if self._archive.delete(scope) else not_found(scope.level)
 
 
 def _too_large(limit: int) -> RefusedError:

@@ -55,12 +55,23 @@ def is_uid(value: str) -> bool:
     return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
+def is_date(value: str) -> bool:
+    """True for a day of the calendar as YYYYMMDD."""
+    if re.fullmatch(r"[0-9]{8}", value) is None:
+        return False
+    try:
+        date(int(value[:4]), int(value[4:6]), int(value[6:]))
+    except ValueError:
+        return False
+    return True
+
+
 def least_demand(vr: str, value: str) -> str | None:
     """What breaks the service's own rule, milder than the standard's, for a value of an attribute that can be searched."""
     if vr == "UI":
         return UID_INVALID if value and not is_uid(value) else None
     if vr == "DA":
-        return "Value cannot be parsed as a valid date." if value and not _is_date(value) else None
+        return "Value cannot be parsed as a valid date." if value and not is_date(value) else None
     if vr == "PN":
         return _name_demand(value)
     longest = _LEAST_LENGTHS.get(vr)
@@ -78,16 +89,6 @@ def _name_demand(value: str) -> str | None:
     if any(_CONTROL.search(group) is not None for group in groups):
         return "Value contains invalid character."
     return "Value contains more than 5 components." if any(group.count("^") > 4 for group in groups) else None
-
-
-def _is_date(value: str) -> bool:
-    if re.fullmatch(r"[0-9]{8}", value) is None:
-        return False
-    try:
-        date(int(value[:4]), int(value[4:6]), int(value[6:]))
-    except ValueError:
-        return False
-    return True
 
 
 def complaint(vr: str, raw: bytes, decoded: str | None = None) -> str | None:

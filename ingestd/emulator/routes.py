@@ -12,7 +12,7 @@ path                                            GET       POST   PUT    DELETE
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from starlette.applications import Starlette
@@ -23,14 +23,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ingestd.emulator import RefusedError
 from ingestd.emulator.access import Access, BearerOnly
 from ingestd.emulator.archive import Archive
 from ingestd.emulator.changefeed import ChangeFeed
-from ingestd.emulator.partitions import Endpoint, Partitions
-from ingestd.emulator.reception import RefusedError
+from ingestd.emulator.endpoints import Endpoint
+from ingestd.emulator.partitions import Partitions
 from ingestd.emulator.retrieve import Retrieve
 from ingestd.emulator.search import Search
-from ingestd.emulator.storing import Delete, Store
+from ingestd.emulator.store import Store
 
 VERSION: Final = "v2"
 """The version that the service is announced with."""
@@ -67,27 +68,25 @@ def application(archive: Archive, *, access: Access | None, max_request_bytes: i
 
 def _routes(archive: Archive, max_request_bytes: int, *, version_1: bool) -> Iterator[Route]:
     partitions = Partitions(archive)
-    store = Store(archive, partitions, max_request_bytes=max_request_bytes, strict=version_1)
-    changes = ChangeFeed(archive, by_time=not version_1)
-    yield from _studies("", archive, store.store, lambda endpoint: endpoint)
-    yield from _studies(_PARTITION, archive, store.store, partitions.only_known)
+    store = Store(archive, partitions, max_request_bytes=max_request_bytes, version_1=version_1)
+    retrieve = Retrieve(archive)
+    search = Search(archive, version_1=version_1)
+    changes = ChangeFeed(archive, version_1=version_1)
+    yield from _studies("", store, retrieve, search, lambda endpoint: endpoint)
+    yield from _studies(_PARTITION, store, retrieve, search, partitions.only_known)
     yield Route("/changefeed", changes.page)
     yield Route("/changefeed/latest", changes.latest)
     yield Route("/partitions", partitions.listing)
 
 
 def _studies(
-    prefix: str,
-    archive: Archive,
-    store: Callable[[Request], Awaitable[Response]],
-    guarded: Callable[[Endpoint], Endpoint],
+    prefix: str, store: Store, retrieve: Retrieve, search: Search, guarded: Callable[[Endpoint], Endpoint]
 ) -> Iterator[Route]:
-    retrieve, delete, search = Retrieve(archive), Delete(archive), Search(archive)
     for path in ("/studies", _STUDY):
-        yield Route(prefix + path, store, methods=["POST", "PUT"])
+        yield Route(prefix + path, store.store, methods=["POST", "PUT"])
     for path in (_STUDY, _SERIES, _INSTANCE):
         yield Route(prefix + path, guarded(retrieve.resource), methods=["GET"])
-        yield Route(prefix + path, guarded(delete.delete), methods=["DELETE"])
+        yield Route(prefix + path, guarded(store.delete), methods=["DELETE"])
         yield Route(f"{prefix}{path}/metadata", guarded(retrieve.metadata))
     yield Route(f"{prefix}{_INSTANCE}/frames/{{frames}}", guarded(retrieve.frames))
     yield Route(f"{prefix}/studies", guarded(search.studies))
