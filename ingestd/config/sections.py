@@ -125,7 +125,7 @@ class Done(Section):
     """What happens to a stored file."""
 
     action: Literal["move", "delete"] = "move"
-    """Move it to done/, or remove it; either way only once its receipt is on the disk."""
+    """Move it to done/, or remove it where the service is known to hold its bytes; once its receipt is on the disk."""
     retention_days: Days | None = None
     """Remove files from done/ this long after they were stored, if a receipt proves that they were; not set: never."""
     layout: str = "{date}/{path}"

@@ -10,15 +10,22 @@ A lease that is refused because somebody has the file open for writing is the op
 that was claimed for pixels looks like black pixels, and a report ends after any of its elements, so a walk can call whole what a
 writer who paused has yet to fill. Such a file waits likewise, and is taken in the end, for some programs never close what they
 wrote.
+
+A stamp names a state of the file only once its time has passed: before Linux 6.13 time stamps advance with the kernel's tick of up
+to 10 ms, on FAT, ext3 and small ext4 by seconds. Whoever closes a file, opens it again and writes as many bytes within that time
+leaves the stamp as it was. So a file that is as young as that is walked again when it no longer is.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ingestd.core.model import Inspection, Look, Wholeness
 from ingestd.core.outcome import Reason
 
+TICK_SECONDS = 0.02
+COARSE_SECONDS = 2.0
 RECHECK_SECONDS = 15.0  # a file that is not whole is looked at again this often, unless an event comes first
 
 
@@ -38,9 +45,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookAgain:
-    """Whole, and perhaps still open: it stays in the window for a second look."""
+    """Whole, and perhaps still open: it stays in the window for a second look, and a second `walk` where its stamp may lie."""
 
     after: float
+    walk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,21 +78,41 @@ _REASONS = {
     Wholeness.OUT_OF_BOUNDS: Reason.BOUNDS,
 }
 
+SENDABLE = frozenset({Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL})
 OPEN_TEXT = "somebody has the file open for writing: waiting for them to close it"
 HARD_LINK_TEXT = "the file has another name (hard link) and its owner does not own the folder"
 
 
-def settle(look: Look, inspection: Inspection, *, looks: int, unchanged: float, rules: SettleRules) -> Settling:
-    """Decide on `look`, the newest of `looks` looks; `unchanged` seconds have passed since the first that saw this stamp."""
+def still_waits(look: Look, *, unfinished: bool, unchanged: float, rules: SettleRules) -> float | None:
+    """For how many seconds a file goes on waiting, where `look`, which sees the same stamp as the last one, says so without a walk.
+
+    `unfinished`: the walk found these very bytes not whole. At the end of its time a file is walked once more, and that counts.
+    """
+    if unchanged >= rules.incomplete_timeout_seconds or not (unfinished or look.open_elsewhere or look.links > 1):
+        return None
+    return _recheck(rules.network_quiet_seconds if look.on_network else rules.quiet_seconds, unchanged, rules)
+
+
+def _recheck(quiet: float, unchanged: float, rules: SettleRules) -> float:
+    return min(max(rules.incomplete_timeout_seconds - unchanged, quiet), max(quiet, RECHECK_SECONDS))
+
+
+def settle(
+    look: Look, inspection: Inspection, *, looks: int, unchanged: float, rules: SettleRules, age: float = math.inf
+) -> Settling:
+    """Decide on `look`, the newest of `looks` looks; `unchanged` seconds have passed since the first that saw this stamp.
+
+    `age`: seconds from its ctime to the look by the machine's clock.
+    """
     quiet = rules.network_quiet_seconds if look.on_network else rules.quiet_seconds
     still = looks >= 2 and unchanged >= quiet
     timed_out = looks >= 2 and unchanged >= rules.incomplete_timeout_seconds
     lease = look.leased and not look.on_network  # a server's other clients are beyond it
-    wait = min(max(rules.incomplete_timeout_seconds - unchanged, quiet), max(quiet, RECHECK_SECONDS))
+    wait = _recheck(quiet, unchanged, rules)
 
     if inspection.wholeness is Wholeness.DICOMDIR and (still or lease):
         return Judged(reason=Reason.DICOMDIR, text=inspection.text)
-    if inspection.wholeness not in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
+    if inspection.wholeness not in SENDABLE:
         if timed_out:
             return Judged(reason=_REASONS[inspection.wholeness], text=inspection.text)
         return SetAside(after=wait, text=inspection.text)
@@ -96,6 +124,10 @@ def settle(look: Look, inspection: Inspection, *, looks: int, unchanged: float, 
         return Settled()
     if look.open_elsewhere and not timed_out:
         return SetAside(after=wait, text=OPEN_TEXT)
-    if still or (lease and inspection.wholeness is Wholeness.WHOLE):
+    proof = lease and inspection.wholeness is Wholeness.WHOLE
+    grain = TICK_SECONDS if look.stamp.ctime_ns % 1_000_000_000 else COARSE_SECONDS
+    young = 0 <= age < grain  # in the future: the clock was set back, and tells nothing
+    if still or (proof and not young):
         return Settled()
-    return LookAgain(after=max(quiet - unchanged, 0.0))
+    left = max(quiet - unchanged, 0.0)
+    return LookAgain(after=min(left, grain - age) if proof and young else left, walk=young)

@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingestd.core.lifecycle import LEFT_WINDOW, State, Step, after
-from ingestd.core.model import Deferral, Inspection, Sighting, Stamp
+from ingestd.core.model import Deferral, Inspection, Sighting, Stamp, Wait
 
 OLDEST_TURN = 4
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Entry:
-    """One file in the window. `seen_since` is when its present stamp was first seen, `inode` what its folder's listing said."""
+    """One file in the window. `seen_since` is when its present stamp was first seen, `inode` what its folder's listing said;
+    `waited`: it came back from a wait; `restless`: it changed between its store and its move; `changes`: at a second look."""
 
     path: str
     hinted: bool
@@ -33,6 +34,10 @@ class Entry:
     looks: int = 0
     seen_since: float = 0.0
     inspection: Inspection | None = None
+    walk_again: bool = False
+    waited: bool = False
+    restless: bool = False
+    changes: int = 0
 
 
 class Window:
@@ -78,6 +83,8 @@ class Window:
             inode=sighting.inode,
             first_seen=history.first_seen if history else now,
             history=history,
+            waited=history is not None,
+            restless=history is not None and history.wait is Wait.INCOMPLETE and history.mark > 0,
         )
         if history is not None:
             entry.stamp, entry.looks, entry.seen_since = history.stamp, 1, history.since

@@ -237,7 +237,8 @@ class Endings:
                 self._moved(ending)
             case FileGoneError():
                 self._window.step(ending.entry, Step.VANISHED)
-            case FileChangedError():
+            case FileChangedError():  # what somebody touches all the time would be sent all the time
+                ending.entry.restless = True
                 self._window.step(ending.entry, Step.CHANGED)
             case FilingError():
                 self._unmovable(ending, str(error), error.stamp)

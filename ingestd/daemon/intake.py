@@ -20,9 +20,10 @@ from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.ports import Clock, Inbox, Journal, Recorder, Scanner
-from ingestd.core.settle import Judged, LookAgain, SetAside, Settled, SettleRules, settle
+from ingestd.core.settle import SENDABLE, Judged, LookAgain, SetAside, Settled, SettleRules, settle, still_waits
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.endings import Endings
+from ingestd.daemon.sparing import Sparing
 
 SLICE = 256  # files a tick
 SLICE_SECONDS = 0.05
@@ -30,6 +31,8 @@ CONTENT_LIMIT = 64 << 20  # bytes of small files held ahead of the slots
 DUE_EVERY_SECONDS = 0.5
 BUSY_RETRY_SECONDS = 2.0
 BUSY_CAP_SECONDS = 60.0
+CHANGES = 2
+CHANGING_TEXT = "the file changes again and again: waiting until it is left alone"
 
 NO_STAMP = Stamp(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0)  # it could not even be opened
 
@@ -84,6 +87,7 @@ class Intake:
         self._recorder = recorder
         self._rules = rules
         self._due_at = 0.0
+        self._waiting = Sparing(Event.WAITING, recorder=recorder)
         self._longest_wait = max(LONGEST_WAIT_SECONDS, rules.settle.quiet_seconds, rules.settle.network_quiet_seconds)
         self._inodes_listed = True  # folders list the inodes that fstat says, as far as anybody knows
 
@@ -153,8 +157,10 @@ class Intake:
 
     def _examined(self, entry: Entry, now: float, *, again: bool) -> None:
         try:
-            if again and entry.inspection is not None:
+            if again and entry.inspection is not None and not entry.walk_again:
                 look, inspection = self._inbox.look(entry.path), entry.inspection
+            elif self._still_waits(entry, now):
+                return
             else:
                 look, inspection = self._inbox.examine(entry.path)
         except (FileGoneError, FileRefusedError):
@@ -167,9 +173,33 @@ class Intake:
             if self._endings.copies(look.stamp):
                 self._endings.vanished(entry)  # and if it stays, the scan finds it again
             elif again and look.stamp != entry.stamp:
-                self._window.step(entry, Step.CHANGED)
+                self._changed(entry, look, now)
             else:
                 self._judge(entry, look, inspection, now)
+
+    def _changed(self, entry: Entry, look: Look, now: float) -> None:
+        """At its second look it is another: once may be chance; what changes all the time would keep others out of the window."""
+        entry.changes += 1
+        if entry.changes < CHANGES:
+            self._window.step(entry, Step.CHANGED)
+        else:
+            self._wait(entry, look.stamp, now, BUSY_RETRY_SECONDS, CHANGING_TEXT, since=now)
+
+    def _still_waits(self, entry: Entry, now: float) -> bool:
+        """Look at a file that waited before walking it: a walk can take half a second, and thousands may wait."""
+        history = entry.history
+        if history is None or history.wait is not Wait.INCOMPLETE or history.stamp == NO_STAMP:
+            return False
+        look = self._inbox.look(entry.path)
+        if look.stamp != history.stamp:
+            return False
+        unfinished, unchanged = history.counted > 0, now - history.since
+        after = still_waits(look, unfinished=unfinished, unchanged=unchanged, rules=self._rules.settle)
+        if after is None:
+            return False
+        self._inodes_listed &= not self._another(entry.inode, history)
+        self._endings.defer(entry, replace(history, due_at=now + after, attempts=history.attempts + 1))
+        return True
 
     def _judge(self, entry: Entry, look: Look, inspection: Inspection, now: float) -> None:
         history = entry.history
@@ -181,37 +211,43 @@ class Intake:
             if history is not None:
                 self._endings.forget(entry)
                 history = None
+            entry.restless &= entry.stamp is not None and entry.stamp.inode == look.stamp.inode
             entry.stamp, entry.looks, entry.seen_since = look.stamp, 1, now
         if history is not None and history.due_at > now and history.wait is not Wait.INCOMPLETE:
             self._endings.defer(entry, history)  # an event brought it too early
             return
         entry.inspection = inspection
-        verdict = settle(
-            look, inspection, looks=entry.looks, unchanged=now - entry.seen_since, rules=self._rules.settle
-        )
+        seen = replace(look, leased=False) if entry.restless else look  # nobody has it open, and it never rests
+        unchanged = now - entry.seen_since
+        age = self._clock.wall() - look.stamp.ctime_ns / 1e9
+        verdict = settle(seen, inspection, looks=entry.looks, unchanged=unchanged, rules=self._rules.settle, age=age)
         match verdict:
             case Settled() if look.stamp.size > self._rules.largest_instance:
                 self._endings.quarantine(entry, _TOO_LARGE, stamp=look.stamp, instance=None, attempts=0)
             case Settled():
                 self._settled(entry, look, inspection, now)
-            case LookAgain(after=after):
+            case LookAgain(after=after, walk=walk):
                 if entry.state is State.SIGHTED:
                     self._window.step(entry, Step.LOOKED)
                 entry.inspection = replace(inspection, content=None)  # quiet files would fill the memory
+                entry.walk_again = walk
                 self._window.look_at(entry, now + after)
             case SetAside(after=after, text=text):
-                self._wait(entry, look.stamp, now, after, text, since=entry.seen_since)
+                unfinished = inspection.wholeness not in SENDABLE and not look.open_elsewhere
+                self._wait(entry, look.stamp, now, after, text, since=entry.seen_since, unfinished=unfinished)
             case Judged(reason=reason, text=text):
                 quarantine = Quarantine(reason=reason, text=text, what_to_do=WHAT_TO_DO[reason])
                 self._endings.quarantine(entry, quarantine, stamp=look.stamp, instance=None, attempts=0)
 
-    def _wait(self, entry: Entry, stamp: Stamp, now: float, after: float, text: str, *, since: float) -> None:
+    def _wait(
+        self, entry: Entry, stamp: Stamp, now: float, after: float, text: str, *, since: float, unfinished: bool = False
+    ) -> None:
         history = entry.history
         if history is not None and history.wait is not Wait.INCOMPLETE:
             self._endings.defer(entry, replace(history, due_at=now + after))  # what was counted stays counted
             return
-        if history is None:
-            self._recorder.log(Event.WAITING, path=entry.path, problem=text, wait_seconds=round(after, 3))
+        if not entry.waited:
+            self._waiting.log(now, path=entry.path, problem=text, wait_seconds=round(after, 3))
         deferral = Deferral(
             path=entry.path,
             stamp=stamp,
@@ -220,6 +256,8 @@ class Intake:
             first_seen=entry.first_seen,
             since=since,
             attempts=history.attempts + 1 if history is not None else 1,
+            counted=int(unfinished),
+            mark=self._journal.last_receipt if entry.restless else 0,
         )
         self._endings.defer(entry, deferral)
 

@@ -250,7 +250,8 @@ class Daemon:
         self._origin.abort()
         self.tick(intake=False, dispatch=False)
         self.tick(intake=False, dispatch=False)  # receipts are committed by the first, moved by the second
-        left = self.left
+        self._scanner.stop()
+        left = self._pulse.left_at_the_end()
         self._recorder.log(Event.STOPPED, left=left, drained=drained and left == 0)
         for thread in self._threads:
             thread.stop()

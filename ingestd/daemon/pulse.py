@@ -70,9 +70,17 @@ class Pulse:
 
     def left(self) -> int:
         """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over."""
-        admitted = sum(entry.history is not None for entry in self._window)
+        # The journal has forgotten what has an outcome.
+        admitted = sum(entry.history is not None and entry.state is not State.ENDING for entry in self._window)
         waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted
         return self._scanner.status().offered + len(self._window) + waiting
+
+    def left_at_the_end(self) -> int:
+        """As `left`, once nothing is admitted any more: each scan offers again what is known already, and that counts once."""
+        many = self._scanner.status().offered
+        names = {s.path for s in (*self._scanner.take_hinted(many), *self._scanner.take(many))}
+        unknown = sum(name not in self._window and self._journal.deferral(name) is None for name in names)
+        return unknown + self.left()
 
     def beat(self, now: float, *, threads: Sequence[Supervised]) -> None:
         """At most once a second. `threads` are those that must be alive; none while the daemon stops."""

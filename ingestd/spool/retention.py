@@ -109,7 +109,7 @@ class DoneRetention:
 
     def _round(self, this: _Round) -> Iterator[None]:
         try:
-            self._mounts.check(self._done)  # or what lies there now would pass for all of it, and its receipts be pruned
+            self._mounts.check(self._done)  # what lies there else would pass for all of it, and receipts be pruned
             root = fsutil.open_root(self._done)
         except FilingError:
             this.problem = "folders.done is no longer mounted: mount it again"

@@ -286,7 +286,7 @@ def test_reading_stops_where_no_digest_can_come_of_it() -> None:
 
 
 def test_it_ends_at_the_largest_instance_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingestd.dicomweb.retrieve.FETCH_LIMIT", len(WHOLE) + 1000)
+    monkeypatch.setattr("ingestd.dicomweb.digest.FETCH_LIMIT", len(WHOLE) + 1000)
     body = PART + INSTANCE + bytes(1001) + END
     assert fetch(saying(answer(200, body, content_type=MULTIPART))) == Fetched(status=200)
     assert fetch(saying(answer(200, WHOLE, content_type=MULTIPART))).sha256 == digest(INSTANCE)

@@ -309,6 +309,7 @@ def test_a_new_version_that_slips_in_goes_back(near: House, monkeypatch: pytest.
 def test_a_new_version_survives_while_the_old_one_crosses(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F19, F41: what was sent is filed, what came since stays."""
     instance = far.drop("a.dcm", part10())
+
     def late(entry: crossing.Entry) -> None:
         (far.inbox / ".new").write_bytes(b"new version")
         (far.inbox / ".new").rename(far.inbox / "a.dcm")
@@ -319,6 +320,27 @@ def test_a_new_version_survives_while_the_old_one_crosses(far: House, monkeypatc
         far.filing.to_done(instance, at=AT)
     assert tree(far.inbox) == {"a.dcm": b"new version"}
     assert tree(far.done) == {f"{DAY}/a.dcm": part10()}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_written_behind_a_copy_does_not_go_with_the_source(
+    far: House, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """I1, F18, F41: a program that still has the file open, before it is copied or as soon as it was."""
+    instance = far.drop("a.dcm", part10())
+    writers = [(far.inbox / "a.dcm").open("ab")] if when == "before" else []
+
+    def late(entry: crossing.Entry) -> None:
+        writers.append((far.inbox / "a.dcm").open("ab"))
+        remove(entry)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(filing, "remove", late)
+        with pytest.raises(FilingError, match="open for writing"):
+            far.filing.to_done(instance, at=AT)
+    writers[0].write(b"more")
+    writers[0].close()
+    assert (tree(far.inbox), tree(far.done)) == ({"a.dcm": part10() + b"more"}, {})
 
 
 def test_a_parent_swapped_for_a_link_is_not_entered(either: House, tmp_path: Path) -> None:
@@ -546,6 +568,23 @@ def test_only_the_very_file_that_was_stored_is_removed(near: House, change: Call
     (near.inbox / "a.dcm").unlink()
     with pytest.raises(FileGoneError):
         deleting(near).to_done(instance, at=AT)
+
+
+def test_a_change_that_left_no_trace_in_the_stamp_is_not_removed(near: House) -> None:
+    """I1, I4, F20: two writes within one tick of the kernel's clock (or two seconds of vfat's) leave the same times."""
+    near.drop("a.dcm", part10(name="B"))
+    present = settled(InboxFolder(near.inbox), "a.dcm")
+    sent = replace(present, sha256=hashlib.sha256(part10(name="A")[128:]).hexdigest())
+    with pytest.raises(FileChangedError):
+        deleting(near).to_done(sent, at=AT)
+    assert tree(near.inbox) == {"a.dcm": part10(name="B")}
+
+
+def test_what_the_service_was_not_shown_to_hold_is_moved_instead(near: House) -> None:
+    """I1: `duplicates.policy = accept` proves a name and no bytes."""
+    instance = replace(near.drop("a.dcm", part10()), sha256=None)
+    assert deleting(near).to_done(instance, at=AT) == f"{DAY}/a.dcm"
+    assert (tree(near.inbox), tree(near.done)) == ({}, {f"{DAY}/a.dcm": part10()})
 
 
 def test_a_new_version_that_slips_in_is_not_removed(near: House, monkeypatch: pytest.MonkeyPatch) -> None:

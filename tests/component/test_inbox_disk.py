@@ -292,3 +292,13 @@ def test_no_lease_is_asked_for_on_a_network_file_system(root: Path, monkeypatch:
     (root / "x.dcm").write_bytes(part10())
     look = InboxFolder(root).look("x.dcm")
     assert (look.leased, look.on_network) == (False, True)
+
+
+def test_a_root_that_becomes_a_link_leads_nowhere(root: Path, sigio_ignored: None) -> None:
+    """F28: whoever may write beside the inbox swaps it against a link; nothing is read from there, and nothing concluded."""
+    (root / "x.dcm").write_bytes(part10())
+    InboxFolder(root).examine("x.dcm")
+    root.rename(root.parent / "aside")
+    root.symlink_to(root.parent / "aside")
+    with pytest.raises(FileBusyError, match="inbox itself"):
+        InboxFolder(root).examine("x.dcm")

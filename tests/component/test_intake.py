@@ -8,6 +8,7 @@ import pytest
 from fakes.daemon_bench import Bench
 from fakes.studies import made
 
+from ingestd.core.events import Event
 from ingestd.core.model import Wait
 
 YEAR = 365 * 86400.0
@@ -94,3 +95,147 @@ def test_a_clock_that_jumps_while_it_runs_is_not_noticed() -> None:
         assert bench.filer.failed == {}
         bench.after(40, steps=4)
         assert list(bench.filer.failed) == ["a.dcm"]
+
+
+@pytest.mark.parametrize("how", ["truncated", "open", "linked"])
+def test_a_file_that_waits_is_looked_at_and_not_walked_until_it_changes_or_its_time_is_up(how: str) -> None:
+    """I8, F32: a bomb costs its half second twice and not with each of sixty looks; ten thousand half copies cost a look each."""
+    bench = Bench(timeout=900)
+    content = made(1).content if how != "truncated" else made(1).content[:2000]
+    bench.inbox.put("a.dcm", content, links=2 if how == "linked" else 1, open_elsewhere=how == "open")
+    bench.scanner.offer("a.dcm")
+    bench.tick()
+    for _ in range(59):
+        bench.after(15)
+        bench.scanner.hint("a.dcm")  # an event tells of nothing new
+        bench.tick()
+    assert bench.inbox.examined == ["a.dcm"]
+    assert bench.filer.done | bench.filer.failed == {}
+    bench.after(30, steps=3)
+    assert bench.inbox.examined == ["a.dcm"] * 2
+    assert list((bench.filer.failed if how == "truncated" else bench.filer.done).values()) == [content]
+
+
+@pytest.mark.parametrize("how", ["written", "closed", "unlinked"])
+def test_a_file_that_waits_is_walked_as_soon_as_a_look_shows_why(how: str) -> None:
+    """F14 to F18, F4: its stamp is another, nobody has it open any more, its other name is gone."""
+    bench = Bench()
+    one = made(1).content
+    first = one[:2000] if how == "written" else one
+    bench.inbox.put("a.dcm", first, open_elsewhere=how == "closed", links=1 + (how == "unlinked"))
+    bench.scanner.offer("a.dcm")
+    bench.after(30, steps=2)
+    assert bench.filer.done == {}
+    if how == "written":
+        bench.inbox.write("a.dcm", one)
+    else:
+        bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], open_elsewhere=False, links=1)
+    bench.after(16)
+    assert list(bench.filer.done.values()) == [one]
+
+
+def test_half_a_file_that_was_open_is_walked_when_it_is_closed_though_its_stamp_is_the_same() -> None:
+    """F16: what is written through a mapping moves no time stamp while the page is dirty."""
+    bench = Bench()
+    one = made(1).content
+    bench.inbox.put("a.dcm", one[:2000] + bytes(len(one) - 2000), open_elsewhere=True)
+    bench.scanner.offer("a.dcm")
+    bench.after(15)
+    bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], content=one, open_elsewhere=False)
+    bench.after(16)
+    assert list(bench.filer.done.values()) == [one]
+
+
+def test_a_hundred_thousand_files_that_wait_are_a_few_lines() -> None:
+    """I8: a line each for the first of a minute; the next minute's first line counts the others."""
+    bench = Bench(window=1000)
+    for number in range(500):
+        bench.drop(f"{number}.dcm", b"half")
+    bench.tick(30)
+    lines = list(bench.recorder.of(Event.WAITING))
+    assert (len(lines), [line.fields.get("files") for line in lines]) == (20, [None] * 20)
+    bench.clock.advance(61)
+    bench.drop("last.dcm", b"half")
+    bench.tick()
+    assert [line.fields.get("files") for line in bench.recorder.of(Event.WAITING)][20:] == [481]
+
+
+def test_a_file_that_is_appended_to_again_and_again_is_one_line() -> None:
+    """I8, F18: each append is another state of it, and no news."""
+    bench = Bench()
+    one = made(1).content
+    for at in range(100, 3000, 100):
+        if at == 100:
+            bench.inbox.put("a.dcm", one[:at])
+        else:
+            bench.inbox.write("a.dcm", one[:at])
+        bench.scanner.hint("a.dcm")
+        bench.tick()
+        bench.clock.advance(10)
+    assert len(list(bench.recorder.of(Event.WAITING))) == 1
+
+
+def test_a_file_that_somebody_touches_all_the_time_is_sent_once_until_it_rests() -> None:
+    """I8, F19: an indexer or a backup sets its times between each store and its move; that is no reason for a POST each time."""
+    bench = Bench()
+    bench.drop("a.dcm", made(1).content)
+    bench.executor.at_once = False
+    for _ in range(40):
+        bench.tick()
+        bench.inbox.write("a.dcm", made(1).content)
+        bench.executor.run()
+        bench.after(0.5)
+    assert len(bench.origin.stores) == 1
+    bench.executor.at_once = True
+    bench.after(10, steps=10)
+    assert list(bench.filer.done.values()) == [made(1).content]
+    assert len(bench.origin.stores) == 2
+
+
+@pytest.mark.parametrize("grain_ns", [4_000_000, 1_000_000_000, 2_000_000_000])
+def test_a_second_version_with_the_stamp_of_the_first_is_what_is_sent(grain_ns: int) -> None:
+    """I1, I4, F19: closed, opened again and written within one tick of the file system's clock; the stamp can't tell."""
+    bench = Bench()
+    first, second = made(1).content, made(2).content
+    stamp = bench.inbox.put("a.dcm", first)
+    now = int(bench.clock.wall() * 1e9)
+    same = replace(stamp, ctime_ns=now - now % grain_ns + (grain_ns < 1_000_000_000))
+    bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], stamp=same)
+    bench.scanner.offer("a.dcm")
+    bench.tick()
+    bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], content=second)
+    bench.after(3, steps=30)
+    assert list(bench.filer.done.values()) == [second]
+    assert [i.ids.sop_instance_uid for batch in bench.origin.stores for i in batch] == [made(2).ids[2]]
+
+
+def test_files_that_change_with_each_look_leave_the_window_to_others() -> None:
+    """I1, I8: an indexer sets times in files on whose leases nobody can rely, more of them than the window holds."""
+    bench = Bench(window=16)
+    restless = [f"{number}.dcm" for number in range(40)]
+    for number, path in enumerate(restless):
+        bench.drop(path, made(number).content, leased=False)
+    bench.drop("late.dcm", made(99).content)
+    for _ in range(30):
+        for number, path in enumerate(restless):
+            bench.inbox.write(path, made(number).content)
+        bench.clock.advance(2.5)  # one scan is still under way
+        bench.tick()
+    assert list(bench.filer.done.values()) == [made(99).content]
+    bench.after(120, steps=60)
+    assert len(bench.filer.done) == 41
+
+
+def test_files_whose_stamps_are_young_are_batched_with_those_that_come() -> None:
+    """I8: a study that arrives file by file is not a request a file."""
+    bench = Bench()
+    for number in range(20):
+        stamp = bench.inbox.put(f"{number}.dcm", made(number).content)
+        young = replace(stamp, ctime_ns=int(bench.clock.wall() * 1e9) + 1 - 5_000_000)
+        bench.inbox.files[f"{number}.dcm"] = replace(bench.inbox.files[f"{number}.dcm"], stamp=young)
+        bench.scanner.offer(f"{number}.dcm")
+        bench.clock.advance(0.01)
+        bench.tick(3)
+    bench.after(2, steps=20)
+    assert len(bench.filer.done) == 20
+    assert len(bench.origin.stores) <= 2

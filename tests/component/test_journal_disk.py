@@ -343,6 +343,16 @@ def test_receipts_are_pruned_from_the_oldest_on_and_stay_away(tmp_path: Path) ->
     journal.close()
 
 
+def test_receipts_from_a_clock_that_was_ahead_hold_up_nothing(tmp_path: Path) -> None:
+    """F13, I8: they would stand before all others for as long as it was ahead."""
+    journal = SqliteJournal(tmp_path)
+    times = [1.0, 1e9, 1e9, 1e9, 2.0, 3.0, 100.0]
+    journal.commit(Changes(receipts=tuple(replace(RECEIPT, stored_at=t, path=str(n)) for n, t in enumerate(times))))
+    assert [journal.prune(50.0, 2) for _ in range(3)] == [2, 1, 0]
+    assert [bool(journal.receipts_of(str(n))) for n in range(7)] == [False] * 6 + [True]
+    journal.close()
+
+
 def test_an_empty_or_missing_journal_is_a_new_one(tmp_path: Path) -> None:
     """F42: zero bytes are what a power failure leaves."""
     (tmp_path / FILE).touch()
@@ -434,7 +444,7 @@ def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
     )
     with pytest.raises(JournalError):
         journal.commit(Changes(receipts=(RECEIPT, replace(RECEIPT, path="bad")), deferrals=(DEFERRAL,)))
-    assert (journal.last_receipt, journal.receipt(IDS), journal.deferral("a.dcm")) == (0, None, None)
+    assert (journal.last_receipt, journal.receipts_of("a.dcm"), journal.deferral("a.dcm")) == (0, (), None)
     journal.commit(Changes(deferrals=(DEFERRAL,)))
     assert (journal.deferral("a.dcm"), journal.receipt(IDS)) == (DEFERRAL, None)
     journal.close()
@@ -451,6 +461,22 @@ def test_a_full_disk_says_so_and_recovers(tmp_path: Path) -> None:
     opened(journal).execute("PRAGMA max_page_count = 1000000")
     journal.commit(many)
     assert journal.last_receipt == 500
+    journal.close()
+
+
+def test_a_receipt_is_not_judged_by_while_newer_ones_wait_to_be_written(tmp_path: Path) -> None:
+    """I2, F39: on a full disk it can still be read; an answer judged by what is in it would miss what was stored just now."""
+    journal = SqliteJournal(tmp_path)
+    journal.commit(Changes(receipts=(RECEIPT,)))
+    (pages,) = opened(journal).execute("PRAGMA page_count").fetchone()
+    opened(journal).execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(JournalError, match="disk is full"):
+        journal.commit(Changes(receipts=(replace(RECEIPT, sha256="other"),) * 500))
+    with pytest.raises(JournalError, match="lacks what was stored last"):
+        journal.receipt(IDS)
+    opened(journal).execute("PRAGMA max_page_count = 1000000")
+    journal.commit(Changes())
+    assert journal.receipt(IDS) == RECEIPT
     journal.close()
 
 
@@ -497,6 +523,8 @@ def test_writes_are_durable_and_lookups_use_an_index(tmp_path: Path) -> None:
     assert [row[3] for row in plan] == [
         "SEARCH receipts USING COVERING INDEX receipts_by_instance (sop_instance_uid=?)"
     ]
+    plan = ask("EXPLAIN QUERY PLAN SELECT min(first_seen) FROM deferrals").fetchall()
+    assert [row[3] for row in plan] == ["SEARCH deferrals USING COVERING INDEX deferrals_by_first_seen"]
     journal.close()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.batch import BatchRules, Shelves
-from ingestd.dicomweb.multipart import StoreBody
+from ingestd.dicomweb.store_body import StoreBody
 
 LIMITS = st.integers(65536, 400_000)
 

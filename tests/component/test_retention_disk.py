@@ -127,6 +127,12 @@ def without_a_digest(house: House) -> None:
     house.journal.commit(Changes(receipts=(bare,)))
 
 
+def that_the_service_was_not_shown_to_hold(house: House) -> None:
+    house.put("2001-01-01/a.dcm", part10())
+    accepted = replace(receipt(part10(), at=0.0, path="a.dcm"), outcome=Outcome.ALREADY_STORED, reason=45070)
+    house.journal.commit(Changes(receipts=(accepted,)))
+
+
 UNPROVEN: dict[str, Callable[[House], object]] = {
     "without a receipt": lambda house: house.put("2001-01-01/a.dcm", part10()),
     "no DICOM": lambda house: house.put("2001-01-01/a.dcm", b"somebody's notes"),
@@ -134,6 +140,7 @@ UNPROVEN: dict[str, Callable[[House], object]] = {
     "changed": changed_after_it_was_filed,
     "replaced": of_an_instance_that_was_replaced_since,
     "no digest": without_a_digest,
+    "accepted": that_the_service_was_not_shown_to_hold,
 }
 
 
@@ -218,6 +225,19 @@ def test_receipts_are_spared_until_a_round_has_ended_well(house: House) -> None:
     assert "folders.done" in str(status.problem)
     assert status.swept_before == house.clock.now() - AGE - DAY_SECONDS
     assert retention.due_at() - house.clock.monotonic() == retention_module.AFTER_TROUBLE_SECONDS
+
+
+def test_a_done_that_is_no_longer_mounted_was_not_swept(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F6: what lies under the mount would pass for all of it, and receipts be pruned whose files come back with it."""
+    mounted = {house.done}
+    monkeypatch.setattr(os.path, "ismount", mounted.__contains__)
+    retention = house.retention()
+    mounted.clear()
+    status = swept(retention).status()
+    assert (status.swept_before, status.problem) == (
+        float("-inf"),
+        "folders.done is no longer mounted: mount it again",
+    )
 
 
 def test_a_file_that_cannot_be_removed_is_a_problem_and_stays(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
     python fuse_share.py BACKING MOUNTPOINT FAULT
 
 serves BACKING at MOUNTPOINT until it is ended. Nothing is cached, no file event tells of what is done to BACKING, and leases are of
-no use, as on NFS or CIFS. What can be done through the mount is what a reader who takes files away does: look, list, read, unlink
-and rename.
+no use, as on NFS or CIFS. What can be done through the mount is what ingestd does in an inbox (look, list, read, unlink, rename)
+and in done/ (make folders and files, write, sync, link).
 
 The file FAULT says how the share fares: empty, it is well; `hang`, no call returns until the word is gone; an errno's name such as
 `EIO` or `ESTALE`, every call fails with it. `hang-list` and `EIO-list` hold for listing folders alone. `stale`: as with NFS, a
@@ -38,6 +38,7 @@ FLUSH, INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, DESTROY, BATCH_FORGET, REN
     42,
     45,
 )
+SETATTR, MKDIR, LINK, WRITE, FSYNC, FSYNCDIR, CREATE = 4, 9, 13, 16, 20, 30, 35
 LISTING = {READDIR}
 UNANSWERED = {FORGET, INTERRUPT, DESTROY, BATCH_FORGET}
 NEVER_FAILS = {INIT, RELEASE, RELEASEDIR, FLUSH}
@@ -61,6 +62,13 @@ class Share:
         self._calls = {
             INIT: self._init,
             LOOKUP: self._lookup,
+            SETATTR: self._setattr,
+            MKDIR: self._mkdir,
+            CREATE: self._create,
+            WRITE: self._write,
+            FSYNC: lambda node, body: b"",
+            FSYNCDIR: lambda node, body: b"",
+            LINK: self._link,
             GETATTR: lambda node, _: struct.pack("<QII", 0, 0, 0) + self._attributes(os.lstat(self._paths[node]), node),
             OPEN: self._open,
             READ: self._read,
@@ -208,6 +216,35 @@ class Share:
     def _releasedir(self, node: int, body: bytes) -> bytes:
         del self._listings[struct.unpack_from("<Q", body)[0]]
         return b""
+
+    def _setattr(self, node: int, body: bytes) -> bytes:
+        """Mode and times; what is asked for an owner is granted and not done (linux/fuse.h, FATTR_*)."""
+        valid, at, mt, at_ns, mt_ns, mode = struct.unpack_from("<I28xQQ8xII4xI", body)
+        path = self._paths[node]
+        if valid & 1:
+            os.chmod(path, stat.S_IMODE(mode))
+        if valid & 1 << 5:
+            os.utime(path, ns=(at * 10**9 + at_ns, mt * 10**9 + mt_ns))
+        return struct.pack("<QII", 0, 0, 0) + self._fresh(os.lstat(path))
+
+    def _mkdir(self, node: int, body: bytes) -> bytes:
+        os.mkdir(self._below(node, body[8:]), stat.S_IMODE(struct.unpack_from("<I", body)[0]))
+        return self._lookup(node, body[8:])
+
+    def _create(self, node: int, body: bytes) -> bytes:
+        flags, mode = struct.unpack_from("<II", body)
+        handle, name = self._opened(), body[16:]
+        path = self._below(node, name)
+        self._handles[handle] = os.open(path, flags & (os.O_ACCMODE | os.O_EXCL) | os.O_CREAT | os.O_CLOEXEC, mode)
+        return self._lookup(node, name) + struct.pack("<QII", handle, 1, 0)
+
+    def _write(self, node: int, body: bytes) -> bytes:
+        handle, offset, size = struct.unpack_from("<QQI", body)
+        return struct.pack("<II", os.pwrite(self._handles[handle], body[40 : 40 + size], offset), 0)
+
+    def _link(self, node: int, body: bytes) -> bytes:
+        os.link(self._paths[struct.unpack_from("<Q", body)[0]], self._below(node, body[8:]))
+        return self._lookup(node, body[8:])
 
     def _rename(self, node: int, body: bytes) -> bytes:
         folder, flags = struct.unpack_from("<QI", body)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,13 @@ class House:
             check=False,
         )
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """`ingestd run` in the background."""
+    def start(self, *, stdout: int | None = None) -> subprocess.Popen[bytes]:
+        """`ingestd run` in the background; `lines` is empty where its standard output is another."""
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 self.command("run", "--root", str(self.root), "--url", self.url),
                 env=self.environment(),
-                stdout=log,
+                stdout=log if stdout is None else stdout,
                 stderr=log,
                 cwd=self.root,
             )
@@ -108,7 +109,10 @@ class House:
             time.sleep(0.05)
 
     def files(self, folder: Path) -> list[Path]:
-        return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".reason.json"))
+        """But for reason files, and what the daemon has not finished writing."""
+        return sorted(
+            p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".reason.json") and not _ours(p)
+        )
 
     def reasons(self) -> dict[str, dict[str, Any]]:
         """failed/'s reason files by the path of the file."""
@@ -123,7 +127,16 @@ class House:
         return lambda: len(self.files(self.done)) + len(self.files(self.failed)) >= number
 
     def digests(self, folder: Path) -> list[str]:
-        return sorted(digest(p.read_bytes()) for p in self.files(folder))
+        """Of the files; one that is moved away meanwhile is left out."""
+        found = []
+        for path in self.files(folder):
+            with suppress(FileNotFoundError):
+                found.append(digest(path.read_bytes()))
+        return sorted(found)
+
+
+def _ours(path: Path) -> bool:
+    return path.name.startswith(".ingestd-") and path.name.endswith(".tmp")
 
 
 def digest(content: bytes) -> str:

@@ -73,6 +73,7 @@ class FakeFile:
     links: int = 1
     owner_owns_folder: bool = True
     on_network: bool = False
+    open_elsewhere: bool = False
 
 
 class FakeInbox:
@@ -93,6 +94,7 @@ class FakeInbox:
         links: int = 1,
         owner_owns_folder: bool = True,
         on_network: bool = False,
+        open_elsewhere: bool = False,
     ) -> Stamp:
         """A new file, which replaces one of that name, as a rename does."""
         number = next(self._numbers)
@@ -104,6 +106,7 @@ class FakeInbox:
             links=links,
             owner_owns_folder=owner_owns_folder,
             on_network=on_network,
+            open_elsewhere=open_elsewhere,
         )
         return stamp
 
@@ -126,7 +129,8 @@ class FakeInbox:
         return Look(
             stamp=file.stamp,
             links=file.links,
-            leased=file.leased and not file.on_network,
+            leased=file.leased and not file.on_network and not file.open_elsewhere,
+            open_elsewhere=file.open_elsewhere,
             owner_owns_folder=file.owner_owns_folder,
             on_network=file.on_network,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes.values import inspection, look, settle_rules
 from hypothesis import given
@@ -157,3 +159,21 @@ def test_no_file_is_sent_or_judged_before_its_time(
         case Judged():
             assert looks >= 2
             assert unchanged >= rules.incomplete_timeout_seconds
+
+
+@pytest.mark.parametrize(
+    ("ctime_ns", "age", "expected"),
+    [
+        (1_500_000_001, 0.005, LookAgain(after=pytest.approx(0.015), walk=True)),
+        (1_500_000_001, 0.03, Settled()),
+        (1_500_000_001, -1.0, Settled()),
+        (1_000_000_000, 0.5, LookAgain(after=1.5, walk=True)),
+        (1_000_000_000, 2.0, Settled()),
+    ],
+)
+def test_a_lease_proves_nothing_about_a_stamp_whose_time_has_not_passed(
+    ctime_ns: int, age: float, expected: Settling
+) -> None:
+    """I4, F19: within the file system's time stamp grain a second version of the same size has the same stamp."""
+    seen = replace(LEASED, stamp=replace(LEASED.stamp, ctime_ns=ctime_ns))
+    assert settle(seen, WHOLE, looks=1, unchanged=0.0, rules=RULES, age=age) == expected

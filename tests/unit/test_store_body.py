@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingestd.core.errors import FileBusyError, FileChangedError, FileError, FileGoneError
 from ingestd.core.model import Instance
-from ingestd.dicomweb.multipart import PIECE, StoreBody
+from ingestd.dicomweb.store_body import PIECE, StoreBody
 
 
 @given(st.lists(st.binary(max_size=600), max_size=8))

@@ -17,6 +17,9 @@ UNVERIFIED = Wait.UNVERIFIED
 RECEIPT = receipt(ONE)
 
 
+ALIKE = AlreadyStored(same_bytes=False)
+
+
 @pytest.mark.parametrize(
     ("held", "expected"),
     [

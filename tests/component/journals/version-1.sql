@@ -32,6 +32,7 @@ INSERT INTO "receipts" VALUES(3,1767323045.25,'1.2.3','1.2.3.4','1.2.3.4.5',5368
 CREATE INDEX receipts_by_instance ON receipts (sop_instance_uid);
 CREATE INDEX deferrals_by_due ON deferrals (due_at);
 CREATE INDEX deferrals_by_wait ON deferrals (wait);
+CREATE INDEX deferrals_by_first_seen ON deferrals (first_seen);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('receipts',3);
 COMMIT;
