@@ -16,14 +16,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from ingestd.core.backoff import growing
-from ingestd.core.errors import (
-    FarFolderError,
-    FileChangedError,
-    FileError,
-    FileGoneError,
-    FilingError,
-    JournalError,
-)
+from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FileGoneError, FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
 from ingestd.core.model import Deferral, Instance, Stamp, Wait

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from ingestd.dicomweb.dicom_json import one_dataset
 from ingestd.dicomweb.failures import Doing
 from ingestd.dicomweb.json_reader import Object
-from ingestd.dicomweb.search import objects
 from ingestd.dicomweb.session import Session
 
 ANY = "*/*"  # it is application/json; Microsoft's own examples ask for nothing
+_WITHOUT_METADATA = ("includeMetadata", "false")
 _DOING = Doing(what="changefeed", feature="no change feed", route=True)
 
 
@@ -22,7 +22,6 @@ def changes(
     offset: int = 0,
     start: str | None = None,
     end: str | None = None,
-    metadata: bool = False,
 ) -> int:
     """One page of the feed, oldest change first; how many came. `start` (inclusive) and `end` are RFC 3339, for /v2.
 
@@ -34,15 +33,14 @@ def changes(
         "startTime": start,
         "endTime": end,
     }
-    query = [(name, value) for name, value in given.items() if value is not None]
-    query.append(_with(metadata))
-    return objects(session, "/changefeed", _DOING, each=each, accept=ANY, query=query, at_base=True)
+    query = [*((name, value) for name, value in given.items() if value is not None), _WITHOUT_METADATA]
+    return session.objects("/changefeed", _DOING, each=each, accept=ANY, query=query, at_base=True)
 
 
-def latest(session: Session, *, metadata: bool = False) -> Object | None:
+def latest(session: Session) -> Object | None:
     """The newest change; None while there is none. Raises ServiceError."""
     reply = session.get(
-        "/changefeed/latest", _DOING, accept=ANY, query=[_with(metadata)], good=(200, 204), at_base=True
+        "/changefeed/latest", _DOING, accept=ANY, query=[_WITHOUT_METADATA], good=(200, 204), at_base=True
     )
     if reply.status == 204:
         return None
@@ -50,7 +48,3 @@ def latest(session: Session, *, metadata: bool = False) -> Object | None:
     if found is None:
         raise session.error(_DOING, reply)
     return found
-
-
-def _with(metadata: bool) -> tuple[str, str]:
-    return ("includeMetadata", str(metadata).lower())

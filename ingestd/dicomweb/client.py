@@ -13,28 +13,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from importlib.metadata import version
 from urllib.parse import quote
-
-import httpx
 
 from ingestd.core.answer import Answer, Fetched, Held, Loss
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Bodies, Clock
-from ingestd.dicomweb.auth import Headers, TokenSource
+from ingestd.dicomweb.auth import TokenSource
 from ingestd.dicomweb.dicom_json import elements, one_dataset
-from ingestd.dicomweb.exchange import Exchange
-from ingestd.dicomweb.multipart import StoreBody
-from ingestd.dicomweb.partitions import ACCEPT, Partition
+from ingestd.dicomweb.digest import InstanceDigest
+from ingestd.dicomweb.exchange import Exchange, Reply
+from ingestd.dicomweb.multipart_reader import ACCEPT_EITHER, ACCEPT_MULTIPART, NOT_ACCEPTED
+from ingestd.dicomweb.partitions import ACCEPT, Partition, partition_path
 from ingestd.dicomweb.replace import replace_by
-from ingestd.dicomweb.retrieve import ACCEPT_EITHER, ACCEPT_MULTIPART, NOT_ACCEPTED, InstanceDigest
 from ingestd.dicomweb.retry_after import seconds_to_wait
-from ingestd.dicomweb.signed import Signed
-from ingestd.dicomweb.store_response import COMMENT_LIMIT, read_store_response
+from ingestd.dicomweb.signed import MINIMUM_RATE, Signed
+from ingestd.dicomweb.store import transaction
+from ingestd.dicomweb.store_body import StoreBody
+from ingestd.dicomweb.store_response import COMMENT_LIMIT
 from ingestd.dicomweb.tls import Certificates
-
-MINIMUM_RATE = 64 * 1024  # bytes a second: half a megabit, the slowest line that is still worth waiting for
 
 
 class OriginServer:
@@ -60,12 +57,11 @@ class OriginServer:
     ) -> None:
         self._base = url.rstrip("/")
         self._partition = Partition(partition, clock=clock) if partition is not None else None
-        self._url = self._base + (self._partition.path if self._partition is not None else "")
+        self._url = self._base + partition_path(partition)
         self._bodies = bodies
         self._clock = clock
         self._minimum_rate = minimum_rate
-        encrypted = self._url.startswith("https:")
-        self._tls = (tls or Certificates(clock=clock)) if encrypted else None
+        self._tls = (tls or Certificates(clock=clock)) if self._url.startswith("https:") else None
         exchange = Exchange(
             clock=clock,
             connections=connections,
@@ -73,12 +69,6 @@ class OriginServer:
             response_timeout=response_timeout,
             tls=self._tls,
             proxy=proxy,
-            tunnel=encrypted and proxy is not None,
-            headers=(
-                ("Accept", "application/dicom+json"),
-                ("Accept-Encoding", "identity"),
-                ("User-Agent", f"ingestd/{version('ingestd')}"),
-            ),
         )
         self._exchange = Signed(exchange, token, clock=clock, minimum_rate=minimum_rate)
 
@@ -95,8 +85,7 @@ class OriginServer:
 
     def metadata(self, ids: Identifiers) -> Held:
         """Retrieve Metadata of one instance (PS3.18 10.4.1.1.2)."""
-        url = f"{self._instance(ids)}/metadata"
-        reply = self._exchange.ask(lambda identity: self._exchange.request("GET", url, identity))
+        reply = self._exchange.ask("GET", f"{self._instance(ids)}/metadata")
         dataset = one_dataset(reply.content_type, reply.content) if reply.status == 200 and reply.whole else None
         return Held(
             status=reply.status,
@@ -111,7 +100,7 @@ class OriginServer:
         return self._tls.problem if self._tls is not None else None
 
     def fetch(self, ids: Identifiers) -> Fetched:
-        """Retrieve Instance (PS3.18 10.4.1.1.1), digested as it arrives; see retrieve.py."""
+        """Retrieve Instance (PS3.18 10.4.1.1.1), digested as it arrives; see digest.py."""
         found = self._retrieve(ids, ACCEPT_EITHER)
         return self._retrieve(ids, ACCEPT_MULTIPART) if found.status in NOT_ACCEPTED else found
 
@@ -136,8 +125,7 @@ class OriginServer:
         if self._partition is None or self._partition.exists():
             return None
         started = self._clock.monotonic()
-        url = f"{self._base}/partitions"
-        reply = self._exchange.ask(lambda identity: self._exchange.request("GET", url, {**identity, "Accept": ACCEPT}))
+        reply = self._exchange.ask("GET", f"{self._base}/partitions", accept=ACCEPT)
         problem = self._partition.learn(reply.status, reply.content)
         if self._partition.exists():
             return None
@@ -151,42 +139,17 @@ class OriginServer:
         )
 
     def _store(self, method: str, instances: Sequence[Instance]) -> Answer:
-        started = self._clock.monotonic()
-        attempts: list[StoreBody] = []
-
-        def build(identity: Headers) -> httpx.Request:
-            attempts.append(body := StoreBody(instances, self._bodies))
-            own = {"Content-Type": body.content_type, "Content-Length": str(body.length)}
-            return self._exchange.request(method, f"{self._url}/studies", {**identity, **own}, body)
-
-        try:
-            reply = self._exchange.ask(build, size=sum(instance.size for instance in instances))
-        except FileError:
-            changed = attempts[-1].failed
-            return Answer(
-                loss=Loss.FILE_CHANGED,
-                seconds=self._clock.monotonic() - started,
-                digests=attempts[-1].digests,
-                changed=() if changed is None else (changed,),
-            )
-        response = read_store_response(reply.content_type, reply.content) if reply.whole else None
-        return Answer(
-            status=reply.status,
-            loss=reply.loss,
-            response=response,
-            retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
-            comment=None if response else reply.problem or _start_of(reply.content),
-            sent_bytes=reply.sent,
-            seconds=self._clock.monotonic() - started,
-            digests=attempts[-1].digests if attempts else (),
+        size = sum(instance.size for instance in instances)
+        return transaction(
+            lambda: StoreBody(instances, self._bodies),
+            lambda body: self._exchange.ask(method, f"{self._url}/studies", body=body, size=size),
+            clock=self._clock,
+            said=_said,
         )
 
     def _retrieve(self, ids: Identifiers, accept: str) -> Fetched:
-        url = self._instance(ids)
         sink = InstanceDigest(rate=self._minimum_rate)
-        reply = self._exchange.ask(
-            lambda identity: self._exchange.request("GET", url, {**identity, "Accept": accept}), sink=sink
-        )
+        reply = self._exchange.ask("GET", self._instance(ids), accept=accept, sink=sink)
         return Fetched(
             status=reply.status,
             loss=reply.loss,
@@ -205,15 +168,12 @@ class OriginServer:
             deque(self._bodies.read(instance), maxlen=0)
         except FileError:
             return Answer(loss=Loss.FILE_CHANGED, changed=(0,), digests=(None,))
-        url = self._instance(instance.ids)
-        reply = self._exchange.ask(
-            lambda identity: self._exchange.request("DELETE", url, {**identity, "Accept": "*/*"})
-        )
+        reply = self._exchange.ask("DELETE", self._instance(instance.ids), accept="*/*")
         return Answer(
             status=reply.status,
             loss=reply.loss,
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
-            comment=reply.problem or _start_of(reply.content),
+            comment=_said(reply),
             sent_bytes=reply.sent,
             seconds=self._clock.monotonic() - started,
         )
@@ -228,6 +188,7 @@ def _segment(uid: str) -> str:
     return quote(uid, safe="") if uid.strip(".") else "%2E" * len(uid)
 
 
-def _start_of(content: bytes) -> str | None:
-    """What a person can read of a body that is no Store Instances Response."""
-    return content[: 4 * COMMENT_LIMIT].decode("utf-8-sig", errors="replace").strip()[:COMMENT_LIMIT] or None
+def _said(reply: Reply) -> str | None:
+    """Why nothing was sent, or what a person can read of a body that is no Store Instances Response."""
+    text = reply.content[: 4 * COMMENT_LIMIT].decode("utf-8-sig", errors="replace").strip()
+    return reply.problem or text[:COMMENT_LIMIT] or None

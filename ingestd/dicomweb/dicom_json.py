@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 
 from ingestd.core.elements import normalise
-from ingestd.dicomweb.media_type import decoded, media_type
+from ingestd.dicomweb.media_type import JSON_TYPES, decoded, media_type
 
 Dataset = Mapping[str, object]
 
 BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_TYPES = frozenset({"application/dicom+json", "application/json"})
 
 
 def one_dataset(content_type: str, content: bytes) -> Dataset | None:
@@ -21,7 +20,7 @@ def one_dataset(content_type: str, content: bytes) -> Dataset | None:
     Orthanc sends none with its Store Instances Response when a file of the batch was bad.
     """
     kind = media_type(content_type)
-    if content_type and kind.name not in _TYPES:
+    if content_type and kind.name not in JSON_TYPES:
         return None
     try:
         found: object = json.loads(decoded(content, kind.charset), parse_constant=_refuse)

@@ -10,9 +10,10 @@ Store is idempotent by SOP Instance UID, deleting twice is deleting once, the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
 from typing import Protocol
 
 import httpcore
@@ -86,16 +87,15 @@ class Exchange:
         response_timeout: float,
         tls: Certificates | None,
         proxy: str | None,
-        tunnel: bool,
-        headers: Sequence[tuple[str, str]],
     ) -> None:
+        """`tls` where the service is reached over it. `proxy` is an http:// URL."""
         self._clock = clock
         self._connect_timeout = connect_timeout
         self._response_timeout = response_timeout
-        self._wires = Wires(certificates=tls, tunnel=tunnel)
+        self._wires = Wires(certificates=tls, tunnel=tls is not None and proxy is not None)
         self._client = httpx.Client(
             transport=Transport(self._wires, connections=connections, proxy=proxy),
-            headers=list(headers),
+            headers={"Accept-Encoding": "identity", "User-Agent": f"ingestd/{version('ingestd')}"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes none
             timeout=httpx.Timeout(None),  # Call keeps time
             trust_env=False,

@@ -13,7 +13,7 @@ from ingestd.dicomweb.exchange import Reply
 
 WORDS = 300
 _UNDECIDED = frozenset({401, 403, 408, 424, 429})
-NO_SUCH_METHOD = frozenset({405, 501})
+_NO_SUCH_METHOD = frozenset({405, 501})
 
 _NO_CONNECTION = (
     "check --url (service.url), that the service runs, and what stands between (DNS, firewall, proxy, certificate)"
@@ -50,30 +50,30 @@ class Doing:
     role: str = "DICOM Data Reader"
 
 
-def failure(doing: Doing, reply: Reply, *, url: str, identified: bool) -> ServiceError:
-    """The error for a reply that is not what was asked for. `identified`: we said who we are."""
-    line = f"{doing.what}: {_line(doing, reply, url=url, identified=identified)}"
-    if reply.loss is not None or reply.status is None:
-        return UnavailableError(line)
+def failure(
+    doing: Doing, *, status: int | None, loss: Loss | None, said: str | None, url: str, identified: bool
+) -> ServiceError:
+    """The error for what is not what was asked for. `said`: the service's words, or why nothing was sent; `identified`: we said
+    who we are."""
+    if loss is not None or status is None:
+        return UnavailableError(f"{doing.what}: {_lost(loss, said, url)}")
+    quoted = f' "{said}"' if said else ""
+    line = f"{doing.what}: {url} answers {status}{quoted}: {_hint(doing, status, identified=identified)}"
     # 502 and the like say nothing about what was asked; 501 does: it is never going to.
-    undecided = reply.status in _UNDECIDED or 300 <= reply.status < 400 or reply.status >= 500
-    return UnavailableError(line) if undecided and reply.status not in NO_SUCH_METHOD else ServiceError(line)
+    undecided = status in _UNDECIDED or 300 <= status < 400 or status >= 500
+    return UnavailableError(line) if undecided and status not in _NO_SUCH_METHOD else ServiceError(line)
 
 
-def _line(doing: Doing, reply: Reply, *, url: str, identified: bool) -> str:
-    match reply.loss:
-        case Loss.NOT_SENT if (reply.problem or "").startswith("no token"):
-            return f"{reply.problem}: check [auth], with the Azure CLI `az login`; nothing was sent to {url}"
+def _lost(loss: Loss | None, said: str | None, url: str) -> str:
+    match loss:
+        case Loss.NOT_SENT if said is not None and said.startswith("no token"):
+            return f"{said}: check [auth], with the Azure CLI `az login`; nothing was sent to {url}"
         case Loss.NOT_SENT:
-            return f"{url}: {reply.problem or 'no connection'}: {_NO_CONNECTION}"
+            return f"{url}: {said or 'no connection'}: {_NO_CONNECTION}"
         case Loss.TIMEOUT:
             return f"{url} gave no whole answer in time: try again, or raise service.response_timeout_seconds"
-        case Loss.LOST:
+        case _:
             return f"{url}: the connection broke before the answer was whole: try again"
-    status = reply.status or 0
-    said = words(reply)
-    quoted = f' "{said}"' if said else ""
-    return f"{url} answers {status}{quoted}: {_hint(doing, status, identified=identified)}"
 
 
 def _hint(doing: Doing, status: int, *, identified: bool) -> str:
@@ -84,7 +84,7 @@ def _hint(doing: Doing, status: int, *, identified: bool) -> str:
             return f"we may not: give our identity the role {doing.role} on the service; a new role takes up to five minutes"
         case 200:
             return "the answer is not what was asked for: check --url (service.url)"
-        case _ if status in NO_SUCH_METHOD:
+        case _ if status in _NO_SUCH_METHOD:
             return f"this service has {doing.feature}"
         case 404 if doing.route:
             return (

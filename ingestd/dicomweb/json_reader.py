@@ -10,11 +10,10 @@ import codecs
 import json
 from collections.abc import Callable, Mapping
 
-from ingestd.dicomweb.media_type import media_type
+from ingestd.dicomweb.media_type import JSON_TYPES, media_type
 
 Object = Mapping[str, object]
 OBJECT_LIMIT = 16 << 20  # characters: what exchange.py takes of a whole answer
-_TYPES = frozenset({"application/dicom+json", "application/json"})
 _BLANKS = " \t\r\n"
 
 
@@ -43,7 +42,7 @@ class ObjectsSink:
         self._begin()
         declared = headers.get("content-type", "")
         kind = media_type(declared)
-        return (not declared or kind.name in _TYPES) and kind.charset in (None, "utf-8", "us-ascii")
+        return (not declared or kind.name in JSON_TYPES) and kind.charset in (None, "utf-8", "us-ascii")
 
     def take(self, piece: bytes) -> bool:
         try:

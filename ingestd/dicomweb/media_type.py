@@ -6,6 +6,8 @@ import codecs
 from dataclasses import dataclass
 from email.message import Message
 
+DICOM_JSON = "application/dicom+json"
+JSON_TYPES = frozenset({DICOM_JSON, "application/json"})
 _CHARSETS = frozenset({"ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"})
 _FAMILIES = ("iso8859", "cp125")
 

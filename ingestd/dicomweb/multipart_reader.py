@@ -3,6 +3,10 @@
 A body is complete when its closing delimiter was there: a part that a broken connection cut is indistinguishable from a whole one
 until then, for parts carry no length. A body that is no multipart is taken as one part where its own type is one that was asked for
 and HTTP says how long it is.
+
+PS3.18 8.7.3.2 has multipart/related as the default for DICOM objects; application/dicom alone is what Azure's documentation and
+several smaller services have for one instance, so both are asked for; where a service can't read such a list, the first alone.
+Nothing is transcoded: `transfer-syntax=*` asks for the bytes as stored.
 """
 
 from __future__ import annotations
@@ -15,6 +19,10 @@ from python_multipart.exceptions import FormParserError
 
 from ingestd.dicomweb.media_type import media_type
 
+ACCEPT_MULTIPART = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+ACCEPT_EITHER = f"{ACCEPT_MULTIPART}, application/dicom; transfer-syntax=*"
+NOT_ACCEPTED = frozenset({400, 406})
+DICOM = frozenset({"application/dicom"})
 HEADERS_LIMIT = 16 * 1024  # of one part
 
 
@@ -55,7 +63,7 @@ class PartsSink:
         self._parser = None
         declared = headers.get("content-type", "")
         kind = media_type(declared)
-        if kind.name.startswith("multipart/") and kind.boundary:
+        if kind.name == "multipart/related" and kind.boundary:
             self._parser = self._multipart(kind.boundary)
             return self._parser is not None
         if kind.name in self._alone and ("content-length" in headers or "transfer-encoding" in headers):

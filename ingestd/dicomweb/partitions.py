@@ -15,6 +15,11 @@ ACCEPT = "application/json"
 _NO_SUCH_ROUTE = frozenset({400, 404, 405, 501})  # 400: Azure, where partitions are not enabled
 
 
+def partition_path(name: str | None) -> str:
+    """What stands before all that is stored and read; nothing without a partition."""
+    return f"/partitions/{name}" if name is not None else ""
+
+
 class Partition:
     """The partition that we store to, and whether it is known to exist. Any thread."""
 
@@ -22,11 +27,6 @@ class Partition:
         self._name = name
         self._clock = clock
         self._listed_at: float | None = None
-
-    @property
-    def path(self) -> str:
-        """What stands before /studies."""
-        return f"/partitions/{self._name}"
 
     def exists(self) -> bool:
         """It was listed not long ago."""

@@ -1,4 +1,4 @@
-"""Search (PS3.18 10.6) and Retrieve Metadata (10.4.1.1.2): data sets, one at a time.
+"""Search (PS3.18 10.6): data sets, one at a time.
 
 Paging is by `limit` and `offset` (8.3.4.4), from one page to the next until one is empty, for a service may give fewer than it was
 asked for. It is no snapshot: while instances arrive, one can come twice. A service that knows no offset would give its first page
@@ -12,22 +12,22 @@ from dataclasses import dataclass, replace
 
 from ingestd.core.errors import ServiceError, UnavailableError
 from ingestd.dicomweb.failures import Doing
-from ingestd.dicomweb.json_reader import Object, ObjectsSink
+from ingestd.dicomweb.json_reader import Object
 from ingestd.dicomweb.resources import Level, Resource
-from ingestd.dicomweb.session import DICOM_JSON, Query, Session
+from ingestd.dicomweb.session import Query, Session
 
 PAGE = 200  # the most that Azure gives
 Each = Callable[[Object], None]
 
 _COUNTS = {
-    Level.STUDIES: ("StudyInstanceUID", "NumberOfStudyRelatedInstances", "00201208"),
-    Level.SERIES: ("SeriesInstanceUID", "NumberOfSeriesRelatedInstances", "00201209"),
+    Level.STUDIES: ("NumberOfStudyRelatedInstances", "00201208"),
+    Level.SERIES: ("NumberOfSeriesRelatedInstances", "00201209"),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What is searched for. `series` needs `study`; `filters` are pairs of attribute and value, `include` attributes to return."""
+    """What is searched for. `filters` are pairs of attribute and value, `include` attributes to return."""
 
     level: Level
     study: str | None = None
@@ -37,16 +37,27 @@ class Search:
     fuzzy: bool = False
 
     @property
+    def within(self) -> Resource | None:
+        """What the path is below. A UID that has no place in it is matched like any other attribute."""
+        if self.study is None or self.level is Level.STUDIES:
+            return None
+        return Resource(study=self.study, series=self.series if self.level is Level.INSTANCES else None)
+
+    @property
     def path(self) -> str:
         """One of the six of PS3.18 Table 10.6.1-1."""
-        if self.study is None:
-            return f"/{self.level.value}"
-        return f"{Resource(study=self.study, series=self.series).path}/{self.level.value}"
+        return f"{self.within.path if self.within is not None else ''}/{self.level.value}"
 
     @property
     def query(self) -> Query:
+        within = self.within
+        uids = {
+            "SeriesInstanceUID": self.series if within is None or within.series is None else None,
+            "StudyInstanceUID": self.study if within is None else None,
+        }
         return (
             *self.filters,
+            *((name, uid) for name, uid in uids.items() if uid is not None),
             *(("includefield", name) for name in self.include),
             *((("fuzzymatching", "true"),) if self.fuzzy else ()),
         )
@@ -61,7 +72,7 @@ def search(
     """
     paging = (*((("limit", str(limit)),) if limit is not None else ()), *((("offset", str(offset)),) if offset else ()))
     doing = Doing(what=what or f"search {wanted.level.value}", feature="no search of this kind", route=True)
-    return objects(session, wanted.path, doing, each=each, query=(*wanted.query, *paging))
+    return session.objects(wanted.path, doing, each=each, query=(*wanted.query, *paging))
 
 
 def search_all(session: Session, wanted: Search, *, each: Each, offset: int = 0) -> int:
@@ -105,12 +116,8 @@ def describe(session: Session, resource: Resource, *, what: str) -> Object | Non
     """
     if resource.level is Level.INSTANCES:
         return None
-    attribute, number, _ = _COUNTS[resource.level]
-    wanted = Search(
-        level=resource.level,
-        study=resource.study if resource.series is not None else None,
-        filters=((attribute, resource.uid),),
-    )
+    number, _ = _COUNTS[resource.level]
+    wanted = Search(level=resource.level, study=resource.study, series=resource.series)
     found: list[Object] = []
     for include in ((number,), ()):  # some services refuse the attribute and give it unasked
         try:
@@ -127,44 +134,7 @@ def instances_in(resource: Resource, described: Object | None) -> int | None:
     """How many instances the service counts; None where it does not say. Of an instance it is one."""
     if resource.level is Level.INSTANCES:
         return 1
-    element = (described or {}).get(_COUNTS[resource.level][2])
+    element = (described or {}).get(_COUNTS[resource.level][1])
     values = element.get("Value") if isinstance(element, dict) else None
     text = str(values[0]) if isinstance(values, list) and values else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def metadata(session: Session, resource: Resource, *, each: Each) -> int:
-    """The metadata of every instance of it; how many came. Raises ServiceError."""
-    doing = Doing(what=f"metadata of {resource.level.one} {resource.uid}", feature="no metadata of this kind")
-    return objects(session, f"{resource.path}/metadata", doing, each=each, empty=())
-
-
-def objects(
-    session: Session,
-    path: str,
-    doing: Doing,
-    *,
-    each: Each,
-    accept: str = DICOM_JSON,
-    query: Query = (),
-    at_base: bool = False,
-    empty: tuple[int, ...] = (204,),
-) -> int:
-    """Every object of the array that GET `path` gives; how many there were. `empty`: statuses that mean none.
-
-    Asked again only while none has been handed on. Raises ServiceError.
-    """
-    sink = ObjectsSink(each, rate=session.rate)
-    reply = session.get(
-        path,
-        doing,
-        accept=accept,
-        query=query,
-        sink=sink,
-        good=(200, *empty),
-        again=lambda: sink.count == 0,
-        at_base=at_base,
-    )
-    if reply.status == 200 and not (reply.whole and sink.finish()):
-        raise session.error(doing, reply)
-    return sink.count

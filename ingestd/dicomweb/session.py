@@ -9,27 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
-from typing import Protocol
 from urllib.parse import quote, urlencode
-
-import httpx
 
 from ingestd.config import ServiceSettings
 from ingestd.core.answer import Loss
 from ingestd.core.backoff import RetryRules, full_jitter
 from ingestd.core.errors import ServiceError
 from ingestd.core.ports import Clock, Rand
-from ingestd.dicomweb.auth import Headers, TokenSource
-from ingestd.dicomweb.client import MINIMUM_RATE
+from ingestd.dicomweb.auth import TokenSource
 from ingestd.dicomweb.exchange import Exchange, Reply, Sink
-from ingestd.dicomweb.failures import Doing, failure
+from ingestd.dicomweb.failures import Doing, failure, words
 from ingestd.dicomweb.identity import certificates, token_source
+from ingestd.dicomweb.json_reader import Object, ObjectsSink
+from ingestd.dicomweb.media_type import DICOM_JSON
+from ingestd.dicomweb.partitions import partition_path
 from ingestd.dicomweb.retry_after import seconds_to_wait
-from ingestd.dicomweb.signed import Signed
+from ingestd.dicomweb.signed import MINIMUM_RATE, Body, Signed
 from ingestd.dicomweb.token_cell import TokenCell
 
-DICOM_JSON = "application/dicom+json"
 PASSES = frozenset({408, 429, 502, 503, 504})
 PATIENCE_SECONDS = 30.0  # for a token: a person's own login runs a program
 
@@ -38,16 +35,6 @@ Rest = Callable[[float, str, int], None]
 """Waits so many seconds, after telling whoever looks on why and how many tries there have been."""
 Told = Callable[[str, str, Reply], None]
 """Hears of each request: method, path, what came."""
-
-
-class Body(Protocol):
-    """What a request carries; `length` in bytes."""
-
-    @property
-    def content_type(self) -> str: ...
-    @property
-    def length(self) -> int: ...
-    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class Session:
@@ -70,7 +57,7 @@ class Session:
     ) -> None:
         self.url = url
         self._exchange = exchange
-        self._partition = f"/partitions/{partition}" if partition is not None else ""
+        self._partition = partition_path(partition)
         self._identified = identified
         self._clock = clock
         self._rules = rules
@@ -94,18 +81,45 @@ class Session:
 
         Raises ServiceError for any other status than the `good` ones, and where no whole answer came; and what `sink` raises.
         """
-        wanted = {"Accept": accept}
         asked = f"{'' if at_base else self._partition}{path}{_query(query)}"
         return self._made(
             "GET",
             asked,
-            lambda: self._exchange.ask(
-                lambda identity: self._exchange.request("GET", f"{self.url}{asked}", {**identity, **wanted}), sink=sink
-            ),
+            lambda: self._exchange.ask("GET", f"{self.url}{asked}", accept=accept, sink=sink),
             doing,
             good=frozenset(good),
             again=again,
         )
+
+    def objects(
+        self,
+        path: str,
+        doing: Doing,
+        *,
+        each: Callable[[Object], None],
+        accept: str = DICOM_JSON,
+        query: Query = (),
+        at_base: bool = False,
+        empty: Iterable[int] = (204,),
+    ) -> int:
+        """Every object of the array that GET `path` gives; how many there were. `empty`: statuses that mean none.
+
+        Asked again only while none has been handed on. Raises ServiceError, and what `each` raises.
+        """
+        sink = ObjectsSink(each, rate=self.rate)
+        reply = self.get(
+            path,
+            doing,
+            accept=accept,
+            query=query,
+            sink=sink,
+            good=(200, *empty),
+            again=lambda: sink.count == 0,
+            at_base=at_base,
+        )
+        if reply.status == 200 and not (reply.whole and sink.finish()):
+            raise self.error(doing, reply)
+        return sink.count
 
     def delete(self, path: str, doing: Doing) -> Reply:
         """DELETE `path`. Raises ServiceError but for 200, 204 and, after a try whose answer was lost, 404."""
@@ -114,9 +128,7 @@ class Session:
 
         def once() -> Reply:
             nonlocal lost
-            reply = self._exchange.ask(
-                lambda identity: self._exchange.request("DELETE", f"{self.url}{asked}", {**identity, "Accept": "*/*"})
-            )
+            reply = self._exchange.ask("DELETE", f"{self.url}{asked}", accept="*/*")
             if reply.status == 404 and lost:
                 return Reply(status=204, whole=True)
             lost = lost or reply.loss is not None
@@ -130,25 +142,23 @@ class Session:
         Raises what the body raises.
         """
         asked = f"{self._partition}{path}"
-
-        def build(identity: Headers) -> httpx.Request:
-            content = body()
-            own = {"Content-Type": content.content_type, "Content-Length": str(content.length)}
-            return self._exchange.request("POST", f"{self.url}{asked}", {**identity, **own}, content)
-
-        reply = self._exchange.ask(build, size=size)
+        reply = self._exchange.ask("POST", f"{self.url}{asked}", body=body, size=size)
         self._told("POST", asked, reply)
         return reply
 
     def error(self, doing: Doing, reply: Reply) -> ServiceError:
         """Why it came to nothing."""
-        return failure(doing, reply, url=self.url, identified=self._identified)
+        return self.failure(doing, status=reply.status, loss=reply.loss, said=reply.problem or words(reply))
 
-    def rest(self, reply_after: float | None, why: str, tries: int) -> None:
-        """Wait before the next try, as long as the service wants (`reply_after`, seconds) and we bear."""
+    def failure(self, doing: Doing, *, status: int | None, loss: Loss | None, said: str | None) -> ServiceError:
+        """The same, of what is known; `said`: the service's words, or why nothing was sent."""
+        return failure(doing, status=status, loss=loss, said=said, url=self.url, identified=self._identified)
+
+    def rest(self, retry_after: float | None, why: str, tries: int) -> None:
+        """Wait before the next try, as long as the service wants (`retry_after`, seconds) and we bear."""
         rules = self._rules
         wait = full_jitter(base=rules.base_seconds, cap=rules.cap_seconds, attempt=tries, rand=self._rand())
-        floor = min(reply_after or 0.0, rules.retry_after_cap_seconds)
+        floor = min(retry_after or 0.0, rules.retry_after_cap_seconds)
         self._rest(max(wait, floor), why, tries)
 
     @property
@@ -188,7 +198,6 @@ def session(settings: ServiceSettings, *, clock: Clock, rand: Rand, rest: Rest, 
     """A session with what the settings say. Raises ConfigurationError."""
     service = settings.service
     token = token_source(settings.auth, service, clock=clock, patience_seconds=PATIENCE_SECONDS)
-    encrypted = service.url.startswith("https:")
     exchange = Exchange(
         clock=clock,
         connections=1,
@@ -196,12 +205,6 @@ def session(settings: ServiceSettings, *, clock: Clock, rand: Rand, rest: Rest, 
         response_timeout=service.response_timeout_seconds,
         tls=certificates(service, clock=clock),
         proxy=service.proxy,
-        tunnel=encrypted and service.proxy is not None,
-        headers=(
-            ("Accept", DICOM_JSON),
-            ("Accept-Encoding", "identity"),
-            ("User-Agent", f"ingestd/{version('ingestd')}"),
-        ),
     )
     with _started(token):
         try:

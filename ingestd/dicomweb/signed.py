@@ -9,8 +9,9 @@ over, and never more than the deadline that the slowest line has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 import httpx
 
@@ -18,8 +19,20 @@ from ingestd.core.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.auth import Headers, TokenError, TokenSource
 from ingestd.dicomweb.exchange import Exchange, Reply, Sink
+from ingestd.dicomweb.media_type import DICOM_JSON
 
 UNAUTHORIZED = 401
+MINIMUM_RATE = 64 * 1024  # bytes a second: half a megabit, the slowest line that is still worth waiting for
+
+
+class Body(Protocol):
+    """What a request carries, once; `length` in bytes."""
+
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def length(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class Signed:
@@ -32,27 +45,40 @@ class Signed:
         self._minimum_rate = minimum_rate
         self._last: tuple[int, float] | None = None  # bytes and seconds of the last upload that was answered
 
-    def request(
-        self, method: str, url: str, headers: Mapping[str, str], content: Iterable[bytes] | None = None
-    ) -> httpx.Request:
-        return self._exchange.request(method, url, headers, content)
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        accept: str = DICOM_JSON,
+        body: Callable[[], Body] | None = None,
+        size: int = 0,
+        sink: Sink | None = None,
+    ) -> Reply:
+        """The reply. `body` makes a fresh one for each try, with `size` bytes of instances in it.
 
-    def ask(self, build: Callable[[Headers], httpx.Request], *, size: int = 0, sink: Sink | None = None) -> Reply:
-        """The reply to the request that `build` makes of our headers, anew for each try; `size` of its body in bytes.
-
-        Deadlines as in Exchange.ask. Raises what the request's own body raises.
+        Deadlines as in Exchange.ask. Raises what the body and the sink raise.
         """
+
+        def build(identity: Headers) -> httpx.Request:
+            headers = {**identity, "Accept": accept}
+            if body is None:
+                return self._exchange.request(method, url, headers)
+            content = body()
+            headers |= {"Content-Type": content.content_type, "Content-Length": str(content.length)}
+            return self._exchange.request(method, url, headers, content)
+
         try:
             headers = self._token.headers(lasting=self._upload_seconds(size)) if self._token is not None else {}
         except TokenError as error:
             return Reply(loss=Loss.NOT_SENT, problem=f"no token: {error}")
-        reply = self._ask(build, headers, size, sink)
+        reply = self._once(build, headers, size, sink)
         if reply.status != UNAUTHORIZED or self._token is None:
             return reply
         fresh = self._token.renewed(headers)
         if fresh is None:
             return reply
-        second = self._ask(build, fresh, size, sink)
+        second = self._once(build, fresh, size, sink)
         return replace(second, sent=reply.sent + second.sent)
 
     def abort(self) -> None:
@@ -61,7 +87,7 @@ class Signed:
     def close(self) -> None:
         self._exchange.close()
 
-    def _ask(self, build: Callable[[Headers], httpx.Request], headers: Headers, size: int, sink: Sink | None) -> Reply:
+    def _once(self, build: Callable[[Headers], httpx.Request], headers: Headers, size: int, sink: Sink | None) -> Reply:
         began = self._clock.monotonic()
         reply = self._exchange.ask(lambda: build(headers), send_within=size / self._minimum_rate, sink=sink)
         if size and reply.status is not None and reply.sent >= size:

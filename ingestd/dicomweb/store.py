@@ -1,8 +1,11 @@
-"""A Store transaction of a person's command: into a study, or of one instance alone (Azure's addition to PS3.18 10.5)."""
+"""One Store transaction (PS3.18 10.5): a request, and what came of it as an Answer.
+
+Nothing is raised for what a service, a network or a file does; what the answer means is core.disposition's business.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from ingestd.core.answer import Answer, Loss
 from ingestd.core.errors import FileError, ServiceError
@@ -10,38 +13,49 @@ from ingestd.core.model import Instance
 from ingestd.core.ports import Bodies, Clock
 from ingestd.dicomweb.exchange import Reply
 from ingestd.dicomweb.failures import Doing, words
-from ingestd.dicomweb.multipart import StoreBody
 from ingestd.dicomweb.retry_after import seconds_to_wait
 from ingestd.dicomweb.session import Session
+from ingestd.dicomweb.signed import Body
+from ingestd.dicomweb.store_body import SingleBody, StoreBody
 from ingestd.dicomweb.store_response import read_store_response
 
 
-class SingleBody:
-    """The bytes of one instance as the whole body. `length` is the Content-Length. Iterating raises FileError."""
+def transaction(
+    body: Callable[[], StoreBody | SingleBody],
+    send: Callable[[Callable[[], Body]], Reply],
+    *,
+    clock: Clock,
+    said: Callable[[Reply], str | None],
+) -> Answer:
+    """`send` makes the request, with a fresh `body` for each try; `said`: the words of one without a Store Instances Response."""
+    attempts: list[StoreBody | SingleBody] = []
+    started = clock.monotonic()
 
-    content_type = "application/dicom"  # nothing after it: Azure answers 415 to a parameter
+    def fresh() -> StoreBody | SingleBody:
+        attempts.append(body())
+        return attempts[-1]
 
-    def __init__(self, instance: Instance, bodies: Bodies) -> None:
-        self._reading = bodies.read(instance)
-        self.length = instance.size
-        self.failed: int | None = None
-
-    @property
-    def digests(self) -> tuple[str | None, ...]:
-        return (self._reading.sha256,)
-
-    def __iter__(self) -> Iterator[bytes]:
-        """One piece late: the last goes out when the pass has ended well, so a file that changed is never stored whole (I4)."""
-        held = b""
-        try:
-            for piece in self._reading:
-                if held:
-                    yield held
-                held = piece
-        except FileError:
-            self.failed = 0
-            raise
-        yield held
+    try:
+        reply = send(fresh)
+    except FileError:
+        changed = attempts[-1].failed
+        return Answer(
+            loss=Loss.FILE_CHANGED,
+            seconds=clock.monotonic() - started,
+            digests=attempts[-1].digests,
+            changed=() if changed is None else (changed,),
+        )
+    response = read_store_response(reply.content_type, reply.content) if reply.whole else None
+    return Answer(
+        status=reply.status,
+        loss=reply.loss,
+        response=response,
+        retry_after=seconds_to_wait(reply.retry_after, now=clock.wall()),
+        comment=None if response else said(reply),
+        sent_bytes=reply.sent,
+        seconds=clock.monotonic() - started,
+        digests=attempts[-1].digests if attempts else (),
+    )
 
 
 def store(
@@ -53,50 +67,18 @@ def store(
     study: str | None = None,
     single: bool = False,
 ) -> Answer:
-    """One request, into `study` where one is given. `single`: one instance, without multipart.
-
-    What the answer means is core.disposition's business. Never raises for what a service, a network or a file does.
-    """
-    attempts: list[SingleBody | StoreBody] = []
-    started = clock.monotonic()
-
-    def body() -> SingleBody | StoreBody:
-        attempts.append(SingleBody(instances[0], bodies) if single else StoreBody(instances, bodies))
-        return attempts[-1]
-
-    try:
-        reply = session.post(
-            "/studies" if study is None else f"/studies/{study}", body, size=sum(one.size for one in instances)
-        )
-    except FileError:
-        changed = attempts[-1].failed
-        return Answer(
-            loss=Loss.FILE_CHANGED, digests=attempts[-1].digests, changed=() if changed is None else (changed,)
-        )
-    response = read_store_response(reply.content_type, reply.content) if reply.whole else None
-    return Answer(
-        status=reply.status,
-        loss=reply.loss,
-        response=response,
-        retry_after=seconds_to_wait(reply.retry_after, now=clock.wall()),
-        comment=reply.problem or words(reply) or None,
-        sent_bytes=reply.sent,
-        seconds=clock.monotonic() - started,
-        digests=attempts[-1].digests if attempts else (),
+    """A person's request, into `study` where one is given. `single`: one instance, without multipart (Azure's addition)."""
+    path = "/studies" if study is None else f"/studies/{study}"
+    size = sum(instance.size for instance in instances)
+    return transaction(
+        lambda: SingleBody(instances[0], bodies) if single else StoreBody(instances, bodies),
+        lambda body: session.post(path, body, size=size),
+        clock=clock,
+        said=lambda reply: reply.problem or words(reply) or None,
     )
 
 
 def refusal(session: Session, answer: Answer) -> ServiceError:
     """The error for an answer that stops the command."""
     doing = Doing(what="store", feature="no store", role="DICOM Data Owner", route=True)
-    comment = answer.comment or ""
-    return session.error(
-        doing,
-        Reply(
-            status=answer.status,
-            loss=answer.loss,
-            problem=comment or None,
-            content_type="text/plain",
-            content=comment.encode("utf-8"),
-        ),
-    )
+    return session.failure(doing, status=answer.status, loss=answer.loss, said=answer.comment)

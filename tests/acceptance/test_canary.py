@@ -385,7 +385,7 @@ sys.exit(main())
     [
         ("daemon.intake", "Intake._judge", True),  # the loop: the process ends
         ("daemon.endings", "Endings.file_away", True),
-        ("dicomweb.multipart", "StoreBody.__iter__", False),  # a request's thread: contained
+        ("dicomweb.store_body", "StoreBody.__iter__", False),  # a request's thread: contained
         ("spool.discover", "FolderScanner._offer", False),  # a supervised thread: started again
         ("ops.metrics", "Metrics.gauges", True),
         ("spool.inbox", "_Opened.__del__", False),  # where nobody can catch it

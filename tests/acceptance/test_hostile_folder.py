@@ -36,7 +36,7 @@ from fakes.studies import made
 
 from ingestd.emulator.samples import ct_instance
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 MakePlain = Callable[..., "Plain"]
 Property = Callable[[str, object], None]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another owner's files, device nodes, mounts")
@@ -173,10 +173,10 @@ def test_links_are_never_followed_and_are_said(plain: MakePlain, outside: Path) 
         before = tree(outside)
         home.drop("one.dcm", one.content)
         home.start()
-        home.waits(home.ended(1), 30)
-        home.waits(home.ignores(symlink=len(links)), 20)
+        home.waits(home.ended(1), 60)
+        home.waits(home.ignores(symlink=len(links)), 60)
         (home.inbox / "late.dcm").symlink_to(outside / "secret.dcm")  # a hint brings it
-        home.waits(home.ignores(symlink=len(links) + 1), 20)
+        home.waits(home.ignores(symlink=len(links) + 1), 60)
         assert home.stop() == 0
     assert sent(service) == [digest(one.content)]
     assert all((home.inbox / name).is_symlink() for name in links)
@@ -199,11 +199,11 @@ def test_a_hard_link_to_anothers_file_is_refused(plain: MakePlain, outside: Path
         own.write_bytes(one.content)
         os.link(own, home.inbox / "own.dcm")
         home.start()
-        home.waits(lambda: len(home.files(home.done)) == 1, 30)
+        home.waits(lambda: len(home.files(home.done)) == 1, 60)
         if readable:
-            home.waits(lambda: len(home.files(home.failed)) == 1, 30)
+            home.waits(lambda: len(home.files(home.failed)) == 1, 60)
         else:
-            home.waits(lambda: any("may not be read" in str(line["problem"]) for line in home.said("waiting")), 30)
+            home.waits(lambda: any("may not be read" in str(line["problem"]) for line in home.said("waiting")), 60)
         assert home.stop() == 0
     assert sent(service) == [digest(one.content)]
     assert [reason["reason"] for reason in home.reasons().values()] == ["hard_link"] * readable
@@ -231,14 +231,14 @@ def test_what_is_no_regular_file_is_counted_and_never_opened(plain: MakePlain, t
                 odd += 1
         home.drop("folder.dcm/inner.dcm", two.content)
         home.start()
-        home.waits(home.ended(1), 30)
-        home.waits(home.ignores(not_a_file=odd), 20)
+        home.waits(home.ended(1), 60)
+        home.waits(home.ignores(not_a_file=odd), 60)
         pipe = os.open(home.inbox / "fifo.dcm", os.O_PATH)
         blocked = threading.Thread(target=lambda: os.close(os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY)))
         blocked.start()  # it gets through when somebody reads
         (home.inbox / "fifo.dcm").rename(home.inbox / "hint.dcm")
         os.mkfifo(home.inbox / "late.dcm")
-        home.waits(home.ignores(not_a_file=odd + 1), 20)
+        home.waits(home.ignores(not_a_file=odd + 1), 60)
         assert blocked.is_alive()
         os.close(os.open(home.inbox / "hint.dcm", os.O_RDONLY))
         blocked.join(10)
@@ -360,7 +360,7 @@ def test_what_is_swapped_in_between_is_never_sent_and_never_moved(
         swapper = Swapper(home, outside)
         before = tree(outside)
         home.start()
-        home.waits(lambda: home.metric("ingestd_last_scan_timestamp_seconds") > 0, 30)
+        home.waits(lambda: home.metric("ingestd_last_scan_timestamp_seconds") > 0, 60)
         swapper.run(seconds)
         for left in home.inbox.iterdir():
             if left.is_symlink() or not (left.is_dir() or left.is_file()):
@@ -424,7 +424,7 @@ def test_a_name_of_any_bytes_is_a_name(plain: MakePlain, style: str) -> None:
             Path(os.fsdecode(part)).write_bytes(content)
             os.rename(part, path)
         home.start()
-        home.waits(home.ended(3 * len(NAMES)), 40)
+        home.waits(home.ended(3 * len(NAMES)), 60)
         assert home.stop() == 0
     (day,) = home.done.iterdir()
     assert {str(p.relative_to(day)): p.read_bytes() for p in home.files(home.done)} == good | nested
@@ -448,7 +448,7 @@ def collide(home: Plain) -> None:
     contents = [made(n).content for n in range(1, 21)]
     for n, content in enumerate(contents, start=1):
         home.drop(names[n % len(names)], content)
-        home.waits(home.ended(n), 20)
+        home.waits(home.ended(n), 60)
     assert home.count() == {"inbox": 0, "done": 10, "failed": 10}
     assert sorted(home.digests(home.done) + home.digests(home.failed)) == sorted(map(digest, contents))
     pairs = {p.name.removesuffix(".reason.json") for p in home.failed.rglob("*.reason.json")}
@@ -475,7 +475,7 @@ def test_nothing_in_done_and_failed_is_overwritten_or_followed(plain: MakePlain,
         for n, name in enumerate(names, start=1):
             for number in (n, 10 + n):  # refused, stored
                 home.drop(name, made(number).content)
-                home.waits(lambda: not home.files(home.inbox), 20)
+                home.waits(lambda: not home.files(home.inbox), 60)
         assert home.stop() == 0
     assert tree(outside) == before
     assert (home.done / day / "scan.dcm").is_dir()
@@ -612,6 +612,8 @@ fsutil._renameat2 = None
 @pytest.mark.parametrize("patch", ["", NO_RENAMEAT2], ids=["renameat2", "link and unlink, as on NFS"])
 def test_what_cannot_be_moved_is_sent_once_and_said(plain: MakePlain, patch: str, record_property: Property) -> None:
     """F31: read-only folder and mount, +i, +a, sticky: tried again and again, after a restart too, one POST each."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespace can be had here")
     mends: list[Callable[[], None]] = []
     files = [made(n) for n in range(1, len(STUBBORN) + 1)]
     free, rejected = made(77), made(78)
@@ -628,7 +630,7 @@ def test_what_cannot_be_moved_is_sent_once_and_said(plain: MakePlain, patch: str
             home.drop(free.name, free.content)
             home.start()
             unmovable = 'ingestd_pending_files{stage="unmovable"}'
-            home.waits(lambda: home.metric(unmovable) == len(STUBBORN) + 2, 40)
+            home.waits(lambda: home.metric(unmovable) == len(STUBBORN) + 2, 60)
             until = time.monotonic() + 3
             home.waits(lambda: time.monotonic() > until, 10)
             counted = {
@@ -642,7 +644,7 @@ def test_what_cannot_be_moved_is_sent_once_and_said(plain: MakePlain, patch: str
 
             mends[-1]()  # the mount goes with its namespace
             home.start()
-            home.waits(lambda: len(home.files(home.done)) == 2, 40)
+            home.waits(lambda: len(home.files(home.done)) == 2, 60)
             for mend in mends[:-1]:
                 mend()
             home.waits(lambda: len(home.files(home.done)) == len(files) + 1, 60)
@@ -678,16 +680,16 @@ def test_what_cannot_be_read_waits_and_is_said(plain: MakePlain) -> None:
             path.chmod(mode)
         home.drop("free.dcm", free.content)
         home.start()
-        home.waits(home.ended(1), 30)
-        home.waits(home.ignores(unreadable=1), 20)
-        home.waits(lambda: bool(home.said("waiting")) and bool(home.said("ignored")), 20)
+        home.waits(home.ended(1), 60)
+        home.waits(home.ignores(unreadable=1), 60)
+        home.waits(lambda: bool(home.said("waiting")) and bool(home.said("ignored")), 60)
         until = time.monotonic() + 2  # incomplete_timeout_seconds is 1
         home.waits(lambda: time.monotonic() > until, 10)
         assert home.metric('ingestd_pending_files{stage="waiting"}') == 1
         assert sent(service) == [digest(free.content)]
         for path in (file, folder):
             os.chown(path, os.geteuid(), os.getegid())
-        home.waits(home.ended(3), 40)
+        home.waits(home.ended(3), 60)
         assert home.stop() == 0
     assert "let the service's user read it" in str(home.said("waiting")[0]["problem"])
     assert (home.said("ignored")[0]["reason"], home.count()["failed"]) == ("unreadable", 0)
@@ -758,12 +760,12 @@ def test_what_would_cost_without_bounds_is_bounded_and_ends_in_failed(
         home = plain(server.url)
         home.drop("first.dcm", made(1).content)
         home.start()
-        home.waits(home.ended(1), 30)
+        home.waits(home.ended(1), 60)
         memory, cpu = home.megabytes(), home.cpu_seconds()
         for name, (make, _) in BOMBS.items():
             home.drop(f"{name}.dcm", make())
         home.drop("among.dcm", made(2).content)
-        home.waits(lambda: any(p.name == "among.dcm" for p in home.files(home.done)), 30)
+        home.waits(lambda: any(p.name == "among.dcm" for p in home.files(home.done)), 60)
         home.waits(home.ended(2 + len(BOMBS)), 60)
         memory, cpu = home.megabytes() - memory, home.cpu_seconds() - cpu
         assert home.stop() == 0
@@ -826,7 +828,7 @@ def test_each_bad_file_fails_with_its_reason_and_the_rest_goes_on(plain: MakePla
         for name, content in TAKEN.items():
             home.drop(f"{name}.dcm", content)
         home.start()
-        home.waits(home.ended(len(REFUSED) + len(TAKEN)), 40)
+        home.waits(home.ended(len(REFUSED) + len(TAKEN)), 60)
         assert home.stop() == 0
     reasons = {path.removesuffix(".dcm"): reason for path, reason in home.reasons().items()}
     assert {name: r["reason"] for name, r in reasons.items()} == {name: reason for name, (_, reason) in REFUSED.items()}
@@ -841,7 +843,7 @@ def test_each_bad_file_fails_with_its_reason_and_the_rest_goes_on(plain: MakePla
 
 def test_a_file_of_gigabytes_is_streamed(plain: MakePlain, record_property: Property) -> None:
     """F34, I8: constant memory from the look to the move. INGESTD_TEST_LARGE_GIB sets the size (5 is the catalogue's)."""
-    size = int(float(os.environ.get("INGESTD_TEST_LARGE_GIB", "1")) * (1 << 30))
+    size = int(float(os.environ.get("INGESTD_TEST_LARGE_GIB", "0.25")) * (1 << 30))
     arrived: list[tuple[int, str]] = []
     home = plain("http://127.0.0.1:9", INGESTD_SERVICE__MAX_REQUEST_BYTES=str(2 * size))
     large = home.inbox / ".large.part"
@@ -876,7 +878,7 @@ def test_a_file_of_gigabytes_is_streamed(plain: MakePlain, record_property: Prop
     with hostile(discard) as server:
         home.url = server.url
         home.start()
-        home.waits(lambda: home.metric("ingestd_last_scan_timestamp_seconds") > 0, 30)
+        home.waits(lambda: home.metric("ingestd_last_scan_timestamp_seconds") > 0, 60)
         memory, cpu, began = home.megabytes(), home.cpu_seconds(), time.monotonic()
         large.rename(home.inbox / "large.dcm")
         home.waits(home.ended(1), 100)
@@ -910,14 +912,14 @@ def test_a_boundary_inside_a_file_splits_nothing(plain: MakePlain) -> None:
         home = plain(server.url)
         home.start()
         home.drop("one.dcm", made(1).content)
-        home.waits(home.ended(1), 30)
+        home.waits(home.ended(1), 60)
         known = boundary(requests[0])
         forged = b"\r\n--" + known + b"\r\nContent-Type: application/dicom\r\n\r\n" + made(66).content
         ending = b"\r\n--" + known + b"--\r\n"
         trap = made(2).content
         trap += struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, len(forged + ending) * 2) + (forged + ending) * 2
         home.drop("trap.dcm", trap)
-        home.waits(home.ended(2), 30)
+        home.waits(home.ended(2), 60)
         assert home.stop() == 0
     stores = [request for request in requests if len(request.body) > 100]
     assert [list(split(request)) for request in stores] == [[made(1).content], [trap]]
@@ -949,15 +951,15 @@ def test_other_bytes_under_the_same_uids_are_kept_and_reported(plain: MakePlain,
     home = plain(service)
     home.drop("a.dcm", one.content)
     home.start()
-    home.waits(home.ended(1), 30)
+    home.waits(home.ended(1), 60)
     home.drop("b.dcm", others[0])
     home.drop("c/a.dcm", others[1])
     home.drop("same.dcm", one.content)
-    home.waits(home.ended(4), 30)
+    home.waits(home.ended(4), 60)
     assert home.stop() == 0
     home.drop("a.dcm", others[2])
     home.start()
-    home.waits(home.ended(5), 30)
+    home.waits(home.ended(5), 60)
     assert home.stop() == 0
     assert home.digests(home.done) == [digest(one.content)] * 2
     assert home.digests(home.failed) == sorted(digest(content) for content in others)
@@ -976,7 +978,7 @@ def test_two_files_of_the_same_uids_at_once_are_never_sent_together(plain: MakeP
         home.drop(f"{n}-first.dcm", first)
         home.drop(f"{n}-second.dcm", second)
     home.start()
-    home.waits(home.ended(20), 40)
+    home.waits(home.ended(20), 60)
     assert home.stop() == 0
     kept = sorted(home.digests(home.done) + home.digests(home.failed))
     assert kept == sorted(digest(content) for pair in pairs for content in pair)

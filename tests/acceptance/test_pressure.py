@@ -1,7 +1,7 @@
 """Disks that are full, read-only or gone, too few open files, no memory, no threads, a log that nobody takes: the real daemon.
 
-Whatever it is: no file is lost or judged for it, /readyz says what is wrong, one line says it in the log, nothing spins, and it goes
-on by itself when it is mended.
+Whatever it is: no file is lost or judged for it, /readyz says what is wrong, one line says it in the log, nothing spins, and it
+goes on by itself when it is mended.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,9 @@ from fakes.studies import Made, made
 pytestmark = pytest.mark.timeout(120)
 MakeHouse = Callable[..., House]
 
-SOON = "import ingestd.daemon.endings as endings; endings.UNMOVABLE_BASE_SECONDS = 2.0"  # or each test would last a minute
+SOON = (
+    "import ingestd.daemon.endings as endings; endings.UNMOVABLE_BASE_SECONDS = 1.0"  # or each test would last a minute
+)
 LARGE = 40_000  # bytes: 25 of them fill a MiB
 TROUBLE = {  # what is said of a folder that takes nothing, beside folder_trouble
     "inbox": set[str](),
@@ -37,7 +40,7 @@ TROUBLE = {  # what is said of a folder that takes nothing, beside folder_troubl
 
 @pytest.fixture
 def room(real: Callable[..., None]) -> Iterator[Room]:
-    real("unshare", "nsenter", "mount", "umount")
+    real("unshare", "nsenter", "mount", "umount", "mkfs.ext4")
     if os.geteuid():
         pytest.skip("needs root: it mounts file systems")
     with Room() as made_room:
@@ -122,7 +125,7 @@ def stream_in(home: House, folder: str) -> list[str]:
     return sorted(digests)
 
 
-def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 3.0) -> None:
+def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 2.0) -> None:
     """While nothing can move: hardly any CPU time, hardly a request, no flood of lines."""
     pid = home.process.pid
     cpu, stores, lines = cpu_seconds(pid), service.count("store"), len(home.lines())
@@ -132,12 +135,10 @@ def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 3.0)
     assert len(home.lines()) - lines <= 2 * seconds + 4
 
 
-@pytest.mark.parametrize("folder", ["inbox", "done", "state"])
+@pytest.mark.parametrize("folder", ["inbox", "done"])
 def test_a_folder_that_turns_read_only_and_goes_away_comes_back(room: Room, tmp_path: Path, folder: str) -> None:
-    """I1, F7, F31, F45: read-only, then writable; unmounted, then mounted again. What lies below a mount point is no place for files.
-
-    A state folder that goes away ends the daemon with 75 (test_keeping); the supervisor starts it again on what is there.
-    """
+    """I1, F7, F31, F45: read-only, then writable; unmounted, then mounted again. What lies below a mount point is no place for
+    files."""
     service, pages = ScriptedOrigin(), AdminPages()
     with hostile(service) as server:
         home = AlteredRoomy(room, tmp_path / "house", server.url, prelude=SOON, **pages.setting)
@@ -156,17 +157,15 @@ def test_a_folder_that_turns_read_only_and_goes_away_comes_back(room: Room, tmp_
                 home.waits(home.ended(4), 30)
                 home.drop(files[4].name, files[4].content)
             room.mount("-o", "remount,ro", mounted)
-            for one in files[4:8] if folder != "inbox" else []:
+            for one in files[4:8] if folder == "done" else []:
                 home.drop(one.name, one.content)
-            home.waits(lambda: pages.red(folder if folder != "state" else "journal") or home.ended(8)(), 30)
-            nothing_spins(home, service, seconds=2)
+            home.waits(lambda: pages.red(f"folders.{folder} can't be written"), 30)
+            home.waits(lambda: "folder_trouble" in events(home), 30)
+            nothing_spins(home, service)
             room.mount("-o", "remount,rw", mounted)
-            sent = files[:8] if folder != "inbox" else files[:5]
+            sent = files[:8] if folder == "done" else files[:5]
             home.waits(home.ended(len(sent)), 60)
             home.waits(pages.ready, 30)
-            if folder == "state":
-                assert home.stop() == 0
-                return
             room.umount(mounted, "--lazy")
             for one in files[8:] if folder == "done" else []:
                 home.drop(one.name, one.content)
@@ -185,6 +184,43 @@ def test_a_folder_that_turns_read_only_and_goes_away_comes_back(room: Room, tmp_
     expected = sorted(digest(one.content) for one in [*sent, *files[8:]])
     assert home.digests(home.done) == expected
     assert home.files(home.failed) == []
+
+
+def test_a_state_disk_that_breaks_off_stops_sending_until_it_is_back(room: Room, tmp_path: Path) -> None:
+    """I1, I5, F40, F45: ext4 aborts and is read-only from then on. When it is unmounted the daemon ends with 75, for its supervisor
+    to start it on what is there then."""
+    service, pages = ScriptedOrigin(), AdminPages()
+    with hostile(service) as server:
+        home = AlteredRoomy(room, tmp_path / "house", server.url, prelude=SOON, **pages.setting)
+        state, disk = home.root / "state", home.root / "disk"
+        state.mkdir()
+        with open(disk, "wb") as file:
+            file.truncate(16 << 20)
+        room.run("mkfs.ext4", "-q", disk)
+        room.mount("-o", "loop", disk, state)
+        home.start()
+        try:
+            home.waits(pages.ready, 30)
+            files = [made(number) for number in range(1, 9)]
+            for one in files[:4]:
+                home.drop(one.name, one.content)
+            home.waits(home.ended(4), 30)
+            room.mount("-o", "remount,abort", state)
+            for one in files[4:]:
+                home.drop(one.name, one.content)
+            home.waits(lambda: pages.red("journal") and "journal_trouble" in events(home), 30)
+            nothing_spins(home, service)
+            assert sum(home.count().values()) == 8
+            room.umount(state, "--lazy")
+            assert home.process.wait(30) == 75
+            room.mount("-o", "loop", disk, state)
+            home.start()
+            home.waits(home.ended(8), 60)
+            home.waits(pages.ready, 30)
+            assert home.stop() == 0
+        finally:
+            home.close()
+    assert home.digests(home.done) == sorted(digest(one.content) for one in files)
 
 
 def limits(home: House, name: str, value: int | str) -> None:
@@ -206,7 +242,7 @@ def test_too_few_open_files_are_waited_out(tmp_path: Path, real: Callable[..., N
             files = [made(number) for number in range(2, 42)]
             for one in files:
                 home.drop(one.name, one.content)
-            time.sleep(3)
+            time.sleep(1)
             nothing_spins(home, service)
             assert home.count()["failed"] == 0
             limits(home, "nofile", 1024)
@@ -264,7 +300,7 @@ def test_no_memory_costs_no_file(tmp_path: Path, real: Callable[..., None]) -> N
             limits(home, "as", int(statm[0]) * resource.getpagesize() + (1 << 20))
             for one in files:
                 home.drop(one.name, one.content)
-            time.sleep(5)
+            time.sleep(3)
             assert home.count()["failed"] == 0
             if home.running:
                 limits(home, "as", "unlimited")
@@ -277,3 +313,54 @@ def test_no_memory_costs_no_file(tmp_path: Path, real: Callable[..., None]) -> N
             home.close()
     assert home.count() == {"inbox": 0, "done": len(files), "failed": 0}
     assert home.digests(home.done) == sorted(digest(one.content) for one in files)
+
+
+# --- a log that nobody takes ------------------------------------------------------------------------------------------------------
+
+
+def nowhere() -> tuple[int, int]:
+    """A pipe that nobody reads, full."""
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writes, bytes(4096))
+    os.set_blocking(writes, True)
+    return reads, writes
+
+
+@pytest.mark.parametrize("how", ["full disk", "closed pipe", "unread pipe"])
+def test_a_log_that_nobody_takes_stops_nothing(room: Room, tmp_path: Path, how: str) -> None:
+    """F39, F69: everything is delivered, and SIGTERM is obeyed with exit status 0."""
+    service = ScriptedOrigin()
+    reads, writes = nowhere()
+    if how == "closed pipe":
+        os.close(reads)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    room.mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", logs)
+    if how == "full disk":
+        full = room.see(logs) / "log"
+        with suppress(OSError):
+            full.write_bytes(bytes(1 << 20))
+        with open(full, "ab") as log:
+            os.dup2(log.fileno(), writes)
+    with hostile(service) as server:
+        home = House(tmp_path / "house", server.url)
+        try:
+            home.start(stdout=writes)
+            for number in range(1, 301):
+                home.drop(f"{number}.dcm", made(number).content)
+            home.waits(home.ended(300), 60)
+            if how == "full disk":
+                full.write_bytes(b"")
+                home.drop("last.dcm", made(301).content)
+                home.waits(lambda: b'"dropped":' in full.read_bytes(), 30)
+            began = time.monotonic()
+            assert home.stop() == 0
+            assert time.monotonic() - began < 8
+        finally:
+            home.close()
+            for descriptor in (reads, writes) if how != "closed pipe" else (writes,):
+                os.close(descriptor)
+    assert home.count() == {"inbox": 0, "done": 301 if how == "full disk" else 300, "failed": 0}

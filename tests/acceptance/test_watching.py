@@ -16,7 +16,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -148,14 +150,42 @@ def mount_share(room: Room, root: Path) -> Path:
 MOUNTS = (mount_tmpfs, mount_ext4, mount_bind, mount_overlay, mount_share)
 
 
-@pytest.mark.parametrize("mount", MOUNTS, ids=lambda mount: mount.__name__.removeprefix("mount_"))
-def test_files_are_found_on_every_kind_of_file_system(
-    room: Room, tmp_path: Path, service: str, mount: Callable[[Room, Path], Path]
-) -> None:
-    """I1, I6, F3, F5, F8: before the start, while it runs, while it is down; a share is polled and a line says so."""
-    home = RoomyHouse(room, tmp_path / "house", service, INGESTD_INTAKE__NETWORK_QUIET_SECONDS="0.5")
-    write = mount(room, home.root)
-    files = [made(n) for n in range(1, 9)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A daemon on one kind of file system, and where its writers write."""
+
+    mount: Callable[[Room, Path], Path]
+    study: int
+    home: RoomyHouse
+    write: Path
+
+
+@pytest.fixture
+def places(room: Room, tmp_path: Path, service: str) -> list[Place]:
+    """As many as this kernel has; what it lacks is a skip in the tests of that one alone."""
+    found = []
+    for study, mount in enumerate(MOUNTS, start=1):
+        root = tmp_path / mount.__name__
+        home = RoomyHouse(room, root, service, INGESTD_INTAKE__NETWORK_QUIET_SECONDS="0.5")
+        with suppress(pytest.skip.Exception):
+            found.append(Place(mount=mount, study=study, home=home, write=mount(room, root)))
+    return found
+
+
+def test_files_are_found_on_every_kind_of_file_system(places: list[Place]) -> None:
+    """I1, I6, F3, F5, F8: tmpfs, ext4, bind, overlay and a share, at the same time, for nearly all of it is waiting."""
+    with ThreadPoolExecutor(len(MOUNTS)) as pool:
+        jobs = [pool.submit(finds_all, place) for place in places]
+    for job in jobs:
+        job.result()
+    if missing := {mount.__name__ for mount in MOUNTS} - {place.mount.__name__ for place in places}:
+        pytest.skip(f"the others are well; this kernel or container can't {', '.join(sorted(missing))}")
+
+
+def finds_all(place: Place) -> None:
+    """Before the start, while it runs, while it is down; a share is polled and a line says so."""
+    home, write = place.home, place.write
+    files = [made(n, study=place.study) for n in range(1, 9)]
 
     def put(one: Made, folder: Path = write) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,24 +196,24 @@ def test_files_are_found_on_every_kind_of_file_system(
     put(files[1], write / "a" / "b")
     home.start()
     try:
-        old = [made(99)] if mount is mount_overlay else []
-        home.waits(delivered(home, *files[:2], *old), 30)
+        old = [made(99)] if place.mount is mount_overlay else []
+        home.waits(delivered(home, *files[:2], *old), 60)
         (write / files[2].name).write_bytes(files[2].content)
         put(files[3])
         put(files[4], write / "c" / "d")
-        home.waits(delivered(home, *files[:5], *old), 30)
+        home.waits(delivered(home, *files[:5], *old), 60)
         assert home.stop() == 0
         put(files[5])
         put(files[6], write / "a" / "b")
         home.start()
-        home.waits(delivered(home, *files[:7], *old), 30)
+        home.waits(delivered(home, *files[:7], *old), 60)
         put(files[7])
-        home.waits(delivered(home, *files, *old), 30)
+        home.waits(delivered(home, *files, *old), 60)
         assert home.stop() == 0
     finally:
         home.close()
     assert home.files(home.failed) == []
-    assert ("watch_off" in events(home)) == (mount is mount_share)
+    assert ("watch_off" in events(home)) == (place.mount is mount_share)
 
 
 def share_of(home: RoomyHouse, room: Room) -> Fault:
@@ -202,10 +232,10 @@ def test_a_share_that_is_watched_against_advice_is_polled_as_well(room: Room, tm
     share_of(home, room)
     home.start()
     try:
-        home.waits((home.root / "state" / "journal.sqlite").exists, 20)
+        home.waits((home.root / "state" / "journal.sqlite").exists, 60)
         (home.inbox / "s").mkdir()
         (home.inbox / "s" / "a.dcm").write_bytes(made(1).content)
-        home.waits(delivered(home, made(1)), 30)
+        home.waits(delivered(home, made(1)), 60)
         assert home.stop() == 0
     finally:
         home.close()
@@ -216,7 +246,7 @@ def test_a_share_that_shows_stale_sizes_delivers_whole_files_alone(room: Room, t
     one = made(1, size=200_000)
     service = ScriptedOrigin()
     with hostile(service) as server:
-        settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "1.5", "INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "4"}
+        settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "1.5", "INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "6"}
         home = RoomyHouse(room, tmp_path / "house", server.url, **settings)
         share_of(home, room).set("stale")
         home.start()
@@ -225,7 +255,7 @@ def test_a_share_that_shows_stale_sizes_delivers_whole_files_alone(room: Room, t
                 for at in range(0, len(one.content), 50_000):
                     out.write(one.content[at : at + 50_000])
                     time.sleep(1)
-            home.waits(delivered(home, one), 40)
+            home.waits(delivered(home, one), 60)
             assert home.stop() == 0
         finally:
             home.close()
@@ -247,15 +277,15 @@ def test_a_share_in_trouble_turns_readiness_red_and_fails_no_file(
             (home.inbox / one.name).write_bytes(one.content)
         home.start()
         try:
-            home.waits(lambda: service.count("store") > 0, 20)
+            home.waits(lambda: service.count("store") > 0, 60)
             fault.set(word)
-            home.waits(lambda: pages.red("inbox"), 20)
+            home.waits(lambda: pages.red("inbox"), 60)
             service.heal()
             time.sleep(2)  # twice incomplete_timeout_seconds: long enough for a wrong verdict
             assert home.files(home.failed) == home.files(home.done) == []
             fault.mend()
             home.waits(delivered(home, *files), 60)
-            home.waits(lambda: pages.ready() and "inbox_back" in events(home), 20)
+            home.waits(lambda: pages.ready() and "inbox_back" in events(home), 60)
             assert home.stop() == 0
         finally:
             fault.mend()
@@ -281,12 +311,12 @@ def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages:
             (home.inbox / "s" / one.name).write_bytes(one.content)
         home.start()
         try:
-            home.waits(lambda: service.count("store") > 0, 20)
-            home.waits(lambda: pages.metric("ingestd_scan_seconds") >= 0, 20)
+            home.waits(lambda: service.count("store") > 0, 60)
+            home.waits(lambda: pages.metric("ingestd_scan_seconds") >= 0, 60)
             fault.set("hang-list")
             (home.inbox / late.name).write_bytes(late.content)
             service.heal()
-            home.waits(lambda: home.digests(home.done) == sorted(digest(one.content) for one in files), 40)
+            home.waits(lambda: home.digests(home.done) == sorted(digest(one.content) for one in files), 60)
             assert pages.get("livez")[0] == 200
             seen = pages.metric("ingestd_last_scan_timestamp_seconds")
             time.sleep(2.5)
@@ -294,7 +324,7 @@ def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages:
                 pages.metric("ingestd_last_scan_timestamp_seconds") == seen
             )  # what an alarm on the scan's age goes by
             fault.mend()
-            home.waits(lambda: digest(late.content) in home.digests(home.done), 30)
+            home.waits(lambda: digest(late.content) in home.digests(home.done), 60)
             assert home.stop() == 0
         finally:
             fault.mend()
@@ -313,15 +343,15 @@ def test_an_inbox_that_is_deleted_and_made_again_goes_on(
     home = house(service, INGESTD_INTAKE__WATCH=watch, **pages.setting)
     home.start()
     home.drop("before.dcm", made(1).content)
-    home.waits(home.ended(1), 20)
+    home.waits(home.ended(1), 60)
     home.drop("half.dcm", made(2).content[:2000])
     shutil.rmtree(home.inbox)
-    home.waits(lambda: pages.red("the inbox is missing"), 20)
+    home.waits(lambda: pages.red("the inbox is missing"), 60)
     home.inbox.mkdir()
     home.drop("s/after.dcm", made(3).content)
-    home.waits(delivered(home, made(1), made(3)), 20)
-    home.waits(pages.ready, 20)
-    home.waits(lambda: "inbox_back" in events(home), 20)
+    home.waits(delivered(home, made(1), made(3)), 60)
+    home.waits(pages.ready, 60)
+    home.waits(lambda: "inbox_back" in events(home), 60)
     assert home.stop() == 0
     assert home.files(home.failed) == []
     assert (events(home).count("inbox_trouble"), events(home).count("inbox_back")) == (1, 1)
@@ -343,27 +373,27 @@ def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(room: Room, t
         (backing / half.name).write_bytes(half.content[:2000])
         home.start()
         try:
-            home.waits(lambda: "waiting" in events(home) and service.count("store") > 0, 20)
+            home.waits(lambda: "waiting" in events(home) and service.count("store") > 0, 60)
             scans = pages.metric("ingestd_last_scan_timestamp_seconds")
             room.umount(inbox, "-l")
-            home.waits(lambda: pages.metric("ingestd_last_scan_timestamp_seconds") >= scans + 2, 20)
+            home.waits(lambda: pages.metric("ingestd_last_scan_timestamp_seconds") >= scans + 2, 60)
             assert home.count() == {"inbox": 0, "done": 0, "failed": 0}
             room.mount("-t", "tmpfs", "tmpfs", inbox)
             (home.inbox / over.name).write_bytes(over.content)
             service.heal()
-            home.waits(delivered(home, over), 30)
+            home.waits(delivered(home, over), 60)
             room.umount(inbox, "-l")
             room.mount("--bind", backing, inbox)
-            home.waits(lambda: len(home.files(home.done)) == 21, 30)
+            home.waits(lambda: len(home.files(home.done)) == 21, 60)
             assert [p.name for p in home.files(home.inbox)] == [half.name]
             (backing / half.name).write_bytes(half.content)
-            home.waits(delivered(home, *files, half, over), 30)
+            home.waits(delivered(home, *files, half, over), 60)
             assert pages.metric("ingestd_watch_overflows_total") == 0
             assert home.stop() == 0
         finally:
             home.close()
     assert home.files(home.failed) == []
-    assert events(home).count("waiting") == 1
+    assert events(home).count("waiting") in (1, 2)  # said again where its time came while it was away
     assert len(home.lines()) < 60
     assert "watch_off" not in events(home)
 
@@ -396,11 +426,11 @@ def test_without_enough_watches_all_is_polled_and_a_line_says_so(
         home.drop(f"s{number}/{one.name}", one.content)
     home.start()
     try:
-        home.waits(home.ended(10), 30)
+        home.waits(home.ended(10), 60)
         for number, one in enumerate(files[10:]):
             home.drop(f"t{number}/{one.name}", one.content)
-        home.waits(delivered(home, *files), 30)
-        home.waits(lambda: "watch_off" in events(home), 20)
+        home.waits(delivered(home, *files), 60)
+        home.waits(lambda: "watch_off" in events(home), 60)
         assert home.stop() == 0
     finally:
         home.close()
@@ -411,11 +441,11 @@ def test_our_own_moves_make_no_loop(house: MakeHouse, service: str, pages: Pages
     """F12: 300 files are read and moved out; then nothing is looked at any more, and no scan is asked for."""
     home = house(service, INGESTD_INTAKE__RESCAN_SECONDS="600", **pages.setting)
     home.start()
-    home.waits(pages.ready, 20)
+    home.waits(pages.ready, 60)
     for number in range(1, 301):
         home.drop(f"{number}.dcm", made(number).content)
-    home.waits(home.ended(300), 30)
-    home.waits(lambda: pages.metric('ingestd_pending_files{stage="in_flight"}') == 0, 20)
+    home.waits(home.ended(300), 60)
+    home.waits(lambda: pages.metric('ingestd_pending_files{stage="in_flight"}') == 0, 60)
     pid = home.process.pid
 
     def spent() -> float:
@@ -461,11 +491,11 @@ def test_a_thread_that_dies_is_started_again_and_counted(tmp_path: Path, service
     files = [made(n) for n in range(1, 31)]
     home.start()
     try:
-        home.waits(pages.ready, 20)
+        home.waits(pages.ready, 60)
         for one in files:
             home.drop(one.name, one.content)
-        home.waits(lambda: pages.metric('ingestd_threads_restarted_total{thread="scanner"}') == 1, 20)
-        home.waits(delivered(home, *files), 30)
+        home.waits(lambda: pages.metric('ingestd_threads_restarted_total{thread="scanner"}') == 1, 60)
+        home.waits(delivered(home, *files), 60)
         assert home.stop() == 0
     finally:
         home.close()
@@ -484,7 +514,7 @@ def test_an_empty_file_waits_and_is_then_failed_and_kept(house: MakeHouse, servi
     time.sleep(1.5)
     assert home.count()["failed"] == 0
     (home.inbox / "filled.dcm").write_bytes(made(1).content)
-    home.waits(home.ended(2), 30)
+    home.waits(home.ended(2), 60)
     assert home.stop() == 0
     assert [p.read_bytes() for p in home.files(home.done)] == [made(1).content]
     assert [(p.name, p.read_bytes()) for p in home.files(home.failed)] == [("empty.dcm", b"")]
@@ -510,8 +540,8 @@ def test_names_that_say_not_yet_are_left_alone_and_counted(house: MakeHouse, ser
         (home.inbox / name).write_bytes(made(number).content)
     home.start()
     home.drop("whole.dcm", made(50).content)
-    home.waits(home.ended(1), 20)
-    home.waits(lambda: pages.metric('ingestd_ignored_files{reason="temporary"}') == 6, 20)
+    home.waits(home.ended(1), 60)
+    home.waits(lambda: pages.metric('ingestd_ignored_files{reason="temporary"}') == 6, 60)
     assert pages.metric('ingestd_ignored_files{reason="hidden"}') == 2
     assert pages.metric('ingestd_ignored_files{reason="no_pattern"}') == 1
     assert home.stop() == 0
@@ -524,7 +554,7 @@ def test_a_clock_that_was_set_back_keeps_no_file_waiting(house: MakeHouse, servi
     home = house(service, INGESTD_INTAKE__WATCH="poll")
     home.drop("half.dcm", made(1).content[:2000])
     home.start()
-    home.waits(lambda: "waiting" in events(home), 20)
+    home.waits(lambda: "waiting" in events(home), 60)
     assert home.stop() == 0
     with sqlite3.connect(home.root / "state" / "journal.sqlite") as journal:
         year = "31536000"
@@ -534,7 +564,7 @@ def test_a_clock_that_was_set_back_keeps_no_file_waiting(house: MakeHouse, servi
     journal.close()
     (home.inbox / "half.dcm").write_bytes(made(1).content)
     home.start()
-    home.waits(delivered(home, made(1)), 20)
+    home.waits(delivered(home, made(1)), 60)
     assert home.stop() == 0
     assert home.files(home.failed) == []
 
@@ -544,9 +574,9 @@ def test_a_file_that_waits_is_passed_over_and_its_replacement_is_not(house: Make
     home = house(service, INGESTD_INTAKE__WATCH="poll", INGESTD_INTAKE__QUIET_SECONDS="300")
     (home.inbox / "image.dcm").write_bytes(made(1).content[:2000])
     home.start()
-    home.waits(lambda: "waiting" in events(home), 20)
+    home.waits(lambda: "waiting" in events(home), 60)
     home.drop("image.dcm", made(2).content)
-    home.waits(delivered(home, made(2)), 20)
+    home.waits(delivered(home, made(2)), 60)
     assert home.stop() == 0
 
 
@@ -567,7 +597,7 @@ def test_a_burst_that_overflows_the_kernels_queue_is_delivered_whole(house: Make
         for folder in range(100):
             (home.inbox / f"s{folder}").mkdir()
         home.start()
-        home.waits(pages.ready, 30)
+        home.waits(pages.ready, 60)
         home.process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         sizes = set()

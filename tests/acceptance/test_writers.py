@@ -13,8 +13,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,12 +38,14 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What a writer has: the file to deliver, where it goes, a folder beside the inbox and one on another file system."""
+    """What a writer has: the file to deliver, where it goes, a folder beside the inbox and one on another file system, and where
+    to leave a descriptor that it does not close."""
 
     one: Made
     inbox: Path
     beside: Path
     elsewhere: Path
+    left_open: list[int]
 
     @property
     def target(self) -> Path:
@@ -138,7 +141,7 @@ def through_a_mapping(desk: Desk) -> None:
 def never_closing(desk: Desk) -> None:
     """Some programs keep open what they wrote; taken when incomplete_timeout_seconds are over."""
     out = os.open(desk.target, os.O_WRONLY | os.O_CREAT)
-    LEFT_OPEN.append(out)
+    desk.left_open.append(out)
     os.write(out, desk.content)
 
 
@@ -315,7 +318,6 @@ WRITERS: tuple[Writer, ...] = (
     a_folder_under_a_temporary_name,
 )
 TOUCHING_AFTERWARDS = (from_1970, rsync, rsync_in_place)
-LEFT_OPEN: list[int] = []
 LAST_ELEMENT = b"\x40\x00\x10\xa0CS\x08\x00CONTAINS"  # (0040,A010) RelationshipType
 
 
@@ -343,35 +345,56 @@ class Writing:
         return [part for part in self.service.arrived if sop_instance_uid(part) == one.ids[2]]
 
 
-@pytest.fixture(scope="module", params=["auto", "poll"])
-def writing(request: pytest.FixtureRequest, real: Callable[..., None]) -> Iterator[Writing]:
-    """In `auto` an event tells of most steps; in `poll` nothing does."""
-    real("rsync")
+@contextmanager
+def writing_into(watch: str) -> Iterator[Writing]:
+    """A daemon that found its files so (intake.watch), when all of them have ended."""
     service = ScriptedOrigin()
+    left_open: list[int] = []
     with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
         with hostile(service) as server:
-            home = House(Path(root), server.url, **SETTINGS, INGESTD_INTAKE__WATCH=request.param)
+            home = House(Path(root), server.url, **SETTINGS, INGESTD_INTAKE__WATCH=watch)
             beside = home.root / "beside"
             beside.mkdir()
             found = Writing(home, service)
             try:
                 home.start()
-                home.waits((home.root / "state" / "journal.sqlite").exists, 20)
+                home.waits((home.root / "state" / "journal.sqlite").exists, 60)
                 with ThreadPoolExecutor(len(WRITERS)) as pool:
                     jobs = []
                     for number, writer in enumerate(WRITERS, start=1):
                         one = found.files[writer.__name__] = whole(writer, number)
-                        desk = Desk(one=one, inbox=home.inbox, beside=beside, elsewhere=Path(elsewhere))
+                        desk = Desk(
+                            one=one, inbox=home.inbox, beside=beside, elsewhere=Path(elsewhere), left_open=left_open
+                        )
                         jobs.append(pool.submit(writer, desk))
                     for job in jobs:
-                        job.result(30)
-                home.waits(home.ended(len(WRITERS)), 45)
+                        job.result(60)
+                home.waits(home.ended(len(WRITERS)), 90)
                 yield found
                 assert home.stop() == 0
             finally:
                 home.close()
-                while LEFT_OPEN:
-                    os.close(LEFT_OPEN.pop())
+                for handle in left_open:
+                    os.close(handle)
+
+
+@pytest.fixture(scope="module")
+def writings(real: Callable[..., None]) -> Iterator[Mapping[str, Writing]]:
+    """In `auto` an event tells of most steps; in `poll` nothing does. Both at the same time: nearly all of it is waiting."""
+    real("rsync")
+    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        managers = {watch: writing_into(watch) for watch in ("auto", "poll")}
+        jobs = {watch: pool.submit(manager.__enter__) for watch, manager in managers.items()}
+        wait(jobs.values())
+        for watch, job in jobs.items():
+            if job.exception() is None:
+                stack.push(managers[watch])
+        yield {watch: job.result() for watch, job in jobs.items()}
+
+
+@pytest.fixture(scope="module", params=["auto", "poll"])
+def writing(request: pytest.FixtureRequest, writings: Mapping[str, Writing]) -> Writing:
+    return writings[request.param]
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
@@ -394,15 +417,13 @@ def test_one_final_version_is_sent_and_filed(writing: Writing, writer: Writer) -
 
 
 class Gate:
-    """A service that has read a request and does not answer until the test says so."""
+    """A service that reads all requests and answers none until the test says so."""
 
     def __init__(self) -> None:
-        self.reached = threading.Event()
         self.opened = threading.Event()
 
     def __call__(self, turn: Turn) -> None:
         turn.parts()
-        self.reached.set()
         self.opened.wait(60)
         good(turn)
 
@@ -417,39 +438,40 @@ def rewrite(target: Path, content: bytes) -> None:
     target.write_bytes(content)
 
 
-@pytest.mark.parametrize("size", [4096, 300_000], ids=["held in memory", "read while it is sent"])
-@pytest.mark.parametrize("replace", [rename_over, rewrite])
+HELD, READ = 4096, 300_000  # bytes: held in memory; read while it is sent
+
+
 @pytest.mark.parametrize("when", ["before", "during", "after"])
-def test_a_file_replaced_under_its_name_is_sent_too(
-    house: Callable[..., House], when: str, replace: Callable[[Path, bytes], None], size: int
-) -> None:
-    """I1, I4, F19: the new version is never moved unsent, and nothing is moved that was not sent."""
-    first, second = made(1, size=size), made(2, size=size)
+def test_files_replaced_under_their_names_are_sent_too(house: Callable[..., House], when: str) -> None:
+    """I1, I4, F19: the new version is never moved unsent, and nothing is moved that was not sent; small and large, by a rename and
+    in place."""
+    cases = list(itertools.product((rename_over, rewrite), (HELD, READ)))
+    first = [made(n, size=size) for n, (_, size) in enumerate(cases, start=1)]
+    second = [made(n, size=size) for n, (_, size) in enumerate(cases, start=11)]
     gate = Gate()
-    busy = says(503, retry_after="1")
-    service = ScriptedOrigin(store={"before": [busy], "during": [gate, good], "after": [good]}[when])
+    service = ScriptedOrigin(store={"before": [says(503, retry_after="1")], "during": [gate], "after": [good]}[when])
     with hostile(service) as server:
         home = house(server.url, **SETTINGS)
+        for one in first:
+            home.drop(one.name, one.content)
         home.start()
-        target = home.drop("image.dcm", first.content)
         if when == "before":
-            home.waits(lambda: service.count("store") > 0, 20)
-            replace(target, second.content)
-            service.heal()
+            home.waits(lambda: service.count("store") > 0, 60)
         elif when == "during":
-            assert gate.reached.wait(20)
-            replace(target, second.content)
-            gate.opened.set()
+            home.waits(lambda: len(service.arrived) == len(first), 60)
         else:
-            home.waits(home.ended(1), 20)
-            replace(target, second.content)
-        expected = [first.content, second.content] if when == "after" else [second.content]
-        home.waits(lambda: service.named >= {second.ids[2]} and home.ended(len(expected))(), 20)
+            home.waits(home.ended(len(first)), 60)
+        for (replace, _), old, new in zip(cases, first, second, strict=True):
+            replace(home.inbox / old.name, new.content)
+        service.heal()
+        gate.opened.set()
+        expected = sorted(one.content for one in ([*first, *second] if when == "after" else second))
+        home.waits(lambda: service.named >= {one.ids[2] for one in second} and home.ended(len(expected))(), 60)
         assert home.stop() == 0
-    assert sorted(path.read_bytes() for path in home.files(home.done)) == sorted(expected)
+    assert sorted(path.read_bytes() for path in home.files(home.done)) == expected
     assert (home.files(home.inbox), home.files(home.failed)) == ([], [])
-    assert service.arrived.count(second.content) == 1
-    assert set(service.arrived) <= {first.content, second.content}
+    assert [service.arrived.count(one.content) for one in second] == [1] * len(second)
+    assert set(service.arrived) <= {one.content for one in (*first, *second)}
 
 
 def test_a_new_version_of_the_same_instance_is_a_conflict_and_both_are_kept(
@@ -461,9 +483,9 @@ def test_a_new_version_of_the_same_instance_is_a_conflict_and_both_are_kept(
     home = house(service, **SETTINGS)
     home.start()
     home.drop("image.dcm", one.content)
-    home.waits(home.ended(1), 20)
+    home.waits(home.ended(1), 60)
     home.drop("image.dcm", other)
-    home.waits(home.ended(2), 20)
+    home.waits(home.ended(2), 60)
     assert home.stop() == 0
     assert [path.read_bytes() for path in home.files(home.done)] == [one.content]
     assert [path.read_bytes() for path in home.files(home.failed)] == [other]
@@ -485,8 +507,8 @@ def test_files_that_vanish_at_any_step_are_nobodys_business(house: Callable[...,
                 continue
             time.sleep(number / 20_000)
             target.unlink(missing_ok=True)
-        home.waits(lambda: {one.ids[2] for one in kept} <= service.named and not home.files(home.inbox), 40)
-        home.waits(lambda: {p.read_bytes() for p in home.files(home.done)} >= {one.content for one in kept}, 20)
+        home.waits(lambda: {one.ids[2] for one in kept} <= service.named and not home.files(home.inbox), 60)
+        home.waits(lambda: {p.read_bytes() for p in home.files(home.done)} >= {one.content for one in kept}, 60)
         assert home.stop() == 0
     assert home.files(home.failed) == []
     assert not [line for line in home.lines() if line["event"] in ("unmovable", "job_died", "thread_died")]

@@ -296,7 +296,8 @@ def test_a_search_asks_for_what_was_typed() -> None:
             ["series", "--study", "1.2", "Modality=CT", "--include", "00081030", "--include", "all"],
             ["instances", "--study", "1.2", "--series", "1.2.3"],
             ["instances", "--series", "1.2.3"],
-            ["studies", "--study", "1.2"],
+            ["series", "--study", "1.2", "--series", "1.2.3"],
+            ["studies", "--study", "1.2", "--series", "1.2.3"],
         ):
             ran = commanded("dicomweb", "search", *arguments, "--url", server.url)
             assert (ran.code, ran.err) == (0, "")
@@ -306,7 +307,8 @@ def test_a_search_asks_for_what_was_typed() -> None:
             "/v2/studies/1.2/series?Modality=CT&includefield=00081030&includefield=all",
             "/v2/studies/1.2/series/1.2.3/instances",
             "/v2/instances?SeriesInstanceUID=1.2.3",
-            "/v2/studies?StudyInstanceUID=1.2",
+            "/v2/studies/1.2/series?SeriesInstanceUID=1.2.3",
+            "/v2/studies?SeriesInstanceUID=1.2.3&StudyInstanceUID=1.2",
         ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from fakes.daemon_bench import Bench
 from fakes.studies import made
 
-from ingestd.core.errors import FilingError
+from ingestd.core.errors import FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.model import Wait
 from ingestd.daemon.handover import Handover
@@ -117,11 +117,11 @@ def test_a_second_name_of_a_file_that_is_copied_is_no_file_of_its_own() -> None:
     bench.copier.at_once = False
     bench.drop("a.dcm", made(1).content)
     bench.after(1)
-    bench.inbox.rename("a.dcm", "a~1.dcm")
+    bench.inbox.files["a~1.dcm"] = bench.inbox.files.pop("a.dcm")
     bench.scanner.offer("a~1.dcm")
     bench.after(5)
     assert len(bench.origin.stores) == 1
-    bench.inbox.rename("a~1.dcm", "a.dcm")
+    bench.inbox.files["a.dcm"] = bench.inbox.files.pop("a~1.dcm")
     bench.copier.run()
     bench.after(1)
     assert (len(bench.filer.done), len(bench.origin.stores)) == (1, 1)
@@ -135,7 +135,7 @@ def test_a_thread_that_dies_at_once_is_started_ever_more_rarely() -> None:
         thread.running = False
         bench.after(1)
     assert 8 <= thread.starts <= 20
-    assert bench.recorder.restarts == ["admin"] * len(bench.recorder.of(Event.THREAD_RESTARTED))
+    assert bench.recorder.restarts == ["admin"] * bench.recorder.events.count(Event.THREAD_RESTARTED)
     bench.after(300, steps=300)
     thread.running = False
     starts = thread.starts
@@ -176,13 +176,14 @@ def test_a_journal_that_comes_and_goes_is_said_once_a_minute() -> None:
     """F39, I8."""
     bench = Bench()
     for second in range(100):
-        bench.journal.fail(second % 2 == 0)
+        bench.journal.problem = JournalError("its disk is full") if second % 2 == 0 else None
         bench.drop(made(second + 1).name, made(second + 1).content)
         bench.after(2)
-    bench.journal.fail(False)
+    bench.journal.problem = None
     bench.after(5)
-    assert 1 <= len(bench.recorder.of(Event.JOURNAL_TROUBLE)) <= 5
-    assert len(bench.recorder.of(Event.JOURNAL_BACK)) == len(bench.recorder.of(Event.JOURNAL_TROUBLE))
+    troubles = bench.recorder.events.count(Event.JOURNAL_TROUBLE)
+    assert 1 <= troubles <= 5
+    assert bench.recorder.events.count(Event.JOURNAL_BACK) == troubles
     assert len(bench.filer.done) == 100
 
 

@@ -1,12 +1,13 @@
-"""DICOM attributes by their keywords (PS3.6), in what a person types and in what is printed."""
+"""DICOM attributes by their keywords (PS3.6), in what a person types and in what is printed.
+
+pydicom has the dictionary. It is imported when a name is looked up: it brings numpy, and half of what is asked for has no names.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-
-from pydicom.datadict import keyword_dict, keyword_for_tag
 
 from ingestd.dicomweb.json_reader import Object
 
@@ -23,6 +24,8 @@ def attribute(text: str) -> str:
 
 
 def _attribute(text: str) -> str:
+    from pydicom.datadict import keyword_dict  # noqa: PLC0415 - see above
+
     if match := _TAG.fullmatch(text):
         return (match[1] + match[2]).upper()
     if text in keyword_dict:
@@ -37,6 +40,8 @@ def _attribute(text: str) -> str:
 
 def keyword(tag: str) -> str:
     """The keyword of a tag of eight hex digits; empty for a private or an unknown one."""
+    from pydicom.datadict import keyword_for_tag  # noqa: PLC0415 - see above
+
     try:
         return keyword_for_tag(int(tag, 16))
     except ValueError:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingestd.cli.options import Config, Json, Level, Root, Url, service_settings
+from ingestd.cli.dicomweb.attributes import attribute
+from ingestd.cli.options import Config, Json, Level, LogLevel, Root, Url, service_settings
 from ingestd.dicomweb.resources import Level as Depth
 from ingestd.dicomweb.resources import Resource, is_uid
+
+if TYPE_CHECKING:
+    from ingestd.cli.dicomweb.screen import Screen
 
 dicomweb_app = typer.Typer(
     help="Talk to the service yourself: each DICOMweb transaction as a command, with the daemon's settings and identity.",
@@ -45,7 +49,6 @@ def _time(value: str | None) -> str | None:
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID.", callback=_uid)]
 Series = Annotated[str | None, typer.Argument(metavar="SERIES", help="Series Instance UID.", callback=_uid)]
 Instance = Annotated[str | None, typer.Argument(metavar="INSTANCE", help="SOP Instance UID.", callback=_uid)]
-OfStudy = Annotated[str | None, typer.Option("--study", metavar="UID", callback=_uid, help="Only in this study.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Where to; made when missing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
 Limit = Annotated[
@@ -73,11 +76,10 @@ def store(
     log_level: Level = None,
 ) -> None:
     """Store files, and say what became of each. Exit 1: some failed; 75: some could not be sent now."""
-    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415 - a command imports what it needs, and no more
-    from ingestd.cli.dicomweb.storing import run_store  # noqa: PLC0415
+    from ingestd.cli.dicomweb.storing import run_store  # noqa: PLC0415 - a command imports what it needs, and no more
 
-    settings = service_settings(config, root, url, json=json, level=log_level)
-    raise typer.Exit(run_store(settings, Screen(json=json, level=log_level), files, study=study, single=single))
+    screen = _screen(config, root, url, json=json, level=log_level)
+    raise typer.Exit(run_store(screen, files, study=study, single=single))
 
 
 @dicomweb_app.command(epilog="Example: ingestd dicomweb retrieve 1.2.3 --out study --url http://127.0.0.1:8080/v2")
@@ -96,11 +98,10 @@ def retrieve(
 ) -> None:
     """Get a study, a series or an instance as it is stored, one file an instance: SOPInstanceUID.dcm."""
     from ingestd.cli.dicomweb.retrieving import run_retrieve  # noqa: PLC0415
-    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415
 
-    settings = service_settings(config, root, url, json=json, level=log_level)
+    screen = _screen(config, root, url, json=json, level=log_level)
     wanted = Resource(study=study, series=series, instance=instance)
-    raise typer.Exit(run_retrieve(settings, Screen(json=json, level=log_level), wanted, out=out, force=force))
+    raise typer.Exit(run_retrieve(screen, wanted, out=out, force=force))
 
 
 @dicomweb_app.command(epilog="Example: ingestd dicomweb metadata 1.2.3 --url http://127.0.0.1:8080/v2 --json")
@@ -115,12 +116,11 @@ def metadata(
     log_level: Level = None,
 ) -> None:
     """Print every element but pixels and other bulk data; with --json one DICOM JSON object an instance."""
-    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415
     from ingestd.cli.dicomweb.searching import run_metadata  # noqa: PLC0415
 
-    settings = service_settings(config, root, url, json=json, level=log_level)
+    screen = _screen(config, root, url, json=json, level=log_level)
     wanted = Resource(study=study, series=series, instance=instance)
-    raise typer.Exit(run_metadata(settings, Screen(json=json, level=log_level), wanted))
+    raise typer.Exit(run_metadata(screen, wanted))
 
 
 @dicomweb_app.command(epilog="Example: ingestd dicomweb frames 1.2.3 1.2.3.4 1.2.3.4.5 1,2 --out frames")
@@ -140,16 +140,15 @@ def frames(
 ) -> None:
     """Get frames of an instance as they are stored, one file a frame: raw pixels, or the compressed image."""
     from ingestd.cli.dicomweb.retrieving import run_frames  # noqa: PLC0415
-    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415
 
     wanted = _numbers(numbers)
-    settings = service_settings(config, root, url, json=json, level=log_level)
+    screen = _screen(config, root, url, json=json, level=log_level)
     resource = Resource(study=study, series=series, instance=instance)
-    raise typer.Exit(run_frames(settings, Screen(json=json, level=log_level), resource, wanted, out=out, force=force))
+    raise typer.Exit(run_frames(screen, resource, wanted, out=out, force=force))
 
 
 @dicomweb_app.command(
-    epilog="Example: ingestd dicomweb search studies PatientName='Anony*' --limit 5 --url http://127.0.0.1:8080/v2"
+    epilog="Example: ingestd dicomweb search studies PatientName=anony --fuzzy --url http://127.0.0.1:8080/v2"
 )
 def search(
     level: Annotated[Depth, typer.Argument(metavar="LEVEL", help="studies, series or instances.")],
@@ -159,7 +158,9 @@ def search(
             metavar="ATTRIBUTE=VALUE", help="Keyword or tag and what it must be, such as StudyDate=20200901-20200930."
         ),
     ] = None,
-    study: OfStudy = None,
+    study: Annotated[
+        str | None, typer.Option("--study", metavar="UID", callback=_uid, help="Only in this study.")
+    ] = None,
     series: Annotated[
         str | None, typer.Option("--series", metavar="UID", callback=_uid, help="Only in this series.")
     ] = None,
@@ -177,30 +178,21 @@ def search(
     log_level: Level = None,
 ) -> None:
     """Look for studies, series or instances, everywhere or in a study or series; newest first at Azure."""
-    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415
     from ingestd.cli.dicomweb.searching import run_search  # noqa: PLC0415
     from ingestd.dicomweb.search import Search  # noqa: PLC0415
 
     if every and limit is not None:
         raise typer.BadParameter("--all and --limit exclude each other: give one of them")
-    filters = [_filter(text) for text in attributes or ()]
-    if series is not None and (study is None or level is not Depth.INSTANCES):
-        filters.append(("SeriesInstanceUID", series))
-        series = None
-    if study is not None and level is Depth.STUDIES:
-        filters.append(("StudyInstanceUID", study))
-        study = None
-    settings = service_settings(config, root, url, json=json, level=log_level)
+    screen = _screen(config, root, url, json=json, level=log_level)
     wanted = Search(
         level=level,
         study=study,
         series=series,
-        filters=filters,
+        filters=[_filter(text) for text in attributes or ()],
         include=tuple(name if name == "all" else _attribute(name) for name in include or ()),
         fuzzy=fuzzy,
     )
-    screen = Screen(json=json, level=log_level)
-    raise typer.Exit(run_search(settings, screen, wanted, limit=limit, offset=offset, every=every))
+    raise typer.Exit(run_search(screen, wanted, limit=limit, offset=offset, every=every))
 
 
 @dicomweb_app.command(epilog="Example: ingestd dicomweb delete 1.2.3 1.2.3.4 --url http://127.0.0.1:8080/v2")
@@ -217,11 +209,10 @@ def delete(
 ) -> None:
     """Delete a study, a series or an instance from the service, for good. Asks first."""
     from ingestd.cli.dicomweb.deleting import run_delete  # noqa: PLC0415
-    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415
 
-    settings = service_settings(config, root, url, json=json, level=log_level)
+    screen = _screen(config, root, url, json=json, level=log_level)
     wanted = Resource(study=study, series=series, instance=instance)
-    raise typer.Exit(run_delete(settings, Screen(json=json, level=log_level), wanted, yes=yes))
+    raise typer.Exit(run_delete(screen, wanted, yes=yes))
 
 
 @dicomweb_app.command(epilog="Example: ingestd dicomweb changefeed --latest --url http://127.0.0.1:8080/v2")
@@ -248,14 +239,18 @@ def changefeed(
     log_level: Level = None,
 ) -> None:
     """What was stored, replaced and deleted, oldest first (Azure). Also the quickest check that authentication works."""
-    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415
     from ingestd.cli.dicomweb.searching import run_changefeed  # noqa: PLC0415
 
     if latest and (limit is not None or offset or start or end):
         raise typer.BadParameter("--latest stands alone")
-    settings = service_settings(config, root, url, json=json, level=log_level)
-    screen = Screen(json=json, level=log_level)
-    raise typer.Exit(run_changefeed(settings, screen, newest=latest, limit=limit, offset=offset, start=start, end=end))
+    screen = _screen(config, root, url, json=json, level=log_level)
+    raise typer.Exit(run_changefeed(screen, newest=latest, limit=limit, offset=offset, start=start, end=end))
+
+
+def _screen(config: Path | None, root: Path | None, url: str | None, *, json: bool, level: LogLevel | None) -> Screen:
+    from ingestd.cli.dicomweb.screen import Screen  # noqa: PLC0415 - rich is heavy
+
+    return Screen(service_settings(config, root, url, json=json, level=level), json=json, level=level)
 
 
 def _numbers(text: str) -> list[int]:
@@ -273,8 +268,6 @@ def _filter(text: str) -> tuple[str, str]:
 
 
 def _attribute(text: str) -> str:
-    from ingestd.cli.dicomweb.attributes import attribute  # noqa: PLC0415 - pydicom is heavy
-
     try:
         return attribute(text)
     except ValueError as error:

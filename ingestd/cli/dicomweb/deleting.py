@@ -7,7 +7,6 @@ import sys
 from ingestd.cli.dicomweb.attributes import first
 from ingestd.cli.dicomweb.screen import Screen, is_interactive, many
 from ingestd.cli.options import Exit
-from ingestd.config import ServiceSettings
 from ingestd.dicomweb.failures import Doing
 from ingestd.dicomweb.resources import Level, Resource
 from ingestd.dicomweb.search import describe, instances_in
@@ -16,10 +15,10 @@ from ingestd.dicomweb.session import Session
 _DESCRIPTION = ("00100010", "00100020", "00080020", "0008103E")
 
 
-def run_delete(settings: ServiceSettings, screen: Screen, resource: Resource, *, yes: bool) -> Exit:
+def run_delete(screen: Screen, resource: Resource, *, yes: bool) -> Exit:
     """Exit 1: there was none such, or the person said no."""
     doing = Doing(what=f"delete {resource.level.one} {resource.uid}", feature="no delete", role="DICOM Data Owner")
-    with screen.session(settings) as session:
+    with screen.session() as session:
         if not yes:
             if not is_interactive():
                 print("ingestd: delete: nobody is there to ask: give --yes", file=sys.stderr)

@@ -16,10 +16,9 @@ from ingestd.core.batch import BatchRules
 from ingestd.core.errors import FileError, FileGoneError
 from ingestd.core.model import Inspection, Instance, Look, Wholeness
 from ingestd.core.ports import Reading
+from ingestd.core.settle import SENDABLE
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.names import unfinished
-
-_SENT = frozenset({Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ def judged(one: Named) -> Instance | Unfit:
         return Unfit(path=one.path, text="there is no such file")
     except FileError as error:
         return Unfit(path=one.path, text=str(error).partition(":")[0])
-    if found.wholeness not in _SENT or found.ids is None:
+    if found.wholeness not in SENDABLE or found.ids is None:
         foreign = one.in_folder and found.wholeness is Wholeness.NOT_DICOM
         return Unfit(path=one.path, text=f"not sent: {found.text}", passed_over=foreign)
     return Instance(

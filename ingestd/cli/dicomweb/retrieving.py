@@ -6,13 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ingestd.cli.dicomweb.receiving import FrameFiles, InstanceFiles, Landing, Received
+from ingestd.cli.dicomweb.landing import FrameFiles, InstanceFiles, Landing, Received
 from ingestd.cli.dicomweb.screen import Screen, many, size
 from ingestd.cli.options import Exit
-from ingestd.config import ServiceSettings
 from ingestd.core.errors import ServiceError
-from ingestd.dicomweb.download import download, frames, too_few
 from ingestd.dicomweb.resources import Resource
+from ingestd.dicomweb.retrieve import frames, retrieve
 from ingestd.dicomweb.search import describe, instances_in
 
 
@@ -51,32 +50,31 @@ class _Arrivals:
         return Exit.SOME_FAILED if self.failed else Exit.DONE
 
 
-def run_retrieve(settings: ServiceSettings, screen: Screen, resource: Resource, *, out: Path, force: bool) -> Exit:
+def run_retrieve(screen: Screen, resource: Resource, *, out: Path, force: bool) -> Exit:
     """Every instance of it, held against the number that the service counts."""
     arrivals = _Arrivals(screen, "instance")
-    with screen.session(settings) as session:
-        counted = instances_in(
-            resource, describe(session, resource, what=f"retrieve {resource.level.one} {resource.uid}")
-        )
+    what = f"retrieve {resource.level.one} {resource.uid}"
+    with screen.session() as session:
+        counted = instances_in(resource, describe(session, resource, what=what))
         with screen.moving(counted, "instances") as move:
             landing = Landing(out, force=force, move=move)
             files = InstanceFiles(landing, arrivals.add)
             try:
-                download(session, resource, files)
+                retrieve(session, resource, files)
             finally:
                 landing.drop()
         arrivals.summary(files.count, out)
         if counted is not None and files.count < counted:
-            raise too_few(resource, came=files.count, counted=counted, url=session.url)
+            raise ServiceError(
+                f"{what}: {files.count} came and {session.url} counts {counted}: try again, or see its log"
+            )
     return arrivals.exit
 
 
-def run_frames(
-    settings: ServiceSettings, screen: Screen, resource: Resource, numbers: Sequence[int], *, out: Path, force: bool
-) -> Exit:
+def run_frames(screen: Screen, resource: Resource, numbers: Sequence[int], *, out: Path, force: bool) -> Exit:
     """These frames of an instance."""
     arrivals = _Arrivals(screen, "frame")
-    with screen.session(settings) as session, screen.moving(len(numbers), "frames") as move:
+    with screen.session() as session, screen.moving(len(numbers), "frames") as move:
         landing = Landing(out, force=force, move=move)
         files = FrameFiles(landing, arrivals.add, uid=resource.uid, numbers=numbers)
         try:

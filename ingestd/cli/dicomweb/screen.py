@@ -28,9 +28,10 @@ LABEL_WIDTH = 10
 
 
 class Screen:
-    """`json`: rows are objects, one a line. `verbose`: each request is said."""
+    """`json`: rows are objects, one a line. At the level DEBUG each request is said."""
 
-    def __init__(self, *, json: bool, level: LogLevel | None) -> None:
+    def __init__(self, settings: ServiceSettings, *, json: bool, level: LogLevel | None) -> None:
+        self.settings = settings
         self.json = json
         self._verbose = level is LogLevel.DEBUG
         self._out = console()
@@ -88,20 +89,23 @@ class Screen:
                 self._bar = None
 
     @contextmanager
-    def session(self, settings: ServiceSettings) -> Iterator[Session]:
+    def session(self) -> Iterator[Session]:
         """Somebody to ask, whose waits and requests are said here."""
-        attempts = settings.retry.instance_attempts
+        url, attempts = self.settings.service.url, self.settings.retry.instance_attempts
 
         def rest(seconds: float, why: str, tries: int) -> None:
-            self.say(f"{settings.service.url}: {why}: again in {seconds:.0f} s (try {tries + 1} of {attempts})")
+            self.say(f"{url}: {why}: again in {seconds:.0f} s (try {tries + 1} of {attempts})")
             threading.Event().wait(seconds)
 
         def told(method: str, path: str, reply: Reply) -> None:
             if self._verbose:
-                came = reply.status if reply.status is not None else f"{reply.loss.value if reply.loss else ''}"
-                self.say(f"{method} {settings.service.url}{path}: {came}")
+                came = reply.loss.value if reply.loss is not None else reply.status
+                self.say(f"{method} {url}{path}: {came}")
 
-        with _silence(), session(settings, clock=SystemClock(), rand=random.random, rest=rest, told=told) as asking:
+        with (
+            _silence(),
+            session(self.settings, clock=SystemClock(), rand=random.random, rest=rest, told=told) as asking,
+        ):
             yield asking
 
 

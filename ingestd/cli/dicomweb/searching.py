@@ -8,26 +8,25 @@ from ingestd.cli.dicomweb.attributes import first, listed, named
 from ingestd.cli.dicomweb.screen import Screen, many
 from ingestd.cli.options import Exit
 from ingestd.cli.terminal import shown
-from ingestd.config import ServiceSettings
 from ingestd.dicomweb.changefeed import changes, latest
 from ingestd.dicomweb.json_reader import Object
 from ingestd.dicomweb.resources import Level, Resource
-from ingestd.dicomweb.search import Search, metadata, search, search_all
+from ingestd.dicomweb.retrieve import metadata
+from ingestd.dicomweb.search import Search, search, search_all
 
 STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 _UIDS = {Level.STUDIES: (STUDY,), Level.SERIES: (STUDY, SERIES), Level.INSTANCES: (STUDY, SERIES, INSTANCE)}
 _LABELS = {STUDY: "study", SERIES: "series", INSTANCE: "instance"}
+_IN_CHANGES = {"study": "studyinstanceuid", "series": "seriesinstanceuid", "instance": "sopinstanceuid"}
 # Not for people: where it can be fetched, how it is written, that it can be had, the zone of its times.
 _QUIET = frozenset({"00081190", "00080005", "00080056", "00080201", *_LABELS})
 ELEMENT_WIDTH = 42  # a tag, a VR and most keywords
 USUAL_PAGE = 100  # what services give that are not told how many
 
 
-def run_search(
-    settings: ServiceSettings, screen: Screen, wanted: Search, *, limit: int | None, offset: int, every: bool
-) -> Exit:
+def run_search(screen: Screen, wanted: Search, *, limit: int | None, offset: int, every: bool) -> Exit:
     """One page, or with `every` all of them."""
-    known = {tag for tag, given in ((STUDY, wanted.study), (SERIES, wanted.series)) if given is not None}
+    known = _UIDS[wanted.within.level] if wanted.within is not None else ()
     uids = [tag for tag in _UIDS[wanted.level] if tag not in known]
 
     def each(found: Object) -> None:
@@ -38,7 +37,7 @@ def run_search(
         lines = [(Text(_LABELS[tag], style="dim"), first(found, tag)) for tag in uids]
         screen.record([*lines, *([(Text(""), details)] if details else []), (Text(""), "")])
 
-    with screen.session(settings) as session:
+    with screen.session() as session:
         if every:
             count = search_all(session, wanted, each=each, offset=offset)
         else:
@@ -50,7 +49,7 @@ def run_search(
     return Exit.DONE
 
 
-def run_metadata(settings: ServiceSettings, screen: Screen, resource: Resource) -> Exit:
+def run_metadata(screen: Screen, resource: Resource) -> Exit:
     """Every element of every instance, without bulk data."""
 
     def each(found: Object) -> None:
@@ -64,7 +63,7 @@ def run_metadata(settings: ServiceSettings, screen: Screen, resource: Resource) 
         )
         screen.text("")
 
-    with screen.session(settings) as session:
+    with screen.session() as session:
         count = metadata(session, resource, each=each)
     if not screen.json:
         screen.text(f"metadata of {many(count, 'instance')}")
@@ -72,7 +71,6 @@ def run_metadata(settings: ServiceSettings, screen: Screen, resource: Resource) 
 
 
 def run_changefeed(
-    settings: ServiceSettings,
     screen: Screen,
     *,
     newest: bool,
@@ -88,11 +86,11 @@ def run_changefeed(
             screen.emit(change)
             return
         said = {name.lower(): str(value) for name, value in change.items()}
-        uids = [(Text(label, style="dim"), said.get(f"{word}instanceuid", "")) for label, word in _WORDS]
+        uids = [(Text(label, style="dim"), said.get(name, "")) for label, name in _IN_CHANGES.items()]
         what = f"{said.get('action')} {said.get('timestamp')}, now {said.get('state')}"
         screen.record([(Text(shown(said.get("sequence", ""))), what), *uids, (Text(""), "")])
 
-    with screen.session(settings) as session:
+    with screen.session() as session:
         if newest:
             change = latest(session)
             count = 0 if change is None else 1
@@ -101,10 +99,8 @@ def run_changefeed(
         else:
             count = changes(session, each=each, limit=limit, offset=offset, start=start, end=end)
     if not screen.json:
-        screen.text(f"authentication works: {settings.service.url} answers with auth.mode = {settings.auth.mode}")
+        mode = screen.settings.auth.mode
+        screen.text(f"authentication works: {session.url} answers with auth.mode = {mode}")
         if not newest or not count:
             screen.text(many(count, "change") if count else "no changes")
     return Exit.DONE
-
-
-_WORDS = (("study", "study"), ("series", "series"), ("instance", "sop"))

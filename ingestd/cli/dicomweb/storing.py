@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import assert_never
 
@@ -18,7 +18,6 @@ from rich.text import Text
 from ingestd.cli.dicomweb.files import Named, NamedFiles, Unfit, batches, judged, named
 from ingestd.cli.dicomweb.screen import Screen, many
 from ingestd.cli.options import Exit
-from ingestd.config import ServiceSettings
 from ingestd.core.answer import Answer
 from ingestd.core.batch import BatchRules, halves
 from ingestd.core.disposition import dispose
@@ -69,13 +68,12 @@ class Row:
 class Storing:
     """One run of the command."""
 
-    def __init__(
-        self, settings: ServiceSettings, screen: Screen, session: Session, *, study: str | None, single: bool
-    ) -> None:
+    def __init__(self, screen: Screen, session: Session, *, study: str | None, single: bool) -> None:
         self._screen = screen
         self._session = session
         self._study = study
         self._single = single
+        settings = screen.settings
         self._rules = BatchRules(
             by_study=False,
             max_instances=1 if single else settings.batch.max_instances,
@@ -150,7 +148,7 @@ class Storing:
     def _add(self, row: Row) -> None:
         self.counts[row.outcome] += 1
         if self._screen.json:
-            self._screen.emit({name: getattr(row, name) for name in Row.__slots__})
+            self._screen.emit(asdict(row))
             return
         said = (row.text, f"the service: {row.comment}" if row.comment else "")
         self._screen.record(
@@ -162,14 +160,12 @@ class Storing:
         )
 
 
-def run_store(
-    settings: ServiceSettings, screen: Screen, paths: Sequence[Path], *, study: str | None, single: bool
-) -> Exit:
+def run_store(screen: Screen, paths: Sequence[Path], *, study: str | None, single: bool) -> Exit:
     """Exit 0: all of them are there; 1: some failed; 75: some could not be sent just now."""
     ignore_sigio()  # judging a file takes a lease
     trouble: ServiceError | None = None
-    with screen.session(settings) as session:
-        storing = Storing(settings, screen, session, study=study, single=single)
+    with screen.session() as session:
+        storing = Storing(screen, session, study=study, single=single)
         try:
             storing.run(paths)
         except ServiceError as error:

@@ -1,4 +1,4 @@
-"""The body of a Store transaction: multipart/related; type="application/dicom" (PS3.18 10.5.2, RFC 2387), streamed.
+"""Bodies of a Store transaction: multipart/related; type="application/dicom" (PS3.18 10.5.2, RFC 2387), streamed.
 
 One object is one attempt. It has a boundary of its own, 128 random bits that no content can have been prepared for, so nothing is
 scanned (F35), and passes of its own over the files, so that a second attempt sends every byte again (F57). The length is known
@@ -6,6 +6,8 @@ before the first byte: a chunked body that breaks off is taken by some services 
 after a part is written only when the pass over its file has ended well; a file that changed can't be stored as a whole part (I4).
 
 Small instances travel with their neighbours in pieces of about 256 KiB, for each piece costs a system call and, in TLS, a record.
+
+One instance can also be the whole body (Azure's addition): SingleBody.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from ingestd.core.model import Instance
 from ingestd.core.ports import Bodies, Reading
 
 PIECE = 256 * 1024
-PART_HEADER = b"Content-Type: application/dicom"  # nothing after it: Azure answers 415 to a parameter
+Digests = tuple[str | None, ...]
+DICOM = "application/dicom"  # nothing after it: Azure answers 415 to a parameter
 
 
 class StoreBody:
@@ -43,7 +46,7 @@ class StoreBody:
         return f'multipart/related; type="application/dicom"; boundary={self._boundary}'
 
     @property
-    def digests(self) -> tuple[str | None, ...]:
+    def digests(self) -> Digests:
         """SHA-256 from byte 128 on for each instance; None where it was not read to its end."""
         return tuple(reading.sha256 for reading in self._readings)
 
@@ -75,8 +78,36 @@ class StoreBody:
     def _delimiters(self) -> tuple[bytes, bytes, bytes]:
         """What stands before the first part, between two, and at the end (RFC 2046 5.1.1)."""
         dashes = b"--" + self._boundary.encode("ascii")
-        head = dashes + b"\r\n" + PART_HEADER + b"\r\n\r\n"
+        head = dashes + f"\r\nContent-Type: {DICOM}\r\n\r\n".encode("ascii")
         return head, b"\r\n" + head, (b"\r\n" if self._instances else b"") + dashes + b"--\r\n"
+
+
+class SingleBody:
+    """One instance as the whole body. `length` is the Content-Length. Iterating raises FileError; `failed` is 0 then."""
+
+    content_type = DICOM
+
+    def __init__(self, instance: Instance, bodies: Bodies) -> None:
+        self._reading = bodies.read(instance)
+        self.length = instance.size
+        self.failed: int | None = None
+
+    @property
+    def digests(self) -> Digests:
+        return (self._reading.sha256,)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """One piece late: the last goes out when the pass has ended well, so a file that changed is never stored whole (I4)."""
+        held = b""
+        try:
+            for piece in self._reading:
+                if held:
+                    yield held
+                held = piece
+        except FileError:
+            self.failed = 0
+            raise
+        yield held
 
 
 def _counted(reading: Reading, declared: int) -> Iterator[bytes]:

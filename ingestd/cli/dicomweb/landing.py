@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingestd.core.errors import FilingError
-from ingestd.core.model import Inspection, Wholeness
+from ingestd.core.model import Inspection
+from ingestd.core.settle import SENDABLE
 from ingestd.spool import fsutil
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import FileSource
 
-_SENDABLE = frozenset({Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL})
 _ENDINGS = {"image/jpeg": ".jpg", "image/jp2": ".jp2", "image/jls": ".jls", "image/png": ".png", "video/mp4": ".mp4"}
 
 
@@ -156,7 +156,7 @@ class InstanceFiles:
             self._landing.drop()
             return
         self._done.add(uid)
-        note = "" if found.wholeness in _SENDABLE else f"so the service holds it: {found.text}"
+        note = "" if found.wholeness in SENDABLE else f"so the service holds it: {found.text}"
         self._landed(self._landing.land(f"{uid}.dcm", note=note))
 
 
