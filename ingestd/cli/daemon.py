@@ -57,7 +57,11 @@ def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exi
             print(jsonlib.dumps({"done": done, "failed": failed, "left": left, "end": end.name.lower()}))
         else:
             print(f"{done} done, {failed} failed, {left} left: {end.value}")
-        code = Exit.SOME_LEFT if left or end is not End.DRAINED else Exit.SOME_FAILED if failed else Exit.DONE
+        if unlisted := daemon.unlisted:
+            hint = "let the service's user read and enter them, then drain again"
+            print(f"ingestd: folders.inbox: {unlisted} of its folders could not be listed: {hint}", file=sys.stderr)
+        some_left = left or unlisted or end is not End.DRAINED
+        code = Exit.SOME_LEFT if some_left else Exit.SOME_FAILED if failed else Exit.DONE
         _end(app, code)
     return code
 
@@ -79,7 +83,7 @@ def _progress(daemon: Daemon) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _nothing_waits(app: Application) -> Iterator[None]:
-    """As _end, when the daemon ends by itself in the midst of work: the state folder was taken away."""
+    """As _end, when the daemon ends by itself in the midst of work: the state folder was taken away, or no memory is left."""
     try:
         yield
     except IngestdError as error:
@@ -87,6 +91,9 @@ def _nothing_waits(app: Application) -> Iterator[None]:
             print(f"ingestd: {error}", file=sys.stderr)
             leave(app, Exit.SOME_LEFT)
         raise
+    except Exception:  # noqa: BLE001  # said as at the end of any process, and a supervisor starts it again
+        sys.excepthook(*sys.exc_info())
+        leave(app, Exit.SOME_FAILED)
 
 
 def _end(app: Application, code: Exit) -> None:

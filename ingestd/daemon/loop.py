@@ -130,6 +130,11 @@ class Daemon:
         return self._pulse.left()
 
     @property
+    def unlisted(self) -> int:
+        """Folders of the inbox that the newest full scan could not list; what is in them is not in `left`."""
+        return self._scanner.status().ignored.get("unreadable", 0)
+
+    @property
     def filed(self) -> int:
         """Files that went to done/ or failed/ since the start."""
         return self._endings.filed

@@ -145,9 +145,9 @@ class _Server(ThreadingMixIn, TCPServer):
             self._open[request] = self._clock.monotonic()
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # no thread to be had
+        except (RuntimeError, MemoryError):  # no thread to be had (F46): whoever asks sees that nobody answers
             self._leave(request)
-            raise
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:

@@ -16,15 +16,10 @@ from typing import Final, NamedTuple
 
 from ingestd.core.model import Wholeness
 from ingestd.spool.encoding import (
-    BULK,
     EXPLICIT_LITTLE,
     HEADER_LIMIT,
     IMPLICIT_LITTLE,
-    ITEM,
-    ITEM_END,
     LONG_VRS,
-    PIXEL_DATA,
-    SEQUENCE_END,
     SHORT_VRS,
     TOO_MANY,
     UNDEFINED,
@@ -32,6 +27,7 @@ from ingestd.spool.encoding import (
     skim,
 )
 from ingestd.spool.sources import LOOKAHEAD, NotWholeError, PastEndError, View, zeros_to_the_end
+from ingestd.spool.tags import BULK, ITEM, ITEM_END, PIXEL_DATA, SEQUENCE_END
 
 # Report trees nest some twenty sequences deep.
 DEPTH_LIMIT: Final = 64
@@ -127,10 +123,17 @@ class Walk:
         try:
             self._buffer = self._view.load(self._base + pos)
         except PastEndError as error:
-            there = self._length - (self._base + pos - error.end)
-            text = f"the element {_name(self.last_tag)} declares {self._length} bytes, {there} are there"
-            raise NotWholeError(Wholeness.TRUNCATED, text) from None
+            raise NotWholeError(Wholeness.TRUNCATED, self._cut(self._base + pos - self._length, error.end)) from None
         self._base += pos
+
+    def _cut(self, start: int, end: int) -> str:
+        """What is said of the value at `start`, which the data end within.
+
+        A header that was read at the wrong place is eight letters of some value (I7); so only known tags are named.
+        """
+        if self.last_tag in self.encoding.wanted.values():
+            return f"the element {_name(self.last_tag)} declares {self._length} bytes, {end - start} are there"
+        return f"the value at byte {start} is longer than the {end - start} bytes that are there"
 
     def _end(self) -> None:
         """The buffer holds what is left, less than a header."""
@@ -198,7 +201,7 @@ class Walk:
             self._open(_Level(self._guess(encoding, pos + 8), False, self._levels[-1].tag))
             return pos + 8
         self.last_tag, self._length = tag, length
-        return pos + 8 + self._length
+        return pos + 8 + length
 
     def _mark(self, tag: int, pos: int) -> int:
         """Look at a delimiter, at zeros, or at an item where none is due."""

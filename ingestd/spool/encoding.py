@@ -12,6 +12,7 @@ from typing import Final
 
 from ingestd.core.model import Wholeness
 from ingestd.spool.sources import NotWholeError
+from ingestd.spool.tags import BULK, ITEM, ITEM_END, SEQUENCE_END, SMALL
 
 # Elements, items, fragments and delimiters that are not stepped over count; each costs a microsecond at most. An enhanced
 # multi-frame object has some 50 a frame, a whole-slide image a fragment a tile, some 150,000.
@@ -21,35 +22,6 @@ TOO_MANY: Final = f"there are more than {HEADER_LIMIT} elements"
 UNDEFINED: Final = 0xFFFFFFFF
 SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())  # 16-bit length
 LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # 32-bit length
-
-ITEM: Final = 0xFFFEE000
-ITEM_END: Final = 0xFFFEE00D
-SEQUENCE_END: Final = 0xFFFEE0DD
-
-SOP_CLASS_UID: Final = 0x00080016
-SOP_INSTANCE_UID: Final = 0x00080018
-PATIENT_ID: Final = 0x00100020
-STUDY_UID: Final = 0x0020000D
-SERIES_UID: Final = 0x0020000E
-SAMPLES_PER_PIXEL: Final = 0x00280002
-PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
-NUMBER_OF_FRAMES: Final = 0x00280008
-ROWS: Final = 0x00280010
-COLUMNS: Final = 0x00280011
-BITS_ALLOCATED: Final = 0x00280100
-PIXEL_DATA_PROVIDER_URL: Final = 0x00287FE0
-SPECTROSCOPY_DATA: Final = 0x56000020
-FLOAT_PIXEL_DATA: Final = 0x7FE00008
-DOUBLE_PIXEL_DATA: Final = 0x7FE00009
-PIXEL_DATA: Final = 0x7FE00010
-
-BULK: Final = frozenset((PIXEL_DATA_PROVIDER_URL, SPECTROSCOPY_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA, PIXEL_DATA))
-_SMALL: Final = frozenset(
-    (
-        *(SOP_CLASS_UID, SOP_INSTANCE_UID, PATIENT_ID, STUDY_UID, SERIES_UID),
-        *(SAMPLES_PER_PIXEL, PHOTOMETRIC_INTERPRETATION, NUMBER_OF_FRAMES, ROWS, COLUMNS, BITS_ALLOCATED),
-    )
-)
 
 
 class Encoding:
@@ -70,7 +42,7 @@ class Encoding:
         self.u32 = struct.Struct(mark + "I")
         self.stops = {self.tag(tag): tag for tag in (0, ITEM, ITEM_END, SEQUENCE_END)}
         self.item_key = self.tag(ITEM)
-        self.wanted = self.stops | {self.tag(tag): tag for tag in _SMALL | BULK}
+        self.wanted = self.stops | {self.tag(tag): tag for tag in SMALL | BULK}
 
     def tag(self, key: int) -> int:
         """The tag of a key; the key of a tag just as well."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from ingestd.core.model import Identifiers, Inspection, Wholeness
-from ingestd.spool import encoding as tags
+from ingestd.spool import tags
 from ingestd.spool.elements import Walk
 from ingestd.spool.encoding import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from ingestd.spool.file_meta import FileMeta, read_file_meta

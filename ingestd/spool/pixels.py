@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ingestd.spool import encoding as tags
+from ingestd.spool import tags
 from ingestd.spool.elements import Walk
 
 _STANDARD: Final = "1.2.840.10008."

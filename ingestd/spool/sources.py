@@ -27,14 +27,15 @@ _LARGEST: Final = 256 << 10
 READ_LIMIT: Final = 160_000 << 12
 _READ: Final = 1 << 12
 
-# A deflated data set costs CPU by its inflated bytes, at worst 2 nanoseconds each, and by its deflated ones: 40 each, where a
-# hostile stream consists of Huffman tables. Nothing tells that one from others before it is inflated, so a deflated byte counts as
-# 16: half a second buys 256 MiB of masks or reports, or some 35 MiB of scanned slices. Deflate can't do better than 1032:1; blank
-# masks come near 400:1, so below the floor no ratio is asked for.
-INFLATED_LIMIT: Final = 256 << 20
+# A deflated data set costs CPU by its inflated bytes, 2 nanoseconds each, and by its deflated ones: 5 each in what a deflater wrote,
+# 40 where a hostile stream consists of Huffman tables. How much comes out of it doesn't tell the two apart, for one long match behind
+# each table gives six bytes for every one; so a deflated byte always counts as 20 inflated ones. That is less than a second, or 400 MiB
+# of blank masks, 50 MiB of slices. Deflate can't do better than 1032:1; blank masks come near 400:1, so below the floor no ratio is
+# asked for.
+INFLATED_LIMIT: Final = 400 << 20
 INFLATED_FLOOR: Final = 64 << 20
 INFLATED_RATIO: Final = 256
-_DEFLATED_BYTE: Final = 16
+_DEFLATED_BYTE: Final = 20
 
 _CHECKSUMS: Final = 8  # zlib leaves 4 bytes behind a deflate stream, gzip 8
 

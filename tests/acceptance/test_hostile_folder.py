@@ -983,3 +983,24 @@ def test_two_files_of_the_same_uids_at_once_are_never_sent_together(plain: MakeP
     kept = sorted(home.digests(home.done) + home.digests(home.failed))
     assert kept == sorted(digest(content) for pair in pairs for content in pair)
     assert (home.count()["done"], {r["reason"] for r in home.reasons().values()}) == (10, {"conflict"})
+
+
+def test_drain_says_which_folders_it_could_not_list(house: Callable[..., House], service: str) -> None:
+    """I1, F31: what is in them is not shipped, so exit code 0 would be a lie."""
+    home = house(service)
+    home.drop("open/1.dcm", made(1).content)
+    home.drop("closed/2.dcm", made(2).content)
+    (home.inbox / "closed").chmod(0)
+    try:
+        drained = subprocess.run(
+            powerless(home.command("drain", "--root", str(home.root), "--url", service)),
+            env=home.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        (home.inbox / "closed").chmod(0o755)
+    assert (drained.returncode, len(home.files(home.done))) == (75, 1)
+    assert "1 of its folders could not be listed" in drained.stderr
