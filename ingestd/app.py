@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingestd.config import Folders, Settings
+from ingestd.config import Settings
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules, Shelves
 from ingestd.core.brake import Brake, BrakeRules
-from ingestd.core.errors import ConfigurationError
 from ingestd.core.events import Event
 from ingestd.core.outcome import DuplicatePolicy
 from ingestd.core.ports import Supervised
@@ -48,16 +45,14 @@ from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import Space
-from ingestd.spool import fsutil
 from ingestd.spool.discover import FolderScanner
 from ingestd.spool.filing import Filing
+from ingestd.spool.folders import prepare, salt
 from ingestd.spool.inbox import InboxFolder, ignore_sigio
 from ingestd.spool.journal import SqliteJournal, StateLock
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.upkeep import seconds, upkeep
 
-SALT_FILE = "salt"
-SALT_BYTES = 16
 LOG_CLOSE_SECONDS = 2.0
 
 
@@ -81,8 +76,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
     with ExitStack() as stack:
         clock = SystemClock()
         token = token_source(settings.auth, settings.service, clock=clock)
-        _make_folders(settings.folders)
-        folders = _resolved(settings.folders)
+        folders = prepare(settings.folders)
         lock = StateLock(folders.state)
         stack.callback(lock.release)
         journal = SqliteJournal(folders.state)
@@ -91,7 +85,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
 
         log = Log(
             clock=clock,
-            salt=_salt(folders.state),
+            salt=salt(folders.state),
             style=settings.log.format,
             level=settings.log.level,
             names=settings.log.paths == "name",
@@ -249,42 +243,6 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             threads.append(admin)
             address = admin.address
         yield Application(daemon=daemon, metrics=metrics, log=log, admin_address=address)
-
-
-def _make_folders(folders: Folders) -> None:
-    if not os.path.isdir(folders.inbox):
-        raise ConfigurationError(
-            f"folders.inbox = {folders.inbox}: there is no such folder: make it, or mount the share"
-        )
-    for name, path in folders:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"folders.{name} = {path}: can't be made: {error.strerror}") from None
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise ConfigurationError(f"folders.{name} = {path}: may not be read and written: mend its owner or mode")
-
-
-def _resolved(folders: Folders) -> Folders:
-    """Adapters follow no symlink, so one that the operator made is followed here, once."""
-    return Folders.model_validate({name: os.path.realpath(path) for name, path in folders})
-
-
-def _salt(state: Path) -> bytes:
-    """Keeps path digests the same from run to run, and worthless to anyone without the state folder."""
-    file = state / SALT_FILE
-    try:
-        if file.is_file() and len(salt := file.read_bytes()) == SALT_BYTES:
-            return salt
-        folder = fsutil.open_root(state)
-        try:
-            fsutil.write_durably(folder, SALT_FILE, salt := secrets.token_bytes(SALT_BYTES))
-        finally:
-            os.close(folder)
-    except OSError as error:
-        text = f"folders.state: the file {SALT_FILE} in it can't be read or written ({error.strerror}): remove it, or mend its mode"
-        raise ConfigurationError(text) from None
-    return salt
 
 
 def _origin(settings: Settings, inbox: InboxFolder, clock: SystemClock, token: TokenSource | None) -> OriginServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from ingestd.core.errors import (
 from ingestd.core.outcome import Reason
 
 STDERR = 2
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 app = typer.Typer(
     name="ingestd",
@@ -207,7 +209,18 @@ def main() -> None:
     _fill_standard_streams()
     sys.excepthook = _internal_error
     try:
-        typer.main.get_command(app)()  # calling `app` itself would put typer's own hook, which prints values, over ours
+        try:
+            # Calling `app` itself would put typer's own hook, which prints values, over ours.
+            typer.main.get_command(app)()
+        finally:
+            if sys.stdout is not None:  # closed at start
+                sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        _discard_output()
+        print(f"ingestd: standard output: {error.strerror}: make room, or send it elsewhere", file=sys.stderr)
+        sys.exit(Exit.SOME_FAILED)
     except IngestdError as error:
         from ingestd.cli.terminal import shown  # noqa: PLC0415 - rich is heavy
 
@@ -220,6 +233,13 @@ def main() -> None:
                 sys.exit(Exit.SOME_LEFT)
             case _:
                 sys.exit(Exit.SOME_FAILED)
+
+
+def _discard_output() -> None:
+    """What could not be written would be tried once more at the end of the process, with a traceback."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _fill_standard_streams() -> None:

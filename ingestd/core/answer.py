@@ -61,6 +61,13 @@ class Answer:
     deleted: bool = False  # to make room, what the service held under these UIDs was deleted before this request
     changed: tuple[int, ...] = ()  # indices of the instances whose file changed under us (FILE_CHANGED)
 
+    @property
+    def outcome(self) -> str:
+        """As the metric's label `status` has it: the HTTP code, connect_error, timeout or lost."""
+        if self.status is not None:
+            return str(self.status)
+        return {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout"}.get(self.loss or Loss.LOST, "lost")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:

@@ -56,7 +56,7 @@ def defer(
     same = past if past is not None and (past.wait is retry.wait or {past.wait, retry.wait} <= _TROUBLE) else None
     attempts = past.attempts + 1 if past is not None else 1
     since = same.since if same is not None else now
-    others_went = same is not None and same.mark < last_receipt and (alone or retry.wait is Wait.SERVER_TROUBLE)
+    others_went = same is not None and same.last_receipt < last_receipt and (alone or retry.wait is Wait.SERVER_TROUBLE)
     counts = retry.wait is Wait.REFUSED_ALONE or others_went
     counted = (same.counted if same is not None else 0) + counts
     if verdict := _out_of_patience(retry, counted=counted, waited=now - since, rules=rules):
@@ -72,7 +72,7 @@ def defer(
         since=since,
         attempts=attempts,
         counted=counted,
-        mark=last_receipt,
+        last_receipt=last_receipt,
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ingestd.core.answer import Answer, Loss
+from ingestd.core.disposition import hold_for
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concurrency:
@@ -12,6 +15,14 @@ class Concurrency:
     limit: int
     most: int
     well: int = 0  # good answers since the last change
+
+    def after(self, answer: Answer, *, calm: bool) -> Concurrency:
+        """Batches that were under way when the breaker opened (not `calm`) report the same trouble, so it halves once."""
+        if answer.status in (408, 429, 503, 504) or answer.loss is Loss.TIMEOUT:
+            return self.in_trouble() if calm else self
+        if answer.status is not None and answer.status < 500 and hold_for(answer) is None:
+            return self.went_well()
+        return self
 
     def went_well(self) -> Concurrency:
         """An answer that said nothing of trouble. As many of them as there are slots make room for one more."""

@@ -111,8 +111,11 @@ class Deferral:
     """A file that is passed over until `due_at`. Kept in the journal by path and identity; times in seconds since the epoch.
 
     `attempts` counts the answers of the service that made it wait (of other waits, this kind of wait), `counted` those of this kind
-    that count against the file. `mark` is the number of the newest receipt at the last attempt: only when another instance was
-    stored since then does the next one count ("one alone").
+    that count against the file. `last_receipt` is the number of the newest receipt at the last attempt: only when another instance
+    was stored since then does the next one count ("one alone").
+
+    Of a file that waits to be whole: `unfinished`, the walk found these very bytes not whole; `restless`, it changed between its
+    outcome and its move. Of one that can't be moved: `stored`, it was stored; else the outcome is a verdict.
     """
 
     path: str
@@ -123,7 +126,10 @@ class Deferral:
     since: float
     attempts: int = 1
     counted: int = 0
-    mark: int = 0
+    last_receipt: int = 0
+    unfinished: bool = False
+    restless: bool = False
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingestd.core.lifecycle import LEFT_WINDOW, State, Step, after
-from ingestd.core.model import Deferral, Inspection, Sighting, Stamp, Wait
+from ingestd.core.model import Deferral, Inspection, Sighting, Stamp
 
 OLDEST_TURN = 4
 
@@ -84,7 +84,7 @@ class Window:
             first_seen=history.first_seen if history else now,
             history=history,
             waited=history is not None,
-            restless=history is not None and history.wait is Wait.INCOMPLETE and history.mark > 0,
+            restless=history is not None and history.restless,
         )
         if history is not None:
             entry.stamp, entry.looks, entry.seen_since = history.stamp, 1, history.since

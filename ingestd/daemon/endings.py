@@ -276,7 +276,7 @@ class Endings:
             first_seen=entry.first_seen,
             since=before.since if before is not None else now,
             attempts=attempts,
-            mark=self._journal.last_receipt if ending.instance is not None else 0,
+            stored=ending.instance is not None,
         )
         if before is None:
             self._say_unmovable(entry.path, problem, now)

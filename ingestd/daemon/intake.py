@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.backoff import LONGEST_WAIT_SECONDS, growing
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileBusyError, FileChangedError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
-from ingestd.core.outcome import Quarantine, Reason
+from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Clock, Inbox, Journal, Recorder, Scanner
 from ingestd.core.settle import SENDABLE, Judged, LookAgain, SetAside, Settled, SettleRules, settle, still_waits
 from ingestd.core.window import Entry, Window
@@ -34,22 +35,8 @@ BUSY_CAP_SECONDS = 60.0
 CHANGES = 2
 CHANGING_TEXT = "the file changes again and again: waiting until it is left alone"
 
+NO_MEMORY_TEXT = "no memory to read the file just now: it is looked at again; raise the service's limit"
 NO_STAMP = Stamp(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0)  # it could not even be opened
-
-WHAT_TO_DO = {
-    Reason.TRUNCATED: "send or copy the file again from its source",
-    Reason.NOT_DICOM: "only DICOM Part 10 files can be stored: move it elsewhere, or export it as DICOM",
-    Reason.NO_PIXEL_DATA: "the image has no pixels: export it again from its source",
-    Reason.DICOMDIR: "a DICOMDIR is only an index: drop the files it lists",
-    Reason.NO_UID: "the file lacks a valid UID: export it again from its source",
-    Reason.BOUNDS: "the file exceeds a safety bound: check it with a DICOM tool, and report it if it is good",
-    Reason.HARD_LINK: "copy the file into the folder instead of linking it",
-}
-_TOO_LARGE = Quarantine(
-    reason=Reason.TOO_LARGE,
-    text="the file is larger than service.max_request_bytes",
-    what_to_do="raise service.max_request_bytes if the service takes such requests, and drop the file again",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +152,11 @@ class Intake:
                 look, inspection = self._inbox.examine(entry.path)
         except (FileGoneError, FileRefusedError):
             self._endings.vanished(entry)
-        except (FileBusyError, FileChangedError) as error:
+        except (FileBusyError, FileChangedError, MemoryError) as error:
             tries = entry.history.attempts if entry.history is not None else 1
             after = growing(base=BUSY_RETRY_SECONDS, attempt=tries, cap=BUSY_CAP_SECONDS)
-            self._wait(entry, entry.stamp or NO_STAMP, now, after, str(error), since=now)
+            text = str(error) or NO_MEMORY_TEXT
+            self._wait(entry, entry.stamp or NO_STAMP, now, after, text, since=now)
         else:
             if self._endings.copies(look.stamp):
                 self._endings.vanished(entry)  # and if it stays, the scan finds it again
@@ -193,8 +181,8 @@ class Intake:
         look = self._inbox.look(entry.path)
         if look.stamp != history.stamp:
             return False
-        unfinished, unchanged = history.counted > 0, now - history.since
-        after = still_waits(look, unfinished=unfinished, unchanged=unchanged, rules=self._rules.settle)
+        unchanged = now - history.since
+        after = still_waits(look, unfinished=history.unfinished, unchanged=unchanged, rules=self._rules.settle)
         if after is None:
             return False
         self._inodes_listed &= not self._another(entry.inode, history)
@@ -223,7 +211,7 @@ class Intake:
         verdict = settle(seen, inspection, looks=entry.looks, unchanged=unchanged, rules=self._rules.settle, age=age)
         match verdict:
             case Settled() if look.stamp.size > self._rules.largest_instance:
-                self._endings.quarantine(entry, _TOO_LARGE, stamp=look.stamp, instance=None, attempts=0)
+                self._endings.quarantine(entry, TOO_LARGE, stamp=look.stamp, instance=None, attempts=0)
             case Settled():
                 self._settled(entry, look, inspection, now)
             case LookAgain(after=after, walk=walk):
@@ -256,8 +244,8 @@ class Intake:
             first_seen=entry.first_seen,
             since=since,
             attempts=history.attempts + 1 if history is not None else 1,
-            counted=int(unfinished),
-            mark=self._journal.last_receipt if entry.restless else 0,
+            unfinished=unfinished,
+            restless=entry.restless,
         )
         self._endings.defer(entry, deferral)
 
@@ -278,20 +266,20 @@ class Intake:
         self._window.step(entry, Step.SETTLED)
         if inspection.notes:
             self._recorder.log(Event.NOTED, path=entry.path, problem="; ".join(inspection.notes))
-        if history is not None and history.wait is Wait.UNMOVABLE and self._stored_before(entry, instance, history):
+        if history is not None and history.stored and self._stored_before(entry, instance):
             return
         self._shelves.put(instance, now=now)
 
-    def _stored_before(self, entry: Entry, instance: Instance, history: Deferral) -> bool:
+    def _stored_before(self, entry: Entry, instance: Instance) -> bool:
         """A file that was stored and could not be moved is not sent again: its receipt is about this very state of it.
 
-        `mark` says that it was stored: a verdict that could not be moved has none, whatever older receipt the path may have.
+        One whose verdict could not be carried out is judged anew, whatever older receipt its path may have.
         """
         try:
             receipt = self._journal.receipt(instance.ids)
         except JournalError:  # sent again, and found stored; Endings.commit says what is wrong
             return False
-        if not history.mark or receipt is None or receipt.path != instance.path:
+        if receipt is None or receipt.path != instance.path:
             return False
         proved = replace(instance, sha256=receipt.sha256 if receipt.proves else None)
         self._endings.stored(entry, proved, receipt.outcome, None)

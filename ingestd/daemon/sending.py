@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from ingestd.core.answer import Answer, Loss
+from ingestd.core.answer import Answer
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker, BreakerState
 from ingestd.core.concurrency import Concurrency
-from ingestd.core.disposition import control_passed, dispose, hold_for
+from ingestd.core.disposition import dispose, hold_for
 from ingestd.core.errors import JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
@@ -35,6 +35,7 @@ from ingestd.core.ports import Inbox, Journal, Origin, Rand, Recorder
 from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
 from ingestd.daemon.braking import Braking
+from ingestd.daemon.control import Control
 from ingestd.daemon.disposing import Disposing, counted
 from ingestd.daemon.jobs import Job, Jobs, Learnt, Probed, Question, Sent, Verified
 
@@ -43,7 +44,6 @@ VERIFY_ROUND = 25  # instances a verification job asks for
 
 _UNREAD = Retry(wait=Wait.UNVERIFIED, http_status=403)
 _READ_HINT = "duplicates can't be verified: give the identity the right to read, or set duplicates.policy = accept"
-_LOSS_STATUS = {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout", Loss.LOST: "lost", Loss.FILE_CHANGED: "lost"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +90,7 @@ class Sending:
         self._rules = rules
         self._rand = rand
         self._prepared: deque[Batch] = deque()
-        self._normal: int | None = None  # how the control is answered while the service is well
-        self._learning = False
+        self._control = Control(origin=origin, jobs=jobs)
         self._say_refused_at = 0.0
         self._asked = False  # questions and batches take turns
         self.breaker = Breaker()
@@ -131,7 +130,7 @@ class Sending:
                 case Probed(answer=answer):
                     self._probed(answer, now)
                 case Learnt(answer=answer):
-                    self._learnt(answer)
+                    self._control.learnt(answer)
                 case unknown:
                     assert_never(unknown)
         return taken
@@ -140,7 +139,8 @@ class Sending:
         """A bug, or no memory: contained and said; sending pauses as if the service were away (F10, F46)."""
         self._recorder.log(Event.JOB_DIED, problem=type(error).__name__)
         probing = self.breaker.state is BreakerState.PROBING and not job.instances
-        self._learning = self._learning and bool(job.instances)
+        if not job.instances:
+            self._control.died()
         if probing or job.instances:
             self._hold(Hold(cause=HoldCause.UNREACHABLE), now, probe=probing)
         for instance in job.instances:
@@ -160,7 +160,7 @@ class Sending:
             batch,
             answer,
             control=sent.control,
-            normal=self._normal,
+            normal=self._control.normal,
             receipts=known,
             policy=self._rules.policy,
         )
@@ -177,17 +177,17 @@ class Sending:
         self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(batch.instances))))
         if any(isinstance(d, Stored | StoredWithWarning) for d in dispositions):
             self.breaker = self.breaker.stored()
-            self._learn()
-        self._pace(answer, calm=self.breaker.closed)
+            self._control.learn()
+        self.concurrency = self.concurrency.after(answer, calm=self.breaker.closed)
         self._hold_for(dispositions, now)
-        self._recorder.request(_status(answer), answer.seconds, answer.sent_bytes)
+        self._recorder.request(answer.outcome, answer.seconds, answer.sent_bytes)
         self._recorder.log(
             Event.BATCH,
-            status=_status(answer),
+            status=answer.outcome,
             files=len(dispositions),
             bytes=batch.size,
             seconds=round(answer.seconds, 4),
-            control=_status(sent.control) if sent.control is not None else None,
+            control=sent.control.outcome if sent.control is not None else None,
             **counted(dispositions),
         )
 
@@ -212,43 +212,19 @@ class Sending:
             self._say_refused_at = now + 60.0
             self._recorder.log(Event.READ_REFUSED, status=str(refused[0]), files=len(refused), hint=_READ_HINT)
 
-    def _pace(self, answer: Answer, *, calm: bool) -> None:
-        """Batches that were under way when the breaker opened report the same trouble, so it halves once."""
-        if answer.status in (408, 429, 503, 504) or answer.loss is Loss.TIMEOUT:
-            self.concurrency = self.concurrency.in_trouble() if calm else self.concurrency
-        elif answer.status is not None and answer.status < 500 and hold_for(answer) is None:
-            self.concurrency = self.concurrency.went_well()
-
     # The control
-
-    def _learn(self) -> None:
-        """It stored something just now, so how it answers the control is how it does when it is well."""
-        if self._normal is None and not self._learning:
-            self._learning = True
-            self._jobs.submit((), lambda: Learnt(answer=self._origin.control()))
-
-    def _learnt(self, answer: Answer) -> None:
-        self._learning = False
-        if self._perhaps_normal(answer):
-            self._normal = answer.status
-
-    @staticmethod
-    def _perhaps_normal(answer: Answer) -> bool:
-        """Whether a service that is well may answer an empty Store transaction so. Before anything was stored nobody knows."""
-        strange = answer.response is None and bool(answer.comment) and answer.status in range(200, 300)
-        return answer.status in range(200, 500) and hold_for(answer) is None and not strange
 
     def probe(self, now: float) -> int:
         """Send the control when the breaker's time has come."""
         if not self.breaker.wants_probe(now):
             return 0
         self.breaker = self.breaker.probing()
-        self._jobs.submit((), lambda: Probed(answer=self._origin.control()))
+        self._control.probe()
         return 1
 
     def _probed(self, answer: Answer, now: float) -> None:
-        passed = control_passed(answer, self._normal) or (self._normal is None and self._perhaps_normal(answer))
-        self._recorder.log(Event.PROBED, status=_status(answer), passed=passed)
+        passed = self._control.passes(answer)
+        self._recorder.log(Event.PROBED, status=answer.outcome, passed=passed)
         if passed:
             self.breaker = self.breaker.passed()
             self._recorder.log(Event.RESUMED)
@@ -320,8 +296,3 @@ class Sending:
             self._prepared.append(batch)
             made += 1
         return made
-
-
-def _status(answer: Answer) -> str:
-    """The `status` label: the HTTP code, connect_error, timeout or lost."""
-    return str(answer.status) if answer.status is not None else _LOSS_STATUS[answer.loss or Loss.LOST]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Callable, Mapping
 
 from ingestd.dicomweb.media_type import JSON_TYPES, media_type
@@ -32,7 +33,7 @@ class ObjectsSink:
 
     def _begin(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._json = json.JSONDecoder(parse_constant=_refuse)
+        self._json = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
         self._text = ""
         self._enough = 0
         self._expects = "["
@@ -99,6 +100,14 @@ class ObjectsSink:
         while at < len(self._text) and self._text[at] in _BLANKS:
             at += 1
         return at
+
+
+def _finite(number: str) -> float:
+    """RFC 8259 6: what a double can't hold would be written out again as Infinity, which is no JSON."""
+    value = float(number)
+    if math.isinf(value):
+        raise _NotJsonError(number)
+    return value
 
 
 def _refuse(constant: str) -> object:

@@ -23,7 +23,7 @@ ACCEPT_MULTIPART = 'multipart/related; type="application/dicom"; transfer-syntax
 ACCEPT_EITHER = f"{ACCEPT_MULTIPART}, application/dicom; transfer-syntax=*"
 NOT_ACCEPTED = frozenset({400, 406})
 DICOM = frozenset({"application/dicom"})
-HEADERS_LIMIT = 16 * 1024  # of one part
+HEADERS_LIMIT = 16 * 1024  # of one part; and of what stands before the first and after the last (RFC 2046 5.1.1)
 
 
 class Parts(Protocol):
@@ -51,6 +51,8 @@ class PartsSink:
         self._value = bytearray()
         self._content_type = ""
         self._headers = 0
+        self._outside = True
+        self._idle = True  # no part was in this piece
 
     @property
     def complete(self) -> bool:
@@ -60,6 +62,8 @@ class PartsSink:
     def begin(self, headers: Mapping[str, str]) -> bool:
         self._parts.restart()
         self._single = self._closed = False
+        self._outside = True
+        self._headers = 0
         self._parser = None
         declared = headers.get("content-type", "")
         kind = media_type(declared)
@@ -76,10 +80,13 @@ class PartsSink:
         if self._parser is None:
             self._parts.write(piece)
             return True
+        self._idle = self._outside
         try:
             self._parser.write(piece)
         except FormParserError:
             return False
+        if self._idle:
+            self._headers += len(piece)
         return self._headers <= HEADERS_LIMIT
 
     def finish(self) -> None:
@@ -108,6 +115,9 @@ class PartsSink:
     def _part_begins(self) -> None:
         self._headers = 0
         self._content_type = ""
+        self._field.clear()
+        self._value.clear()
+        self._outside = self._idle = False
 
     def _name(self, data: bytes, start: int, end: int) -> None:
         self._headers += end - start
@@ -124,4 +134,5 @@ class PartsSink:
         self._value.clear()
 
     def _ends(self) -> None:
-        self._closed = True
+        self._closed = self._outside = True
+        self._headers = 0

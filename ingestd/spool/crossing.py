@@ -21,37 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ingestd.core.errors import FileChangedError
-from ingestd.core.model import Stamp
 from ingestd.spool import fsutil
-from ingestd.spool.free_names import free_names
+from ingestd.spool.entry import Entry
 
 _PIECE = 1 << 20
-_PREAMBLE = 128
-_DIGESTED = 64 << 20  # a verdict's digest is a courtesy: no longer than a tick may last
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A file of the inbox: its folder's handle, its name there, and which state of it is meant. The handle stays its owner's."""
-
-    folder: int
-    name: str
-    path: str
-    stamp: Stamp
-
-    def check(self) -> None:
-        """Raises FileChangedError unless the name stands for that file in that state; OSError."""
-        if fsutil.stamp_of(fsutil.lstat(self.folder, self.name)) != self.stamp:
-            raise FileChangedError("the file is no longer the one that was judged: it stays and is judged again")
-
-    def stamp_now(self) -> Stamp | None:
-        """After a try to move it, which may have touched its ctime; None where the name stands for anything else."""
-        try:
-            status = fsutil.lstat(self.folder, self.name)
-        except OSError:
-            return None
-        return fsutil.stamp_of(status) if fsutil.is_moved(self.stamp, status) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +84,7 @@ def filed_before(entry: Entry, root: int) -> Copy | None:
         os.close(handle)
     source, _ = fsutil.open_file(entry.folder, entry.name)
     try:
-        _same(source, entry)
+        entry.match(os.fstat(source))
         return copy if _digest(source) == copy.digest else None
     finally:
         os.close(source)
@@ -140,39 +114,6 @@ def copy_over(entry: Entry, root: int) -> Copy:
         os.close(source)
 
 
-def put_back(folder: int, name: str, entry: Entry) -> None:
-    """Gives a file its name in the inbox again, or the next one that is free. Raises OSError."""
-    limit = os.fpathconf(entry.folder, "PC_NAME_MAX")
-    for back in free_names(entry.name, seed=str(entry.stamp.inode), limit=limit, extended=True):
-        if back == name and folder == entry.folder:
-            return
-        try:
-            fsutil.move(folder, name, entry.folder, back)
-        except FileExistsError:
-            continue
-        return
-    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-
-def instance_digest(entry: Entry) -> str | None:
-    """SHA-256 from byte 128 on, None where it can't be had now or would take long."""
-    if entry.stamp.size > _DIGESTED:
-        return None
-    try:
-        handle, _ = fsutil.open_file(entry.folder, entry.name)
-        digest = hashlib.sha256()
-        try:
-            os.lseek(handle, _PREAMBLE, os.SEEK_SET)
-            while piece := os.read(handle, fsutil.PIECE):
-                digest.update(piece)
-            same = fsutil.stamp_of(os.fstat(handle)) == entry.stamp
-        finally:
-            os.close(handle)
-    except OSError:
-        return None
-    return digest.hexdigest() if same else None
-
-
 def _temporary(entry: Entry) -> str:
     folder = os.path.dirname(entry.path)
     return fsutil.temporary(f"{entry.stamp.inode} {entry.stamp.size} {entry.stamp.mtime_ns} {folder}")
@@ -180,7 +121,7 @@ def _temporary(entry: Entry) -> str:
 
 def _pour(source: int, target: int, entry: Entry) -> bytes:
     digest = hashlib.sha256()
-    _same(source, entry)
+    entry.match(os.fstat(source))
     left = entry.stamp.size
     while left and (piece := os.read(source, min(_PIECE, left))):
         digest.update(piece)
@@ -188,13 +129,8 @@ def _pour(source: int, target: int, entry: Entry) -> bytes:
         left -= len(piece)
     if left or os.read(source, 1):
         raise FileChangedError("the file changed while it was copied: it stays and is judged again")
-    _same(source, entry)
+    entry.match(os.fstat(source))
     return digest.digest()
-
-
-def _same(handle: int, entry: Entry) -> None:
-    if fsutil.stamp_of(os.fstat(handle)) != entry.stamp:
-        raise FileChangedError("the file is no longer the one that was judged: it stays and is judged again")
 
 
 def _verify(target: int, digest: bytes) -> None:

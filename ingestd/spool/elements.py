@@ -201,7 +201,7 @@ class Walk:
             self._open(_Level(self._guess(encoding, pos + 8), False, self._levels[-1].tag))
             return pos + 8
         self.last_tag, self._length = tag, length
-        return pos + 8 + length
+        return pos + 8 + self._length
 
     def _mark(self, tag: int, pos: int) -> int:
         """Look at a delimiter, at zeros, or at an item where none is due."""

@@ -53,24 +53,25 @@ def file_error(error: OSError) -> FileError:
         return FileRefusedError("not a regular file below the inbox (a link, a device, a folder): copy the file itself")
     if error.errno in _DENIED:
         text = "let the service's user read it and enter its folder; it is looked at again"
-        return FileBusyError(f"the file may not be read ({_words(error)}): {text}")
-    return FileBusyError(f"the file can't be read just now ({_words(error)}): it is looked at again")
+        return FileBusyError(f"the file may not be read ({words(error)}): {text}")
+    return FileBusyError(f"the file can't be read just now ({words(error)}): it is looked at again")
 
 
 def filing_error(error: OSError, *, stamp: Stamp | None = None) -> FilingError:
     """What an errno says about a move, with how to mend it; `stamp` is the source's after it."""
     if error.errno in _FULL:
-        text = f"done or failed has no room ({_words(error)}): free some space, the move is tried again"
+        text = f"done or failed has no room ({words(error)}): free some space, the move is tried again"
     elif error.errno in _DENIED or error.errno == errno.EROFS:
-        text = f"the file can't be moved ({_words(error)}): allow the service's user to write in inbox, done and failed"
+        text = f"the file can't be moved ({words(error)}): allow the service's user to write in inbox, done and failed"
     elif error.errno == errno.ETXTBSY:
         text = "the file is still open for writing: it is moved once that program has closed it"
     else:
-        text = f"the file can't be moved ({_words(error)}): see to the disk, the move is tried again"
+        text = f"the file can't be moved ({words(error)}): see to the disk, the move is tried again"
     return FilingError(text, stamp=stamp)
 
 
-def _words(error: OSError) -> str:
+def words(error: OSError) -> str:
+    """The system's words for it, without a path (I7)."""
     return os.strerror(error.errno) if error.errno else "I/O error"
 
 

@@ -23,18 +23,20 @@ import hashlib
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ingestd.core.errors import FileBusyError, FileChangedError
-from ingestd.core.model import Inspection, Instance, Look, Stamp, Wholeness
+from ingestd.core.model import Inspection, Instance, Look, Stamp
 from ingestd.core.ports import Reading
+from ingestd.core.settle import SENDABLE
 from ingestd.spool import fsutil
+from ingestd.spool.digests import PREAMBLE, digest_of_bytes
 from ingestd.spool.mounts import on_network
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource
 
 SMALL = 64 << 10
-PREAMBLE = 128  # PS3.10 7.1: services replace it, so digests begin behind it
 
 _CHANGED = "the file is no longer the one that was judged: it is judged again"
 
@@ -178,16 +180,9 @@ def _inspect(handle: int, size: int) -> Inspection:
     if len(content) != size:
         raise FileChangedError(_CHANGED)
     found = walk(BytesSource(content, hole=FileSource(handle).ends_in_hole(size)), size)
-    if found.wholeness not in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
+    if found.wholeness not in SENDABLE:
         return found
-    return Inspection(
-        wholeness=found.wholeness,
-        text=found.text,
-        ids=found.ids,
-        notes=found.notes,
-        content=content,
-        sha256=hashlib.sha256(memoryview(content)[PREAMBLE:]).hexdigest(),
-    )
+    return replace(found, content=content, sha256=digest_of_bytes(content))
 
 
 class _Content:
@@ -202,7 +197,7 @@ class _Content:
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._content
-        self.sha256 = self._digest or hashlib.sha256(memoryview(self._content)[PREAMBLE:]).hexdigest()
+        self.sha256 = self._digest or digest_of_bytes(self._content)
 
 
 class _Pass:

@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 # Table and column names can't be bound; these are constants of journal_rows.
 _ADD_RECEIPT = f"INSERT INTO receipts ({RECEIPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_PUT_DEFERRAL = f"INSERT OR REPLACE INTO deferrals ({DEFERRAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_PUT_DEFERRAL = f"INSERT OR REPLACE INTO deferrals ({DEFERRAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _FORGET = "DELETE FROM deferrals WHERE path = ?"
 _DEFERRAL = f"SELECT {DEFERRAL} FROM deferrals WHERE path = ?"  # noqa: S608
 _DUE = f"SELECT {DEFERRAL} FROM deferrals WHERE due_at <= ? ORDER BY due_at LIMIT ?"  # noqa: S608

@@ -58,7 +58,10 @@ CREATE TABLE deferrals (
     since REAL NOT NULL,
     attempts INTEGER NOT NULL,
     counted INTEGER NOT NULL,
-    mark INTEGER NOT NULL
+    last_receipt INTEGER NOT NULL,
+    unfinished INTEGER NOT NULL,
+    restless INTEGER NOT NULL,
+    stored INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX deferrals_by_due ON deferrals (due_at);
 CREATE INDEX deferrals_by_wait ON deferrals (wait);
@@ -154,7 +157,7 @@ def set_aside(state: Path, label: str = "damaged") -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        words = os.strerror(error.errno) if error.errno else "I/O error"
+        words = fsutil.words(error)
         raise JournalError(f"a damaged journal can't be set aside ({words}): move journal.sqlite away") from error
 
 
@@ -206,7 +209,7 @@ def _touch(path: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        words = os.strerror(error.errno) if error.errno else "I/O error"
+        words = fsutil.words(error)
         raise JournalError(
             f"the journal can't be begun ({words}): the service's user must be able to write in folders.state"
         ) from error

@@ -16,9 +16,9 @@ from ingestd.core.record import Receipt
 RECEIPT = (
     "stored_at, study_uid, series_uid, sop_instance_uid, size, sha256, path, outcome, http_status, reason, retrieve_url"
 )
-DEFERRAL = "path, stamp, wait, due_at, first_seen, since, attempts, counted, mark"
+DEFERRAL = "path, stamp, wait, due_at, first_seen, since, attempts, counted, last_receipt, unfinished, restless, stored"
 
-DeferralRow = tuple[bytes, str, str, float, float, float, int, int, int]
+DeferralRow = tuple[bytes, str, str, float, float, float, int, int, int, int, int, int]
 ReceiptRow = tuple[float, str, str, str, int, str, bytes, str, int | None, int | None, str | None]
 
 
@@ -37,13 +37,17 @@ def deferral_row(deferral: Deferral) -> DeferralRow:
         deferral.since,
         deferral.attempts,
         deferral.counted,
-        deferral.mark,
+        deferral.last_receipt,
+        deferral.unfinished,
+        deferral.restless,
+        deferral.stored,
     )
 
 
 def deferral_of(row: DeferralRow) -> Deferral:
-    path, words, wait, due_at, first_seen, since, attempts, counted, mark = row
+    path, words, wait, due_at, first_seen, since, attempts, counted, last_receipt, *flags = row
     try:
+        unfinished, restless, stored = (bool(int(flag)) for flag in flags)
         device, inode, size, mtime_ns, ctime_ns = map(int, words.split())
         return Deferral(
             path=os.fsdecode(path),
@@ -54,7 +58,10 @@ def deferral_of(row: DeferralRow) -> Deferral:
             since=float(since),
             attempts=int(attempts),
             counted=int(counted),
-            mark=int(mark),
+            last_receipt=int(last_receipt),
+            unfinished=unfinished,
+            restless=restless,
+            stored=stored,
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableRowError from error

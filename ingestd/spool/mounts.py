@@ -12,11 +12,9 @@ from pathlib import Path
 
 from ingestd.core.errors import FilingError
 
-_NETWORK = frozenset(
-    {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse", "gfs2", "glusterfs", "gpfs", "lustre"}
-)
-_NETWORK |= {"ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs"}
-_NETWORK |= {"vmhgfs", "wekafs"}
+_NETWORK = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "coda", "drvfs", "fuse", "gfs2", "glusterfs", "gpfs"})
+_NETWORK |= {"lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb3", "smbfs"}
+_NETWORK |= {"vboxsf", "virtiofs", "vmhgfs", "wekafs"}
 _PROC = Path("/proc/self")
 
 

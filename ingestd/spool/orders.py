@@ -181,5 +181,5 @@ def _adopted(folder: Path, parent: Path) -> None:
 
 
 def _journal_error(what: str, error: OSError) -> JournalError:
-    words = os.strerror(error.errno) if error.errno else "I/O error"
+    words = fsutil.words(error)
     return JournalError(f"{what} in folders.state ({words}): see to its room, or run this as the service's user")

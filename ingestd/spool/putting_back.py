@@ -28,7 +28,8 @@ from pathlib import Path
 from ingestd.core.errors import FileError, FileGoneError, FilingError
 from ingestd.core.model import Stamp
 from ingestd.spool import fsutil
-from ingestd.spool.crossing import Copy, Entry, copy_over
+from ingestd.spool.crossing import Copy, copy_over
+from ingestd.spool.entry import Entry
 from ingestd.spool.free_names import free_names
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.quarantined import Quarantined
@@ -209,7 +210,7 @@ def _unexplain(folder: int, name: str, identity: tuple[int, int]) -> None:
 
 
 def _error(error: OSError) -> FileError | FilingError:
-    words = os.strerror(error.errno) if error.errno else "I/O error"
+    words = fsutil.words(error)
     match error.errno:
         case errno.ENOENT:
             return FileGoneError("it is no longer in failed/, or the inbox is not there")

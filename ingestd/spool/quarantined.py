@@ -106,7 +106,7 @@ class FailedFolder:
         try:
             root = fsutil.open_root(self._failed)
         except OSError as error:
-            words = os.strerror(error.errno) if error.errno else "I/O error"
+            words = fsutil.words(error)
             text = "run this with the service's settings, as the service's user"
             raise FilingError(f"folders.failed can't be read ({words}): {text}") from error
         return fsutil.open_below(root, parents)

@@ -17,16 +17,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 
 from ingestd.core.errors import FileChangedError
 from ingestd.spool import fsutil
-from ingestd.spool.crossing import Entry, put_back
-from ingestd.spool.free_names import free_names
-
-DIGESTED = 64 << 20  # bytes: no longer than a tick may last, and longer than one of the kernel's
-_PREAMBLE = 128
+from ingestd.spool.digests import digest_of
+from ingestd.spool.entry import Entry, put_back, step_aside
 
 
 def remove(entry: Entry, *, sha256: str | None = None) -> None:
@@ -35,7 +31,7 @@ def remove(entry: Entry, *, sha256: str | None = None) -> None:
     `sha256`: of its bytes from 128 on, where they are to be compared.
     """
     refuse_open(entry)
-    aside = _aside(entry)
+    aside = step_aside(entry)
     try:
         handle, status = fsutil.open_file(entry.folder, aside)
         try:
@@ -43,7 +39,7 @@ def remove(entry: Entry, *, sha256: str | None = None) -> None:
             if not changed:
                 if _may_be_written(handle):
                     raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
-                changed = sha256 is not None and _digest(handle) != sha256
+                changed = sha256 is not None and digest_of(handle) != sha256
             if not changed:
                 os.unlink(aside, dir_fd=entry.folder)
         finally:
@@ -60,34 +56,11 @@ def refuse_open(entry: Entry) -> None:
     """Raises as `remove` does. Before the rename, for that changes the ctime: a file that has to stay would be another one then."""
     handle, status = fsutil.open_file(entry.folder, entry.name)
     try:
-        if fsutil.stamp_of(status) != entry.stamp:
-            raise FileChangedError("the file is no longer the one that was judged: it stays and is judged again")
+        entry.match(status)
         if _may_be_written(handle):
             raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
     finally:
         os.close(handle)
-
-
-def _aside(entry: Entry) -> str:
-    limit = os.fpathconf(entry.folder, "PC_NAME_MAX")
-    for name in free_names(entry.name, seed=str(entry.stamp.inode), limit=limit, extended=True):
-        if name == entry.name:
-            continue
-        try:
-            fsutil.move(entry.folder, entry.name, entry.folder, name)
-        except FileExistsError:
-            continue
-        return name
-    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-
-def _digest(handle: int) -> str:
-    digest = hashlib.sha256()
-    at = _PREAMBLE
-    while piece := os.pread(handle, fsutil.PIECE, at):
-        digest.update(piece)
-        at += len(piece)
-    return digest.hexdigest()
 
 
 def _may_be_written(handle: int) -> bool:

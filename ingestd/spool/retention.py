@@ -30,7 +30,8 @@ from ingestd.core.errors import FileError, FilingError, JournalError
 from ingestd.core.ports import Clock, RetentionStatus
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
-from ingestd.spool.crossing import Entry
+from ingestd.spool.digests import pieces
+from ingestd.spool.entry import Entry
 from ingestd.spool.mounts import MountPoints
 from ingestd.spool.part10 import walk
 from ingestd.spool.receipts import Receipts
@@ -42,7 +43,6 @@ LEAST_REST_SECONDS = 1.0  # between two rounds
 AFTER_TROUBLE_SECONDS = 600.0
 DEEPEST = 64  # folders; each holds two handles open
 
-_PREAMBLE = 128
 Steps = Generator[None, None, bool]
 
 
@@ -115,7 +115,7 @@ class DoneRetention:
             this.problem = "folders.done is no longer mounted: mount it again"
             return
         except OSError as error:
-            this.problem = f"folders.done can't be opened ({_words(error)}): mend its owner or mode, or mount it"
+            this.problem = f"folders.done can't be opened ({fsutil.words(error)}): mend its owner or mode, or mount it"
             return
         try:
             yield from self._folder(root, "", 0, this)
@@ -183,10 +183,8 @@ def _file(folder: int, path: str, this: _Round) -> Steps:
             if receipt.stored_at >= this.cutoff:
                 return False
             digest = hashlib.sha256()
-            at = _PREAMBLE
-            while piece := os.pread(handle, fsutil.PIECE, at):
+            for piece in pieces(handle):
                 digest.update(piece)
-                at += len(piece)
                 yield
             if digest.hexdigest() != receipt.sha256:
                 this.unproven += 1
@@ -207,8 +205,6 @@ def _file(folder: int, path: str, this: _Round) -> Steps:
 def _trouble(this: _Round, error: OSError) -> None:
     """What vanishes on the way is no trouble (F24)."""
     if error.errno != errno.ENOENT:
-        this.problem = f"something in folders.done can't be read or removed ({_words(error)}): mend its owner or mode"
-
-
-def _words(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else "I/O error"
+        this.problem = (
+            f"something in folders.done can't be read or removed ({fsutil.words(error)}): mend its owner or mode"
+        )

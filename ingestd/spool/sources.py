@@ -27,11 +27,11 @@ _LARGEST: Final = 256 << 10
 READ_LIMIT: Final = 160_000 << 12
 _READ: Final = 1 << 12
 
-# A deflated data set costs CPU by its inflated bytes, 2 nanoseconds each, and by its deflated ones: 5 each in what a deflater wrote,
-# 40 where a hostile stream consists of Huffman tables. How much comes out of it doesn't tell the two apart, for one long match behind
-# each table gives six bytes for every one; so a deflated byte always counts as 20 inflated ones. That is less than a second, or 400 MiB
-# of blank masks, 50 MiB of slices. Deflate can't do better than 1032:1; blank masks come near 400:1, so below the floor no ratio is
-# asked for.
+# A deflated data set costs CPU by its inflated bytes, 2 nanoseconds each, and by its deflated ones: 5 each in what a deflater
+# wrote, 40 where a hostile stream consists of Huffman tables. How much comes out doesn't tell the two apart: one long match
+# behind each table gives six bytes for every one. So a deflated byte always counts as 20 inflated ones, and less than a second
+# buys 400 MiB of blank masks, or 50 MiB of slices. Deflate can't do better than 1032:1; blank masks come near 400:1, so below
+# the floor no ratio is asked for.
 INFLATED_LIMIT: Final = 400 << 20
 INFLATED_FLOOR: Final = 64 << 20
 INFLATED_RATIO: Final = 256

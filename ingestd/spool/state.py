@@ -12,14 +12,14 @@ import os
 from pathlib import Path
 
 from ingestd.core.errors import ConfigurationError, StateHeldError
-from ingestd.spool.fsutil import open_root
+from ingestd.spool import fsutil
 from ingestd.spool.mounts import file_system, on_network
 
 
 def refuse_network(state: Path) -> None:
     """Raises ConfigurationError where the folder can't be opened or lies on a network file system."""
     try:
-        folder = open_root(state)
+        folder = fsutil.open_root(state)
     except OSError as error:
         raise _unusable(error) from error
     try:
@@ -57,7 +57,7 @@ class StateLock:
         try:
             ours, there = os.fstat(self._handle), os.stat(self._file, follow_symlinks=False)
         except OSError as error:
-            words = os.strerror(error.errno) if error.errno else "I/O error"
+            words = fsutil.words(error)
             return f"folders.state was taken away or can't be reached ({words}): ended, to be started again on what is there"
         if not os.path.samestat(ours, there):
             return "folders.state was replaced by another folder: ended, to be started again on what is there"
@@ -70,7 +70,7 @@ class StateLock:
 
 
 def _unusable(error: OSError) -> ConfigurationError:
-    words = os.strerror(error.errno) if error.errno else "I/O error"
+    words = fsutil.words(error)
     return ConfigurationError(
         f"folders.state can't be used ({words}): the service's user must be able to read and write it"
     )

@@ -7,7 +7,7 @@ goes on by itself when it is mended.
 from __future__ import annotations
 
 import os
-import subprocess
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +19,7 @@ from fakes.altered import Altered, AlteredRoomy
 from fakes.hostile_server import hostile
 from fakes.house import House, digest
 from fakes.room import Room
-from fakes.scripted_origin import ScriptedOrigin, after, says, stops_reading
+from fakes.scripted_origin import ScriptedOrigin, after, good, says, stops_reading
 from fakes.studies import Made, made
 
 pytestmark = pytest.mark.timeout(120)
@@ -84,6 +84,8 @@ def test_a_mebibyte_that_is_full_stops_nothing_for_good(room: Room, tmp_path: Pa
         home.start()
         try:
             home.waits(pages.ready, 30)
+            if folder == "state":  # receipts are small
+                fill(room.see(home.root / folder), leave=64 << 10)
             dropped = stream_in(home, folder)
             home.waits(lambda: pages.red(f"folders.{folder}" if folder != "state" else "journal"), 30)
             assert pages.metric(f'ingestd_folder_free_bytes{{folder="{folder}"}}') < 200_000
@@ -108,11 +110,20 @@ def test_a_mebibyte_that_is_full_stops_nothing_for_good(room: Room, tmp_path: Pa
         assert events(home).count(event) == 1  # and not one a file
 
 
+def fill(folder: Path, *, leave: int) -> None:
+    """Somebody else's file takes all the room but this."""
+    with open(folder / "ballast", "wb", buffering=0) as ballast:
+        with suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
+        ballast.truncate(ballast.tell() - leave)
+
+
 def stream_in(home: House, folder: str) -> list[str]:
     """Drop files until the folder is full, and some more; their digests."""
     digests = []
-    for number in range(1, 61 if folder != "state" else 401):
-        one = made(number, size=LARGE if folder != "state" else 2048)
+    for number in range(1, 61):
+        one = made(number, size=LARGE)
         content = content_of(one, folder)
         try:
             drop(home, one, content)
@@ -131,7 +142,7 @@ def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 2.0)
     time.sleep(seconds)
     assert cpu_seconds(pid) - cpu < 0.2 * seconds
     assert service.count("store") - stores <= 2
-    assert len(home.lines()) - lines <= 2 * seconds + 4
+    assert len(home.lines()) - lines <= 26  # sparing.py: a line a file for twenty, then one a minute
 
 
 @pytest.mark.parametrize("folder", ["inbox", "done"])
@@ -222,13 +233,13 @@ def test_a_state_disk_that_breaks_off_stops_sending_until_it_is_back(room: Room,
     assert home.digests(home.done) == sorted(digest(one.content) for one in files)
 
 
-def limits(home: House, name: str, value: int | str) -> None:
-    subprocess.run(["prlimit", f"--pid={home.process.pid}", f"--{name}={value}:"], check=True)
+def limit_open_files(home: House, number: int) -> None:
+    _, hard = resource.prlimit(home.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(home.process.pid, resource.RLIMIT_NOFILE, (number, hard))
 
 
-def test_too_few_open_files_are_waited_out(tmp_path: Path, real: Callable[..., None]) -> None:
+def test_too_few_open_files_are_waited_out(tmp_path: Path) -> None:
     """F46, I3: not one descriptor more is to be had; then there is."""
-    real("prlimit")
     service, pages = ScriptedOrigin(), AdminPages()
     with hostile(service) as server:
         home = Altered(tmp_path / "house", server.url, prelude=SOON, **pages.setting)
@@ -237,14 +248,14 @@ def test_too_few_open_files_are_waited_out(tmp_path: Path, real: Callable[..., N
             home.waits(pages.ready, 30)
             home.drop("before.dcm", made(1).content)
             home.waits(home.ended(1), 30)
-            limits(home, "nofile", len(os.listdir(f"/proc/{home.process.pid}/fd")))
+            limit_open_files(home, len(os.listdir(f"/proc/{home.process.pid}/fd")))
             files = [made(number) for number in range(2, 42)]
             for one in files:
                 home.drop(one.name, one.content)
             time.sleep(1)
             nothing_spins(home, service)
             assert home.count()["failed"] == 0
-            limits(home, "nofile", 1024)
+            limit_open_files(home, 1024)
             home.waits(home.ended(41), 60)
             home.waits(pages.ready, 30)
             assert home.stop() == 0
@@ -299,8 +310,8 @@ def starved(*arguments, **named):
 
 @pytest.mark.parametrize("what", ["inbox.InboxFolder.examine", "journal.SqliteJournal.commit"])
 def test_no_memory_costs_no_file(tmp_path: Path, what: str) -> None:
-    """F46, I1: for a file, it is looked at again; for the loop itself, it ends at once whatever is in flight, to be started again."""
-    service, pages = ScriptedOrigin(store=[after(1000, stops_reading)]), AdminPages()
+    """F46, I1: for a file, it is looked at again; for the loop, it ends at once whatever is in flight, to be started again."""
+    service, pages = ScriptedOrigin(store=[after(1000, stops_reading), good]), AdminPages()
     files = [made(number) for number in range(2, 12)]
     with hostile(service) as server:
         home = Altered(tmp_path / "house", server.url, prelude=NO_MEMORY.format(what=what), **pages.setting)
@@ -313,17 +324,17 @@ def test_no_memory_costs_no_file(tmp_path: Path, what: str) -> None:
             for one in files:
                 home.drop(one.name, one.content)
             if what == "inbox.InboxFolder.examine":
-                time.sleep(1)
                 nothing_spins(home, service)
+                (home.root / "starved").unlink()
+                home.waits(home.ended(10), 60)
+                home.process.kill()  # or the large one's request would be waited for
+                home.process.wait(10)
             else:
                 (home.inbox / "half.dcm").write_bytes(files[0].content[:1000])  # something to be remembered
                 assert home.process.wait(30) == 1
                 (home.inbox / "half.dcm").unlink()
-            (home.root / "starved").unlink()
+                (home.root / "starved").unlink()
             service.heal()
-            if home.running:
-                home.process.kill()
-                home.process.wait(10)
             home.start()
             home.waits(home.ended(11), 60)
             assert home.stop() == 0

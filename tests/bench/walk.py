@@ -22,7 +22,7 @@ from pydicom.data import get_testdata_file
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from fakes.part10_bombs import BOMBS  # noqa: E402 - behind the path
-from fakes.part10_cost import walk_apart  # noqa: E402 - behind the path
+from fakes.part10_verdicts import walk_apart  # noqa: E402 - behind the path
 
 from ingestd.spool.part10 import walk  # noqa: E402 - behind the path
 from ingestd.spool.sources import BytesSource, FileSource  # noqa: E402 - behind the path

@@ -84,6 +84,14 @@ def test_what_stands_around_the_parts_is_bounded(begin: bytes, for_ever: bytes) 
     assert "the answer is not what was asked for" in ran.err
 
 
+def test_an_answer_that_comes_in_one_piece_is_no_preamble() -> None:
+    """Begin and end of the part in it, and more between them than may stand around the parts."""
+    large = made(1, size=40_000)
+    ran = retrieved(parts(PART + large.content + END))
+    assert ran.code == 0
+    assert there() == {f"{large.ids[2]}.dcm": large.content}
+
+
 def test_more_frames_than_were_asked_for_are_an_error() -> None:
     """Which of them are ours nobody knows; and they can go on for ever."""
     frame = b"--x\r\nContent-Type: application/octet-stream\r\n\r\nraw\r\n"
@@ -102,7 +110,9 @@ def test_a_part_that_breaks_off_in_its_header_leaves_nothing_to_the_next_answer(
             peer.request()
             calls.append(1)
             if len(calls) == 1:
-                peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: multipart/related; boundary=x\r\nContent-Length: 999\r\n\r\n")
+                peer.send(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: multipart/related; boundary=x\r\nContent-Length: 999\r\n\r\n"
+                )
                 peer.send(b"--x\r\nContent-T")
                 peer.half_close()
                 return

@@ -22,7 +22,8 @@ from ingestd.core.errors import FileChangedError, FileGoneError, FilingError
 from ingestd.core.model import Instance
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.record import Verdict
-from ingestd.spool import crossing, filing, fsutil
+from ingestd.spool import crossing, fsutil, moving
+from ingestd.spool.entry import Entry
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.removal import remove
@@ -310,12 +311,12 @@ def test_a_new_version_survives_while_the_old_one_crosses(far: House, monkeypatc
     """F19, F41: what was sent is filed, what came since stays."""
     instance = far.drop("a.dcm", part10())
 
-    def late(entry: crossing.Entry) -> None:
+    def late(entry: Entry) -> None:
         (far.inbox / ".new").write_bytes(b"new version")
         (far.inbox / ".new").rename(far.inbox / "a.dcm")
         remove(entry)
 
-    monkeypatch.setattr(filing, "remove", late)
+    monkeypatch.setattr(moving, "remove", late)
     with pytest.raises(FileChangedError):
         far.filing.to_done(instance, at=AT)
     assert tree(far.inbox) == {"a.dcm": b"new version"}
@@ -330,12 +331,12 @@ def test_what_is_written_behind_a_copy_does_not_go_with_the_source(
     instance = far.drop("a.dcm", part10())
     writers = [(far.inbox / "a.dcm").open("ab")] if when == "before" else []
 
-    def late(entry: crossing.Entry) -> None:
+    def late(entry: Entry) -> None:
         writers.append((far.inbox / "a.dcm").open("ab"))
         remove(entry)
 
     with monkeypatch.context() as patched:
-        patched.setattr(filing, "remove", late)
+        patched.setattr(moving, "remove", late)
         with pytest.raises(FilingError, match="open for writing"):
             far.filing.to_done(instance, at=AT)
     writers[0].write(b"more")
@@ -416,13 +417,13 @@ def test_a_copy_that_another_process_replaced_is_none(far: House, monkeypatch: p
     instance = far.drop("a.dcm", part10())
     copy_over = filing.copy_over
 
-    def replaced(entry: crossing.Entry, root: int) -> crossing.Copy:
+    def replaced(entry: Entry, root: int) -> crossing.Copy:
         copy = copy_over(entry, root)
         (far.done / copy.name).unlink()
         (far.done / copy.name).write_bytes(b"another's")
         return copy
 
-    monkeypatch.setattr(filing, "copy_over", replaced)
+    monkeypatch.setattr(moving, "copy_over", replaced)
     with pytest.raises(FilingError):
         far.filing.to_done(instance, at=AT)
     assert tree(far.inbox) == {"a.dcm": part10()}
@@ -532,7 +533,7 @@ def test_the_same_bytes_dropped_again_later_are_kept_beside(far: House) -> None:
 def test_a_source_that_cannot_be_removed_leaves_no_copy(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F31: each try would leave another one."""
     instance = far.drop("a.dcm", part10())
-    monkeypatch.setattr(filing, "remove", failing(errno.EROFS))
+    monkeypatch.setattr(moving, "remove", failing(errno.EROFS))
     with pytest.raises(FilingError, match="allow the service's user"):
         far.filing.to_done(instance, at=AT)
     assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})

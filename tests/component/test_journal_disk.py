@@ -157,7 +157,8 @@ def test_a_journal_of_each_earlier_version_is_read(tmp_path: Path, version: Path
         since=1767323001.0,
         attempts=3,
         counted=2,
-        mark=7,
+        last_receipt=7,
+        restless=True,
     )
     journal.commit(Changes(receipts=(RECEIPT,), forgotten=("study/b.dcm",)))
     assert (journal.set_aside, journal.last_receipt, dict(journal.waiting())) == (0, 4, {})

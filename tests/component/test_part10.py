@@ -12,6 +12,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from fakes.part10_files import MADE, TRANSFER_SYNTAXES, Made
+from fakes.part10_verdicts import SENDABLE, Sipping, judge, verdict
 from fakes.part10_writer import (
     BIG,
     CANARY,
@@ -45,7 +46,6 @@ from ingestd.spool.sources import BytesSource, FileSource
 SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
 RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
 PRIVATE_CLASS = "1.3.12.2.1107.5.9.1"
-SENDABLE = (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL)
 
 
 def stored(data: bytes) -> bytes:
@@ -64,14 +64,6 @@ def image(syntax: str = EXPLICIT) -> list[bytes]:
 def report() -> list[bytes]:
     w = Writer()
     return [*identity(w, sop_class=SR), w.element(0x0040A040, b"CS", b"CONTAINER"), nested(w, 0x0040A730)]
-
-
-def judge(content: bytes) -> Inspection:
-    return walk(BytesSource(content), len(content))
-
-
-def verdict(content: bytes) -> Wholeness:
-    return judge(content).wholeness
 
 
 SYNTAXES = {"explicit": EXPLICIT, "implicit": IMPLICIT, "big endian": BIG, "encapsulated": JPEG, "deflated": DEFLATED}
@@ -190,13 +182,11 @@ def test_a_header_on_the_edge_of_a_block_is_read(syntax: str, block: int) -> Non
 
 
 AWKWARD: dict[str, Callable[[Writer], bytes]] = {
-    "UN of undefined length": lambda w: (
-        w.header(0x00091010, b"UN", UNDEFINED)
-        + Writer(IMPLICIT).item(nested(Writer(IMPLICIT)), undefined=True)
-        + w.mark(0xE0DD)
+    "UN of undefined length": lambda w: w.sequence(
+        0x00091010, w.item(nested(Writer(IMPLICIT)), undefined=True), undefined=True, vr=b"UN"
     ),
-    "UN of undefined length with explicit VR inside": lambda w: (
-        w.header(0x00091010, b"UN", UNDEFINED) + w.item(nested(w), undefined=True) + w.mark(0xE0DD)
+    "UN of undefined length with explicit VR inside": lambda w: w.sequence(
+        0x00091010, w.item(nested(w), undefined=True), undefined=True, vr=b"UN"
     ),
     "a VR of the future": lambda w: struct.pack("<HH2sHI", 0x0009, 0x1010, b"ZZ", 0, 4) + b"abcd",
     "an implicit VR element": lambda w: Writer(IMPLICIT).element(0x00091010, b"LO", b"abcd"),
@@ -344,6 +334,16 @@ def test_a_cut_says_what_is_missing_without_a_value() -> None:
     )
 
 
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_a_header_that_is_read_in_the_middle_of_a_name_is_not_quoted(syntax: str) -> None:
+    """I7: a length that lies makes letters of the name a tag, and others a length."""
+    w, name = Writer(syntax), b"MAYELOIS^ANN"
+    content = part10([w.header(0x00091010, b"LO", 0) + name, *identity(w)[:1]], syntax)
+    start = len(head(syntax)) + 16
+    there = len(content) - start
+    assert judge(content).text == f"the value at byte {start} is longer than the {there} bytes that are there"
+
+
 @every_syntax
 def test_a_cut_identifier_is_none(syntax: str) -> None:
     """I2: a reason file names the instance rightly or not at all."""
@@ -379,11 +379,7 @@ def test_a_source_that_gives_little_at_a_time_is_read() -> None:
     """F9: a read may return less than was asked for."""
     content = part10(image())
 
-    class Slow(BytesSource):
-        def read_at(self, offset: int, length: int) -> bytes:
-            return super().read_at(offset, min(length, 7))
-
-    assert walk(Slow(content), len(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
+    assert walk(Sipping(content), len(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
 
 
 def test_bytes_behind_the_declared_size_are_not_read() -> None:
@@ -452,39 +448,37 @@ def test_zeros_before_the_identifiers_are_a_truncation() -> None:
     )
 
 
-def needs_holes(descriptor: int) -> None:
-    """The file is a hole from somewhere on; a file system that has none says that its first one is at the end of the file."""
-    if os.lseek(descriptor, 0, os.SEEK_HOLE) == os.fstat(descriptor).st_size:
-        pytest.skip("the file system of the temporary folder knows no holes")
+def ends_in_hole(folder: Path, *, side: int) -> Path:
+    """a.dcm, a slice whose pixels were never written."""
+    w = Writer()
+    length = 2 * side * side
+    front = part10([*identity(w), *image_pixel(w, rows=side, columns=side)]) + w.header(0x7FE00010, b"OW", length)
+    path = folder / "a.dcm"
+    path.write_bytes(front)
+    os.truncate(path, len(front) + length)
+    with path.open("rb") as file:  # where holes are unknown, the first one is at the end of the file
+        if os.lseek(file.fileno(), 0, os.SEEK_HOLE) == len(front) + length:
+            pytest.skip("the file system of the temporary folder knows no holes")
+    return path
 
 
 def test_a_file_that_ends_in_a_hole_is_told_apart(tmp_path: Path) -> None:
     """F16: pixel data that was preallocated and not yet written is whole by its lengths; a lease must not send it."""
-    w = Writer()
-    front = part10([*identity(w), *image_pixel(w, rows=256, columns=256)]) + w.header(0x7FE00010, b"OW", 1 << 17)
-    path = tmp_path / "a.dcm"
-    path.write_bytes(front)
-    os.truncate(path, len(front) + (1 << 17))
+    path = ends_in_hole(tmp_path, side=256)
+    size = path.stat().st_size
     with path.open("r+b") as file:
-        needs_holes(file.fileno())
-        hole = walk(FileSource(file.fileno()), len(front) + (1 << 17))
-        file.seek(len(front))
-        file.write(bytes(1 << 17))
+        hole = walk(FileSource(file.fileno()), size)
+        file.seek(size - 2 * 256 * 256)
+        file.write(bytes(2 * 256 * 256))
         file.flush()
-        written = walk(FileSource(file.fileno()), len(front) + (1 << 17))
+        written = walk(FileSource(file.fileno()), size)
     assert (hole.wholeness, hole.text) == (Wholeness.WHOLE_ZERO_TAIL, "the file ends in a hole")
     assert written == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
 
 
 def test_a_small_file_that_ends_in_a_hole_is_told_apart(tmp_path: Path) -> None:
     """F16: one that is read at once, too."""
-    w = Writer()
-    front = part10([*identity(w), *image_pixel(w, rows=128, columns=128)]) + w.header(0x7FE00010, b"OW", 1 << 15)
-    path = tmp_path / "a.dcm"
-    path.write_bytes(front)
-    os.truncate(path, len(front) + (1 << 15))
-    with path.open("rb") as file:
-        needs_holes(file.fileno())
+    ends_in_hole(tmp_path, side=128)
     ignore_sigio()
     _, found = InboxFolder(tmp_path).examine("a.dcm")
     assert (found.wholeness, found.sha256 is None) == (Wholeness.WHOLE_ZERO_TAIL, False)

@@ -8,8 +8,9 @@ there, or whose class may lack it. `python tests/bench/cuts.py` prints them by f
 from __future__ import annotations
 
 import pytest
-from fakes.part10_cuts import SENDABLE, campaign, verdict, whole_files
+from fakes.part10_cuts import campaign, whole_files
 from fakes.part10_files import MADE
+from fakes.part10_verdicts import SENDABLE, verdict
 
 from ingestd.core.model import Inspection, Look, Stamp, Wholeness
 from ingestd.core.settle import LookAgain, Settled, SettleRules, settle
@@ -29,7 +30,7 @@ def test_there_are_files_enough() -> None:
 def test_each_cut_is_seen_but_where_nothing_shows_it(name: str) -> None:
     """F17: at every offset up to 4 KiB, at every element boundary at any depth, and at 200 random places."""
     done = campaign(name, FILES[name])
-    assert verdict(done.content, len(done.content)) is Wholeness.WHOLE
+    assert verdict(done.content) is Wholeness.WHOLE
     assert done.sent == set(done.blind)
     assert set(done.counts) - NAMED - set(SENDABLE) == set()
 

@@ -14,26 +14,16 @@ from pathlib import Path
 import pytest
 from fakes.part10_files import MADE, Made, image_in
 from fakes.part10_mutator import Part10Mutator
-from fakes.part10_oracle import SENDABLE, wrong
+from fakes.part10_verdicts import SENDABLE, judge, verdict, wrong
 from fakes.part10_writer import BIG, DEFLATED, EXPLICIT, IMPLICIT, JPEG, SR, Writer, head, identity, part10
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestd.core.model import Inspection, Wholeness
-from ingestd.spool.part10 import walk
-from ingestd.spool.sources import BytesSource
+from ingestd.core.model import Wholeness
 
 CORPUS = sorted((Path(__file__).parents[1] / "fuzz" / "corpus").iterdir())
 SYNTAXES = [EXPLICIT, IMPLICIT, BIG, JPEG, DEFLATED]
 MEGABYTE = 1 << 20
-
-
-def judge(content: bytes) -> Inspection:
-    return walk(BytesSource(content), len(content))
-
-
-def verdict(content: bytes) -> Wholeness:
-    return judge(content).wholeness
 
 
 def hold(content: bytes) -> None:

@@ -18,6 +18,7 @@ from ingestd.core.errors import FileGoneError, FilingError, JournalError
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.record import Verdict
 from ingestd.spool import crossing, fsutil, putting_back
+from ingestd.spool.entry import Entry
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.names import classify_path
@@ -420,7 +421,7 @@ def test_a_copy_that_another_process_replaced_costs_nothing(far: House, monkeypa
     far.quarantine("a.dcm", part10())
     copy_over = putting_back.copy_over
 
-    def replaced(entry: crossing.Entry, root: int) -> crossing.Copy:
+    def replaced(entry: Entry, root: int) -> crossing.Copy:
         copy = copy_over(entry, root)
         (far.inbox / copy.name).unlink()
         (far.inbox / copy.name).write_bytes(b"another's")
@@ -436,7 +437,7 @@ def test_a_source_that_cannot_be_taken_away_is_said(far: House, monkeypatch: pyt
     """The copy may be on its way to the service: it stays, and so does the source with its reason."""
     far.quarantine("a.dcm", part10())
 
-    def refuse(_: crossing.Entry) -> None:
+    def refuse(_: Entry) -> None:
         raise OSError(errno.EIO, "I/O error")
 
     monkeypatch.setattr(putting_back, "remove", refuse)

@@ -46,7 +46,9 @@ DEFERRAL = Deferral(
     since=20.75,
     attempts=3,
     counted=2,
-    mark=7,
+    last_receipt=7,
+    unfinished=True,
+    stored=True,
 )
 
 

@@ -60,16 +60,22 @@ def _packed(data: bytes, times: int, *, level: int = 9) -> Iterable[bytes]:
     return [packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)] * times
 
 
-def tiny_blocks(count: int) -> bytes:
-    """Deflate blocks that hold nothing but their own Huffman tables (RFC 1951 3.2.7): dear to read, and no deflater writes them."""
-    block = _empty_dynamic_block()
-    bits = block * 8
-    whole = int(bits[::-1], 2).to_bytes(len(block), "little")
-    return whole * (count // 8)
+def _tiny_blocks(*, match: bool) -> Iterable[bytes]:
+    """24 MiB of deflate blocks that hold their own Huffman tables (RFC 1951 3.2.7) and nothing else, or one match of 258 bytes.
+
+    They are dear to read, and no deflater writes them.
+    """
+    block = _tables() + (_MATCH if match else "") + _END
+    eight = int((block * 8)[::-1], 2).to_bytes(len(block), "little")
+    return [eight * ((1 << 20) // len(eight))] * 24
 
 
-def _empty_dynamic_block() -> str:
-    """In the order of the bits: 286 literal codes of 8 and 9 bits, 30 distance codes of 4 and 5, and the end of the block."""
+_MATCH: Final = format(2 * 226 + 285 - 226, "09b") + "0000"
+_END: Final = format(2 * 226 + 256 - 226, "09b")
+
+
+def _tables() -> str:
+    """The head of a block, in the order of the bits: 286 literal codes of 8 and 9 bits, 30 distance codes of 4 and 5."""
     lengths = {8: 2, 9: 3, 4: 3, 5: 2, 16: 2}  # of the codes for the code lengths; 16 repeats
     order = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
     codes, code = dict[int, str](), 0
@@ -87,7 +93,7 @@ def _empty_dynamic_block() -> str:
             out += codes[16] + _number(min(6, left) - 3, 2)
             left -= min(6, left)
         out += codes[length] * left
-    return out + format(2 * 226 + 256 - 226, "09b")
+    return out
 
 
 def _number(value: int, bits: int) -> str:
@@ -139,17 +145,22 @@ BOMBS: Final = (
     ),
     Bomb(
         "deflated to the largest size",
-        "the data set is too large to inflate: 2 MiB of it are 221 MiB inflated",
-        lambda path: _deflated(path, _packed(_NOISE, 300)),
+        "the data set is too large to inflate: 3 MiB of it are 334 MiB inflated",
+        lambda path: _deflated(path, _packed(_NOISE, 400)),
     ),
     Bomb(
         "deflated noise",
-        "the data set is too large to inflate: 14 MiB of it are 21 MiB inflated",
+        "the data set is too large to inflate: 18 MiB of it are 27 MiB inflated",
         lambda path: _deflated(path, _packed(random.Random(1).randbytes(1 << 19) + bytes(1 << 18), 60, level=6)),
     ),
     Bomb(
         "deflated in tiny blocks",
-        "the data set is too large to inflate: 16 MiB of it are 0 MiB inflated",
-        lambda path: _deflated(path, [tiny_blocks(600_000)]),
+        "the data set is too large to inflate: 20 MiB of it are 0 MiB inflated",
+        partial(_deflated, pieces=_tiny_blocks(match=False)),
+    ),
+    Bomb(
+        "deflated in tiny blocks that each give something",
+        "the data set is too large to inflate: 15 MiB of it are 97 MiB inflated",
+        partial(_deflated, pieces=_tiny_blocks(match=True)),
     ),
 )

@@ -16,16 +16,14 @@ from pathlib import Path
 import pydicom
 from fakes.part10_boundaries import Boundaries, boundaries
 from fakes.part10_files import MADE
+from fakes.part10_verdicts import SENDABLE, verdict
 from fakes.part10_writer import DEFLATES
 from pydicom.uid import UID
 
 from ingestd.core.model import Wholeness
-from ingestd.spool.part10 import walk
-from ingestd.spool.sources import BytesSource
 
 ALL_BELOW = 4096
 RANDOM = 200
-SENDABLE = (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL)
 
 # Why a cut is blind.
 NONE_NEEDED = "between elements, needs no pixel data"
@@ -60,13 +58,8 @@ def whole_files() -> Iterator[tuple[str, bytes]]:
         yield made.name, made.content
     for path in sorted((Path(pydicom.__file__).parent / "data").rglob("*.dcm")):
         content = path.read_bytes()
-        if path.stem != "SC_rgb_jpeg" and verdict(content, len(content)) is Wholeness.WHOLE:
+        if path.stem != "SC_rgb_jpeg" and verdict(content) is Wholeness.WHOLE:
             yield f"pydicom: {path.stem}", content
-
-
-def verdict(content: bytes, cut: int) -> Wholeness:
-    """Of the first `cut` bytes; what lies behind is not looked at, as a test of the walk says."""
-    return walk(BytesSource(content), cut).wholeness
 
 
 def campaign(name: str, content: bytes) -> Campaign:
@@ -75,7 +68,7 @@ def campaign(name: str, content: bytes) -> Campaign:
     cuts = {*range(min(len(content), ALL_BELOW + 1)), *seen.every}
     cuts |= {chosen.randrange(len(content)) for _ in range(RANDOM)}
     cuts.discard(len(content))
-    verdicts = {cut: verdict(content, cut) for cut in sorted(cuts)}
+    verdicts = {cut: verdict(content[:cut]) for cut in sorted(cuts)}
     return Campaign(name, content, verdicts, {cut: why for cut, why in _blind(content, seen).items() if cut in cuts})
 
 

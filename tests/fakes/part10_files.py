@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,8 +23,8 @@ from fakes.part10_writer import (
     JPIP_HTJ2K_DEFLATED,
     PAPYRUS,
     SR,
-    UNDEFINED,
     Writer,
+    deflate,
     identity,
     image_pixel,
     nested,
@@ -72,18 +71,13 @@ def _frames(w: Writer, *frames: bytes) -> bytes:
     return w.sequence(0x7FE00010, w.item(offsets), *map(w.item, frames), undefined=True, vr=b"OB")
 
 
-def _even(data: bytes) -> bytes:
-    return data + b"\0" * (len(data) % 2)
-
-
 def _pixel_data(w: Writer, syntax: str) -> list[bytes]:
     if syntax in _NO_PIXELS:
         return [w.element(0x00287FE0, b"UR", b"http://localhost/a.jp2")]
     if syntax in _ENCAPSULATED:
         frame = b"\xff\xd8\xff\xe0" + bytes(range(40)) + b"\xff\xd9"
         if syntax == DEFLATED_FRAMES:
-            packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-            frame = _even(packer.compress(bytes(32)) + packer.flush())
+            frame = deflate(bytes(32))
         elif syntax == ENCAPSULATED_UNCOMPRESSED:
             frame = b"\1" * 32
         return [_frames(w, frame, frame[:20], frame)]
@@ -140,7 +134,7 @@ def _many_frames(w: Writer, count: int) -> list[bytes]:
 def _objects() -> list[Made]:
     w, i, b = Writer(), Writer(IMPLICIT), Writer(BIG)
     storage = "1.2.840.10008.5.1.4.1.1."
-    unknown = w.header(0x00091010, b"UN", UNDEFINED) + i.item(nested(i), undefined=True) + w.mark(0xE0DD)
+    unknown = w.sequence(0x00091010, i.item(nested(i), undefined=True), undefined=True, vr=b"UN")
     dose = w.sequence(0x30040050, w.item(w.element(0x30040058, b"DS", b"1")), w.item(b"", undefined=True))
     padding = w.element(0xFFFCFFFC, b"OB", bytes(300))
     signature = w.sequence(0xFFFAFFFA, w.item(w.element(0x04000005, b"US", 1)))

@@ -59,7 +59,7 @@ def batch(*instances: Instance) -> Batch:
     return Batch(instances=instances)
 
 
-def deferral(wait: Wait, *, attempts: int = 1, counted: int = 0, mark: int = 0, since: float = 0.0) -> Deferral:
+def deferral(wait: Wait, *, attempts: int = 1, counted: int = 0, last_receipt: int = 0, since: float = 0.0) -> Deferral:
     return Deferral(
         path="1.2.3.dcm",
         stamp=stamp(),
@@ -69,7 +69,7 @@ def deferral(wait: Wait, *, attempts: int = 1, counted: int = 0, mark: int = 0, 
         since=since,
         attempts=attempts,
         counted=counted,
-        mark=mark,
+        last_receipt=last_receipt,
     )
 
 

@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["ingestd.spool"]):
 
 from fakes.part10_files import MADE  # noqa: E402 - behind the instrumentation
 from fakes.part10_mutator import Part10Mutator  # noqa: E402 - behind the instrumentation
-from fakes.part10_oracle import wrong  # noqa: E402 - behind the instrumentation
+from fakes.part10_verdicts import wrong  # noqa: E402 - behind the instrumentation
 
 SECONDS = 1.0
 KIBIBYTES = 64 << 10

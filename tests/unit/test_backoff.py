@@ -76,7 +76,7 @@ def test_a_first_wait_remembers_what_it_is_about() -> None:
         since=100.0,
         attempts=1,
         counted=0,
-        mark=7,
+        last_receipt=7,
     )
 
 
@@ -213,7 +213,7 @@ def test_other_waits_before_use_no_patience_up(before: Wait, wait: Wait) -> None
     past = instance(history=deferral(before, attempts=50, counted=7, since=0.0))
     got = once(past, wait, now=1e6, receipts=9)
     assert isinstance(got, Deferral)
-    assert (got.attempts, got.counted, got.since, got.mark) == (51, 0, 1e6, 9)
+    assert (got.attempts, got.counted, got.since, got.last_receipt) == (51, 0, 1e6, 9)
 
 
 @pytest.mark.parametrize(("seconds", "ends"), [(86_399.9, False), (86_400.0, True)])

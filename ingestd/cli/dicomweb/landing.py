@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingestd.core.errors import FilingError
+from ingestd.core.errors import FilingError, ServiceError
 from ingestd.core.model import Inspection
 from ingestd.core.settle import SENDABLE
 from ingestd.spool import fsutil
@@ -125,6 +125,7 @@ class InstanceFiles:
         self._landing = landing
         self._landed = landed
         self._done: set[str] = set()
+        self._here: set[str] = set()
         self._answer = 0
 
     @property
@@ -134,6 +135,7 @@ class InstanceFiles:
 
     def restart(self) -> None:
         self._landing.drop()
+        self._here.clear()
         self._answer = 0
 
     def begin(self, content_type: str) -> None:  # noqa: ARG002 - the file itself says what it is
@@ -154,8 +156,13 @@ class InstanceFiles:
         uid = found.ids.sop_instance_uid
         if uid in self._done:
             self._landing.drop()
+            if uid in self._here:  # Azure takes one SOPInstanceUID in several series
+                problem = f"left out: an instance {uid} came before it: retrieve each series into a folder of its own"
+                self._landed(Received(path=f"part {self._answer}", size=self._landing.size, problem=problem))
+            self._here.add(uid)
             return
         self._done.add(uid)
+        self._here.add(uid)
         note = "" if found.wholeness in SENDABLE else f"so the service holds it: {found.text}"
         self._landed(self._landing.land(f"{uid}.dcm", note=note))
 
@@ -189,7 +196,9 @@ class FrameFiles:
 
     def end(self) -> None:
         index, self._index = self._index, self._index + 1
-        if index >= len(self._numbers) or index in self._done:
+        if index >= len(self._numbers):
+            raise ServiceError(f"frames of instance {self._uid}: more came than were asked for: see the service's log")
+        if index in self._done:
             self._landing.drop()
             return
         self._done.add(index)

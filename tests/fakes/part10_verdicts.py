@@ -1,14 +1,29 @@
-"""What must hold of every verdict of the walk, whatever the bytes were."""
+"""The walk's verdict on bytes, what must hold of it whatever the bytes were, and what it costs in a process of its own."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
 from fakes.part10_writer import CANARY, DEFLATES
 
+import ingestd
 from ingestd.core.model import Inspection, Wholeness
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource
 
 SENDABLE = (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL)
+
+
+def judge(content: bytes) -> Inspection:
+    return walk(BytesSource(content), len(content))
+
+
+def verdict(content: bytes) -> Wholeness:
+    return judge(content).wholeness
 
 
 class Sipping(BytesSource):
@@ -37,3 +52,39 @@ def wrong(data: bytes, found: Inspection, *, often: bool = True) -> str:
         if cut.wholeness in SENDABLE:
             return "whole without its last byte"
     return ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds, and by how much the largest resident memory grew."""
+
+    wholeness: str
+    text: str
+    seconds: float
+    megabytes: float
+
+
+_PROGRAM = (
+    "import os, re, sys, time\n"
+    "from ingestd.spool.part10 import walk\n"
+    "from ingestd.spool.sources import FileSource\n"
+    "usage = lambda: int(re.search(r'VmHWM:\\s+([0-9]+) kB', open('/proc/self/status').read())[1]) / 1024\n"
+    "opened = os.open(sys.argv[1], os.O_RDONLY)\n"
+    "before, start = usage(), time.process_time()\n"
+    "found = walk(FileSource(opened), os.fstat(opened).st_size)\n"
+    "print(found.wholeness.value, time.process_time() - start, usage() - before)\n"
+    "print(found.text)\n"
+)
+
+
+def walk_apart(path: Path) -> Cost:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(path)],
+        env=os.environ | {"PYTHONPATH": str(Path(ingestd.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    figures, text = done.stdout.splitlines()
+    wholeness, seconds, megabytes = figures.split()
+    return Cost(wholeness, text, float(seconds), float(megabytes))

@@ -1,0 +1,50 @@
+"""The four folders at the start: made, checked, links to them followed once; and the salt of the log's path digests."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from ingestd.config import Folders
+from ingestd.core.errors import ConfigurationError
+from ingestd.spool import fsutil
+
+SALT_FILE = "salt"
+SALT_BYTES = 16
+
+
+def prepare(folders: Folders) -> Folders:
+    """Make what is missing but the inbox, and say where they really are. Raises ConfigurationError.
+
+    Adapters follow no symlink, so one that the operator made is followed here, once.
+    """
+    if not os.path.isdir(folders.inbox):
+        raise ConfigurationError(
+            f"folders.inbox = {folders.inbox}: there is no such folder: make it, or mount the share"
+        )
+    for name, path in folders:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"folders.{name} = {path}: can't be made: {error.strerror}") from None
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigurationError(f"folders.{name} = {path}: may not be read and written: mend its owner or mode")
+    return Folders.model_validate({name: os.path.realpath(path) for name, path in folders})
+
+
+def salt(state: Path) -> bytes:
+    """Keeps path digests the same from run to run, and worthless to anyone without the state folder. Raises ConfigurationError."""
+    file = state / SALT_FILE
+    try:
+        if file.is_file() and len(found := file.read_bytes()) == SALT_BYTES:
+            return found
+        folder = fsutil.open_root(state)
+        try:
+            fsutil.write_durably(folder, SALT_FILE, made := secrets.token_bytes(SALT_BYTES))
+        finally:
+            os.close(folder)
+    except OSError as error:
+        text = f"folders.state: the file {SALT_FILE} in it can't be read or written ({error.strerror}): remove it, or mend its mode"
+        raise ConfigurationError(text) from None
+    return made

@@ -1,0 +1,181 @@
+"""One move of a dropped file into done/ or failed/: where it lands, under which free name, its reason file before it.
+
+Within one file system no sync is needed for done/: what a power failure undoes is sent again. The reason file is durable before the
+file moves, so nothing ever stands in failed/ without its reason; a try that fails takes it away again. Across file systems the
+folders are synced too, before the source goes (crossing.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FilingError
+from ingestd.spool import fsutil
+from ingestd.spool.crossing import Copy, copy_over, filed_before
+from ingestd.spool.entry import Entry, put_back
+from ingestd.spool.free_names import free_names
+from ingestd.spool.reason_file import REASON_SUFFIX
+from ingestd.spool.removal import refuse_open, remove
+
+
+class Move:
+    """One move, of `entry` to `target` below `root`, with the reason file that goes before it into failed/."""
+
+    def __init__(self, entry: Entry, root: Path, target: str, document: bytes | None, *, copy: bool) -> None:
+        self._entry = entry
+        self._root = root
+        self._target = target
+        self._document = document
+        self._copy = copy
+
+    def run(self, *, tries: int = 3) -> str:
+        """An empty folder that retention takes away under a move is made again."""
+        *folders, wanted = fsutil.split(self._target)
+        try:
+            folder, parents = _made(self._root, folders, sync=self._document is not None)
+            try:
+                try:
+                    name = self._rename(folder, wanted)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    if not self._copy:
+                        raise FarFolderError("the folders lie on different file systems: it takes a copy") from error
+                    name = self._cross(folder, parents, wanted)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            mapped = self._error(error)
+            if error.errno == errno.ENOENT and isinstance(mapped, FilingError) and tries > 1:
+                return self.run(tries=tries - 1)
+            raise mapped from error
+        return "/".join((*parents, name))
+
+    def _rename(self, folder: int, wanted: str) -> str:
+        entry = self._entry
+        name = self._claim(entry.folder, entry.name, folder, wanted)
+        if not fsutil.is_moved(entry.stamp, fsutil.lstat(folder, name)):
+            put_back(folder, name, entry)
+            self._unexplain(folder, name)
+            raise FileChangedError("a new version arrived while the file was moved: it stays and is judged")
+        return name
+
+    def _cross(self, folder: int, parents: Sequence[str], wanted: str) -> str:
+        root = fsutil.open_root(self._root)
+        try:
+            if (filed := filed_before(self._entry, root)) is not None:
+                fsutil.sync_file_system(root)  # where it was filed is not known here, nor whether that was synced
+                self._take_away()
+                filed.discard()
+                return wanted
+            refuse_open(self._entry)  # it could not be taken away: no copy is made for that
+            copy = copy_over(self._entry, root)
+            try:
+                name = self._claim(root, copy.name, folder, wanted, copy)
+                if not (copy.became(folder, name) or copy.is_there(folder, name)):
+                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+                try:
+                    os.close(_made(self._root, parents, sync=True)[0])
+                    fsutil.sync_folder(folder)
+                    self._take_away()
+                except OSError:
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=folder)
+                        self._unexplain(folder, name)
+                    raise
+            finally:
+                copy.discard()
+            return name
+        finally:
+            os.close(root)
+
+    def _take_away(self) -> None:
+        with suppress(FileNotFoundError):  # somebody else took it; what was judged is filed
+            remove(self._entry)
+
+    def _claim(self, from_folder: int, from_name: str, folder: int, wanted: str, copy: Copy | None = None) -> str:
+        """Rename to the first free name, its reason file before it. Raises OSError; no reason file of ours is left then."""
+        longest = os.fpathconf(folder, "PC_NAME_MAX") - (len(REASON_SUFFIX) if self._document is not None else 0)
+        for name in free_names(wanted, seed=f"{self._entry.stamp.inode} {self._entry.path}", limit=longest):
+            if copy is not None and copy.is_there(folder, name):
+                return name
+            if self._document is not None:
+                # A crash between link and unlink (fsutil.move) leaves the file under this very name: it is moved on from there.
+                if not (fsutil.is_linked(from_folder, from_name, folder, name) or _pair_is_free(folder, name)):
+                    continue
+                fsutil.write_durably(folder, name + REASON_SUFFIX, self._document)
+            try:
+                if copy is not None:
+                    copy.place(folder, name)
+                else:
+                    fsutil.move(from_folder, from_name, folder, name)
+            except FileExistsError:
+                self._unexplain(folder, name)
+                continue
+            except OSError:
+                self._unexplain(folder, name)
+                raise
+            return name
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    def _unexplain(self, folder: int, name: str) -> None:
+        if self._document is not None:
+            with suppress(OSError):
+                os.unlink(name + REASON_SUFFIX, dir_fd=folder)
+
+    def _error(self, error: OSError) -> FileError | FilingError:
+        """An ENOENT can be either end's."""
+        if error.errno == errno.ENOENT:
+            try:
+                self._entry.check()
+            except FileNotFoundError as gone:
+                return fsutil.file_error(gone)
+            except (OSError, FileChangedError):
+                pass
+        return fsutil.filing_error(error, stamp=self._entry.stamp_now())
+
+
+def _made(root: Path, folders: Sequence[str], *, sync: bool) -> tuple[int, list[str]]:
+    """A handle on the target folder, and its components: one whose name is a file's or a link's gets another (F28, F30)."""
+    folder = fsutil.open_root(root)
+    parents: list[str] = []
+    for wanted in folders:
+        try:
+            below, name = _made_one(folder, wanted, sync=sync)
+        finally:
+            os.close(folder)
+        folder = below
+        parents.append(name)
+    return folder, parents
+
+
+def _made_one(folder: int, wanted: str, *, sync: bool) -> tuple[int, str]:
+    for name in free_names(wanted, seed="", limit=os.fpathconf(folder, "PC_NAME_MAX")):
+        try:
+            return fsutil.open_made(folder, name, sync=sync), name
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+    raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def _pair_is_free(folder: int, name: str) -> bool:
+    """Whether nothing has this name, and its reason file is an orphan at most, and not a quarantined file itself."""
+    if _status(folder, name) is not None:
+        return False
+    reason = _status(folder, name + REASON_SUFFIX)
+    if reason is None:
+        return True
+    return stat.S_ISREG(reason.st_mode) and _status(folder, name + 2 * REASON_SUFFIX) is None
+
+
+def _status(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return fsutil.lstat(folder, name)
+    except FileNotFoundError:
+        return None
