@@ -1,4 +1,4 @@
-"""The end of the way: what the journal must remember, then the move.
+"""The end of the way: first the journal remembers (remembering.py), then the file moves.
 
 Stages hand their findings in during a tick; `commit` writes all of them in one transaction at its end; only what was committed is
 moved, by a later tick. A crash between the two leaves a receipt and a file in the inbox, which is sent again, answered "already
@@ -16,22 +16,21 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from ingestd.core.backoff import growing
-from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FileGoneError, FilingError, JournalError
+from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FileGoneError, FilingError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
 from ingestd.core.model import Deferral, Instance, Stamp, Wait
 from ingestd.core.outcome import Outcome, Quarantine
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
-from ingestd.core.record import Changes, Receipt, Verdict
+from ingestd.core.record import Receipt, Verdict
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.handover import Handover
+from ingestd.daemon.remembering import Remembering
 
 SLICE = 256  # files moved a tick
 SLICE_SECONDS = 0.05
 UNMOVABLE_BASE_SECONDS = 15.0
 UNMOVABLE_SAID_SECONDS = 60.0  # a folder that takes nothing is said once, then once a minute with a count (I8)
-JOURNAL_RETRY_SECONDS = 1.0
-JOURNAL_SAID_SECONDS = 60.0
 _NO_MEANS = "the file can't be moved (no memory or no thread): raise the service's limits, the move is tried again"
 
 
@@ -70,23 +69,16 @@ class Endings:
     ) -> None:
         self._clock = clock
         self._window = window
-        self._journal = journal
         self._filer = filer
         self._recorder = recorder
-        self._receipts: list[Receipt] = []
-        self._deferrals: dict[str, Deferral] = {}
-        self._forgotten: set[str] = set()
+        self._memory = Remembering(clock=clock, journal=journal, recorder=recorder)
         self._found: list[_Ending] = []
         self._committed: deque[_Ending] = deque()
         self._copies: Handover[_Ending, None] = Handover(pool=copier, wake=wake)
         self._files_copied: set[tuple[int, int]] = set()  # device and inode of each
         self._far: set[bool] = set()  # failed/ (True) and done/ (False), when on another file system than the inbox
-        self._retry_at = 0.0
         self._unsaid = 0
         self._say_at = 0.0
-        self._said_journal = False
-        self._say_journal_at = 0.0
-        self.problem: str | None = None  # why the journal can't be written just now
         self.filed = 0  # files moved since the start
         self.quarantined = 0  # of these, into failed/
 
@@ -104,15 +96,20 @@ class Endings:
         return (stamp.device, stamp.inode) in self._files_copied
 
     @property
+    def problem(self) -> str | None:
+        """Why the journal can't be written just now."""
+        return self._memory.problem
+
+    @property
     def uncommitted(self) -> int:
         """Files that wait and that the journal does not hold yet."""
-        return len(self._deferrals)
+        return self._memory.deferrals
 
     def stored(self, entry: Entry, instance: Instance, outcome: Outcome, receipt: Receipt | None) -> None:
         """The service named it, or was shown to hold it. No receipt: there is one already."""
         self._window.step(entry, Step.ENDED)
         if receipt is not None:
-            self._receipts.append(receipt)
+            self._memory.stored(receipt)
         self._forget(entry)
         self._found.append(_Ending(entry=entry, outcome=outcome, instance=instance))
 
@@ -138,8 +135,7 @@ class Endings:
     def defer(self, entry: Entry, deferral: Deferral) -> None:
         """It must wait: it leaves the window, and the journal remembers it."""
         self._window.step(entry, Step.SET_ASIDE)
-        self._forgotten.discard(entry.path)
-        self._deferrals[entry.path] = deferral
+        self._memory.defer(deferral)
 
     def vanished(self, entry: Entry) -> None:
         """Somebody else took it."""
@@ -152,42 +148,10 @@ class Endings:
         entry.history = None
 
     def commit(self) -> None:
-        """Write what the tick found. A journal that can't be written keeps all of it for the next try.
-
-        One that could not be read is tried as well, with nothing to write if there is nothing: that shows whether it is `problem`.
-        """
-        changes = Changes(
-            receipts=tuple(self._receipts),
-            deferrals=tuple(self._deferrals.values()),
-            forgotten=tuple(self._forgotten),
-        )
-        if (changes or self._journal.doubtful) and self._clock.monotonic() >= self._retry_at:
-            try:
-                self._journal.commit(changes)
-            except JournalError as error:
-                self._retry_at = self._clock.monotonic() + JOURNAL_RETRY_SECONDS
-                self.problem = str(error)
-                self._say_journal()
-                return
-            self.problem = None
-            self._say_journal()
-            self._receipts.clear()
-            self._deferrals.clear()
-            self._forgotten.clear()
-            changes = Changes()
-        if not changes and self.problem is None:
+        """Write what the tick found; what the journal then holds may be moved."""
+        if self._memory.commit():
             self._committed.extend(self._found)
             self._found.clear()
-
-    def _say_journal(self) -> None:
-        """When trouble begins and when it ends; at most once a minute, for a disk that is nearly full comes and goes."""
-        now = self._clock.monotonic()
-        if self.problem is not None and not self._said_journal and now >= self._say_journal_at:
-            self._said_journal, self._say_journal_at = True, now + JOURNAL_SAID_SECONDS
-            self._recorder.log(Event.JOURNAL_TROUBLE, problem=self.problem)
-        elif self.problem is None and self._said_journal:
-            self._said_journal = False
-            self._recorder.log(Event.JOURNAL_BACK)
 
     def file_away(self) -> int:
         """Move files whose receipts are on disk, in a bounded slice; how many were handled."""
@@ -289,6 +253,4 @@ class Endings:
             self._unsaid, self._say_at = 0, now + UNMOVABLE_SAID_SECONDS
 
     def _forget(self, entry: Entry) -> None:
-        self._deferrals.pop(entry.path, None)
-        if entry.history is not None:
-            self._forgotten.add(entry.path)
+        self._memory.forget(entry.path, known=entry.history is not None)

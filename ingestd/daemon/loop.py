@@ -258,7 +258,7 @@ class Daemon:
         self._scanner.stop()
         left = self._pulse.left_at_the_end()
         self._recorder.log(Event.STOPPED, left=left, drained=drained and left == 0)
-        for thread in self._threads:
+        for thread in (*self._others, self._scanner):  # the log's is the first: what else ends has nothing more to say
             thread.stop()
         enough = self._clock.monotonic() + JOIN_SECONDS
         for thread in self._threads:

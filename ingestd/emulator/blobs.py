@@ -42,18 +42,17 @@ class Blobs:
                     del self._holds[key]
                 gone = self._doomed.intersection(free)
                 self._doomed -= gone
-            self._unlink(gone)
+                for key in gone:
+                    os.unlink(self.path(key))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Deletes them, those that are held as soon as they are not."""
-        with self._lock:
-            free = []
-            for key in keys:
+        for key in keys:
+            with self._lock:  # until it is gone: who holds it after that finds nothing
                 if key in self._holds:
                     self._doomed.add(key)
                 else:
-                    free.append(key)
-        self._unlink(free)
+                    os.unlink(self.path(key))
 
     def sweep(self, known: Callable[[str], set[str]]) -> None:
         """Deletes what `known`, asked for each shelf by the two characters its keys begin with, does not hold."""
@@ -62,7 +61,3 @@ class Blobs:
             for entry in os.scandir(shelf.path):
                 if entry.name not in keep:
                     os.unlink(entry.path)
-
-    def _unlink(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            os.unlink(self.path(key))

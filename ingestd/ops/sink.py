@@ -49,8 +49,10 @@ class Sink:
             return self._dropped
 
     def put(self, line: Line) -> None:
-        """Hand over one line; any thread, at once."""
+        """Hand over one line; any thread, at once. After `stop` nothing is taken: the last line is the last."""
         with self._changed:
+            if self._stopping:
+                return
             if len(self._waiting) >= self._room:
                 self._dropped += 1
                 return

@@ -46,7 +46,7 @@ def events(home: House) -> list[str]:
 def stopped(home: House) -> tuple[object, object, object]:
     """What the last line says."""
     last = home.lines()[-1]
-    print(home.lines()[-3:])
+    assert last["event"] == "stopped", home.lines()[-3:]
     return last["event"], last.get("left"), last.get("drained")
 
 

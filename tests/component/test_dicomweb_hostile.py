@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,6 +160,7 @@ def test_an_output_on_a_full_disk_is_one_line(command: Callable[[str], list[str]
         ran = subprocess.run(
             [sys.executable, "-c", code, *command(server.url)],
             stdout=full,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             stderr=subprocess.PIPE,
             text=True,
             timeout=50,

@@ -415,7 +415,7 @@ def test_a_copy_that_reads_back_differently_is_none(far: House, monkeypatch: pyt
 def test_a_copy_that_another_process_replaced_is_none(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F41: the source goes only for what was verified."""
     instance = far.drop("a.dcm", part10())
-    copy_over = filing.copy_over
+    copy_over = moving.copy_over
 
     def replaced(entry: Entry, root: int) -> crossing.Copy:
         copy = copy_over(entry, root)

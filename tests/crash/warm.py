@@ -23,10 +23,11 @@ import ingestd.app
 import ingestd.cli.daemon
 import ingestd.spool.comparable  # noqa: F401 - what the daemon would import on its way
 from ingestd.cli.main import main
-from ingestd.daemon import endings, intake, loop
+from ingestd.daemon import endings, intake, loop, remembering
 
 WAITS = {
-    endings: ("JOURNAL_RETRY_SECONDS", "UNMOVABLE_BASE_SECONDS"),
+    endings: ("UNMOVABLE_BASE_SECONDS",),
+    remembering: ("RETRY_SECONDS",),
     intake: ("BUSY_RETRY_SECONDS", "DUE_EVERY_SECONDS"),
     loop: ("LONGEST_SLEEP_SECONDS",),
 }

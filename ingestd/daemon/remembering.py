@@ -1,0 +1,87 @@
+"""What the journal must remember of a tick, written in one transaction at its end.
+
+A journal that can't be written keeps nobody from handing more in: all of it stays here for the next try, and `problem` says why.
+"""
+
+from __future__ import annotations
+
+from ingestd.core.errors import JournalError
+from ingestd.core.events import Event
+from ingestd.core.model import Deferral
+from ingestd.core.ports import Clock, Journal, Recorder
+from ingestd.core.record import Changes, Receipt
+
+RETRY_SECONDS = 1.0
+SAID_SECONDS = 60.0
+
+
+class Remembering:
+    """Receipts, deferrals, and paths whose deferral has ended. The owner thread's."""
+
+    def __init__(self, *, clock: Clock, journal: Journal, recorder: Recorder) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._recorder = recorder
+        self._receipts: list[Receipt] = []
+        self._deferrals: dict[str, Deferral] = {}
+        self._forgotten: set[str] = set()
+        self._retry_at = 0.0
+        self._said = False
+        self._say_at = 0.0
+        self.problem: str | None = None  # why the journal can't be written just now
+
+    @property
+    def deferrals(self) -> int:
+        """Those that the journal does not hold yet."""
+        return len(self._deferrals)
+
+    def stored(self, receipt: Receipt) -> None:
+        """One more receipt; what was stored is never taken back."""
+        self._receipts.append(receipt)
+
+    def defer(self, deferral: Deferral) -> None:
+        """It waits, whatever was to be remembered or forgotten about its path before."""
+        self._forgotten.discard(deferral.path)
+        self._deferrals[deferral.path] = deferral
+
+    def forget(self, path: str, *, known: bool) -> None:
+        """It waits no longer; `known`: the journal may hold a deferral of it."""
+        self._deferrals.pop(path, None)
+        if known:
+            self._forgotten.add(path)
+
+    def commit(self) -> bool:
+        """Write what is new; whether the journal holds all of it.
+
+        One that could not be read is tried as well, with nothing to write if there is nothing: that shows whether it is `problem`.
+        """
+        changes = Changes(
+            receipts=tuple(self._receipts),
+            deferrals=tuple(self._deferrals.values()),
+            forgotten=tuple(self._forgotten),
+        )
+        if (changes or self._journal.doubtful) and self._clock.monotonic() >= self._retry_at:
+            try:
+                self._journal.commit(changes)
+            except JournalError as error:
+                self._retry_at = self._clock.monotonic() + RETRY_SECONDS
+                self.problem = str(error)
+                self._say()
+                return False
+            self.problem = None
+            self._say()
+            self._receipts.clear()
+            self._deferrals.clear()
+            self._forgotten.clear()
+            return True
+        return not changes and self.problem is None
+
+    def _say(self) -> None:
+        """When trouble begins and when it ends; at most once a minute, for a disk that is nearly full comes and goes."""
+        now = self._clock.monotonic()
+        if self.problem is not None and not self._said and now >= self._say_at:
+            self._said, self._say_at = True, now + SAID_SECONDS
+            self._recorder.log(Event.JOURNAL_TROUBLE, problem=self.problem)
+        elif self.problem is None and self._said:
+            self._said = False
+            self._recorder.log(Event.JOURNAL_BACK)
