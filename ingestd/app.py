@@ -48,8 +48,9 @@ from ingestd.ops.space import Space
 from ingestd.spool.discover import FolderScanner
 from ingestd.spool.filing import Filing
 from ingestd.spool.folders import prepare, salt
-from ingestd.spool.inbox import InboxFolder, ignore_sigio
+from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.journal import SqliteJournal, StateLock
+from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.upkeep import seconds, upkeep
 

@@ -80,7 +80,7 @@ def demo(
     raise typer.Exit(run_demo(root, json=json))
 
 
-@app.command()
+@app.command(epilog="Example: ingestd emulator --port 8080 --data emulator-data --samples samples")
 def emulator(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,

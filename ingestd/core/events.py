@@ -20,7 +20,10 @@ class Event(enum.Enum):
     STARTED = (Level.INFO, "the daemon has its folders, its lock and its settings")
     STOPPING = (Level.INFO, "a signal came: intake has stopped, what is in flight is finished")
     STOPPED = (Level.INFO, "the last line of a process: what it leaves behind")
-    CUT_SHORT = (Level.ERROR, "the deadline has passed and a disk or share does not answer: the process ends all the same")
+    CUT_SHORT = (
+        Level.ERROR,
+        "the deadline has passed and a disk or share does not answer: the process ends all the same",
+    )
     BATCH = (Level.INFO, "the canonical line of one Store transaction")
     VERIFIED = (Level.INFO, "the service was asked whether it holds an instance")
     READ_REFUSED = (Level.WARNING, "the service lets us store and not read, so duplicates can't be verified; they wait")
@@ -49,8 +52,14 @@ class Event(enum.Enum):
     JOURNAL_TROUBLE = (Level.ERROR, "the journal can't be written: nothing is filed until it can")
     JOURNAL_BACK = (Level.INFO, "the journal can be written again")
     JOURNAL_SET_ASIDE = (Level.ERROR, "the journal could not be used: it was set aside, and begun anew")
-    STATE_LOST = (Level.ERROR, "the state folder is no longer the one that was locked: the daemon ends, to be started again")
-    RETENTION = (Level.INFO, "old files were removed from done/, each proved stored by its receipt; others have no proof")
+    STATE_LOST = (
+        Level.ERROR,
+        "the state folder is no longer the one that was locked: the daemon ends, to be started again",
+    )
+    RETENTION = (
+        Level.INFO,
+        "old files were removed from done/, each proved stored by its receipt; others have no proof",
+    )
     RETENTION_TROUBLE = (Level.ERROR, "something in done/ can't be read or removed")
     JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files are sent again")
     THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")

@@ -96,7 +96,7 @@ class Inspection:
 class Wait(enum.Enum):
     """Why a file is passed over for a while; the words stand in the journal."""
 
-    INCOMPLETE = "incomplete"  # truncated, not DICOM, out of bounds, linked twice: perhaps still being written
+    INCOMPLETE = "incomplete"  # not settled: not whole, open elsewhere, linked twice, unreadable just now, changing
     UNMOVABLE = "unmovable"  # its outcome is known, the move did not happen
     SERVER_TROUBLE = "server_trouble"  # FailureReason 272 or A7xx: reported against the instance
     REQUEST_TROUBLE = "request_trouble"  # 500, 502, timeout, lost: reported against the request
@@ -114,7 +114,7 @@ class Deferral:
     that count against the file. `last_receipt` is the number of the newest receipt at the last attempt: only when another instance
     was stored since then does the next one count ("one alone").
 
-    Of a file that waits to be whole: `unfinished`, the walk found these very bytes not whole; `restless`, it changed between its
+    Of a file that is not settled: `unfinished`, the walk found these very bytes not whole; `restless`, it changed between its
     outcome and its move. Of one that can't be moved: `stored`, it was stored; else the outcome is a verdict.
     """
 

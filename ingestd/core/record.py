@@ -11,8 +11,9 @@ from ingestd.core.outcome import Outcome, Quarantine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Proof that the service named an instance. `stored_at` in seconds, wall clock; `sha256` of the bytes from 128 on.
+    """Proof that the service named an instance, or was shown to hold it.
 
+    `stored_at` in seconds, wall clock; `sha256` of the bytes from 128 on.
     `reason`: WarningReason or FailureReason, where there was one; 45070 where that is all the service has shown of it.
     """
 

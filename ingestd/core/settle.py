@@ -53,7 +53,7 @@ class LookAgain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """Not whole yet: it leaves the window and is looked at again `after` seconds."""
+    """Not whole yet, or still open, or linked twice: it leaves the window and is looked at again after `after` seconds."""
 
     after: float
     text: str
@@ -61,7 +61,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """It will not become whole: it goes to failed/ with this reason."""
+    """It can't be sent, and time will not change that: it goes to failed/ with this reason."""
 
     reason: Reason
     text: str

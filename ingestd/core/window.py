@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingestd.core.lifecycle import LEFT_WINDOW, State, Step, after
-from ingestd.core.model import Deferral, Inspection, Sighting, Stamp
+from ingestd.core.model import Deferral, Inspection, Sighting, Stamp, Wait
 
 OLDEST_TURN = 4
 
@@ -22,7 +22,7 @@ OLDEST_TURN = 4
 @dataclass(slots=True, eq=False, kw_only=True)
 class Entry:
     """One file in the window. `seen_since` is when its present stamp was first seen, `inode` what its folder's listing said;
-    `waited`: it came back from a wait; `restless`: it changed between its store and its move; `changes`: at a second look."""
+    `waited`: it was not settled before; `restless`: it changed between its store and its move; `changes`: at a second look."""
 
     path: str
     hinted: bool
@@ -83,7 +83,7 @@ class Window:
             inode=sighting.inode,
             first_seen=history.first_seen if history else now,
             history=history,
-            waited=history is not None,
+            waited=history is not None and history.wait is Wait.INCOMPLETE,
             restless=history is not None and history.restless,
         )
         if history is not None:

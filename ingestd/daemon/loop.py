@@ -5,7 +5,8 @@ nothing the loop sleeps until something wakes it (a sighting, an answer, a signa
 
 Stopping. The first SIGTERM stops intake, gives no more work to slots, lets what is in flight end and files it, all inside
 `shutdown.deadline_seconds`; then requests are aborted (their files stay in the inbox, the service is idempotent by UID). A second
-signal aborts at once. Never is a file left between "the service said stored" and its move for longer than one tick.
+signal aborts at once. What the service stored is moved as soon as its receipt is on disk; what the end cuts off is sent again and
+found stored.
 """
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ class Daemon:
         )
 
     def _sleep(self) -> None:
-        """Until something wakes it, a quiet file is due for its second look, or a second has passed."""
+        """Until something wakes it, a second look, a probe or a batch is due, or a second has passed."""
         wait = LONGEST_SLEEP_SECONDS
         now = self._clock.now()
         for due in (self._intake.due_at(), self._sending.due_at()):

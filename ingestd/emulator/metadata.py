@@ -12,14 +12,12 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from ingestd.emulator.part10 import PYDICOM_RAISES
+from ingestd.emulator.part10 import DEEPEST, PYDICOM_RAISES
 
 Json = dict[str, Any]  # Any: the model holds texts, numbers, names and data sets in data sets
 
 _BULK: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _FLOATS: Final = frozenset({"DS", "FD", "FL"})
-DEEPEST: Final = 32
-"""Sequences nested deeper are left out, as nothing real nests so."""
 
 
 def is_bulk(element: DataElement | RawDataElement) -> bool:

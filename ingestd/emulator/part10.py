@@ -6,18 +6,25 @@ mapped here and only here.
 
 A deflated data set (PS3.5 A.5) is inflated onto the disk, so that bytes without an end to them are found out before a parser takes
 them one by one: 4 MB can hold 4 GB.
+
+pydicom makes some 700 bytes of an empty item of 8. So its reads are counted, at every depth. It opens a sequence of defined length
+only when somebody asks for it, with a reader of its own: those are opened here once for the count, and thrown away.
 """
 
 import contextlib
+import io
 import struct
 import tempfile
 import warnings
 import zlib
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
-from pydicom.dataset import FileDataset
+from pydicom.charset import default_encoding
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_partial, read_sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
@@ -39,10 +46,15 @@ _DEFER_BYTES: Final = 256 * 1024
 """Values above this many bytes stay on the disk until somebody asks for them."""
 
 _MOST_ELEMENTS: Final = 65536
-"""A file with more at its top level is unreadable; 200 kB of deflated zeros would be 25 million."""
+"""A file with more elements, items and delimiters, at all depths, is unreadable (what is empty counts twice); 200 kB of deflated zeros would be 25 million."""
+
+DEEPEST: Final = 32
+"""Sequences nested deeper are never opened, as nothing real nests so."""
 
 _MOST_INFLATED_BYTES: Final = 64 * 1024 * 1024
 """A deflated data set is cut after these."""
+
+_DELIMITERS: Final = frozenset({b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\x0d", b"\xff\xfe\xe0\xdd"})
 
 PIXEL_DATA: Final = 0x7FE00010
 _PIXEL_GROUP: Final = 0x7FE00000
@@ -100,8 +112,7 @@ def read_to_pixel_data(file: BinaryIO) -> FileDataset:
     """
     _hush_pydicom()
     try:
-        file.seek(0)
-        return read_partial(file, _Until(PIXEL_DATA), defer_size=_DEFER_BYTES)
+        return _Counted(file).data_set(_Until(PIXEL_DATA), _DEFER_BYTES)
     except PYDICOM_RAISES as error:
         raise UnreadableError from error
 
@@ -162,34 +173,98 @@ def inflated(file: BinaryIO, *, at_most: int) -> BinaryIO | None:
 
 
 class _Until:
-    """Stops pydicom at the first element of this tag or a later one, and gives up on a file with too many before it."""
+    """Stops pydicom at the first element of this tag or a later one."""
 
     def __init__(self, tag: int) -> None:
         self.last: BaseTag | None = None
         self._tag = tag
-        self._count = 0
 
     def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
         self.last = tag
-        self._count += 1
-        if self._count > _MOST_ELEMENTS:
-            raise ValueError
         return int(tag) >= self._tag
+
+
+class _Counted:
+    """A file as pydicom reads it, which asks for 8 bytes at each element, item and delimiter: too often, and it fails."""
+
+    def __init__(self, file: BinaryIO, left: int = _MOST_ELEMENTS) -> None:
+        self.left = left
+        self.seek = file.seek
+        self.tell = file.tell
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        found = self._file.read(size)
+        if size == 8:
+            # An empty item, whatever its tag, takes twice the memory of an element and nothing else is read for it.
+            self.left -= 2 if found.endswith(bytes(4)) and found[:4] not in _DELIMITERS else 1
+        if self.left < 0:
+            raise ValueError
+        return found
+
+    def data_set(self, until: _Until, defer_bytes: int | None) -> FileDataset:
+        self.seek(0)
+        dataset = read_partial(cast("BinaryIO", self), until, defer_size=defer_bytes)
+        # Deferred values are fetched from the file by its name, not through this.
+        dataset.buffer, dataset.filename, dataset.fileobj_type = None, self._file.name, open
+        return dataset
+
+    def items(self, raw: RawDataElement, length: int) -> list[Dataset]:
+        """The items of a sequence that begins here, of those bytes; none if it cannot be read.
+
+        Raises:
+            ValueError: the file has too many elements.
+        """
+        args = (raw.is_implicit_VR, raw.is_little_endian, length, default_encoding)
+        try:
+            return list(read_sequence(cast("BinaryIO", self), *args))
+        except PYDICOM_RAISES:
+            if self.left < 0:  # pydicom makes an OSError of nearly everything
+                raise ValueError from None
+            return []
 
 
 def _read(file: BinaryIO, defer_bytes: int | None) -> FileDataset:
     until = _Until(_PIXEL_GROUP)
-    file.seek(0)
+    counted = _Counted(file)
+    dataset: FileDataset | None = None
     try:
-        dataset = read_partial(file, until, defer_size=defer_bytes)
-        if len(dataset) or until.last is None:
-            return dataset
+        dataset = counted.data_set(until, defer_bytes)
     except PYDICOM_RAISES:
-        if until.last is None or file.read(1):
+        if until.last is None or counted.left < 0 or file.read(1):
             raise
-    # The file ends inside a sequence, and pydicom threw all away, with or without an error: once more, up to there.
-    file.seek(0)
-    return read_partial(file, _Until(until.last), defer_size=defer_bytes)
+    if dataset is None or (not len(dataset) and until.last is not None):
+        # The file ends inside a sequence, and pydicom threw all away, with or without an error: once more, up to there.
+        counted = _Counted(file)
+        dataset = counted.data_set(_Until(until.last or 0), defer_bytes)
+    _count_unopened(file, dataset, counted.left)
+    return dataset
+
+
+def _count_unopened(file: BinaryIO, dataset: Dataset, left: int) -> None:
+    """Raises ValueError when the sequences of defined length have more than `left` elements."""
+    unopened: list[tuple[Dataset, int]] = [(dataset, 0)]
+    while unopened:
+        opened, depth = unopened.pop()
+        for element in opened.values():
+            items: list[Dataset] = []
+            if not isinstance(element, RawDataElement):
+                items = list(element.value) if element.VR == "SQ" else []
+            elif element.length and _is_sequence(element):
+                inside = _Counted(file if element.value is None else io.BytesIO(element.value), left)
+                if element.value is None:  # deferred
+                    inside.seek(element.value_tell)
+                items = inside.items(element, element.length)
+                left = inside.left
+            if depth <= DEEPEST:
+                unopened += [(item, depth + 1) for item in items]
+
+
+def _is_sequence(raw: RawDataElement) -> bool:
+    try:
+        return (raw.VR or dictionary_VR(raw.tag)) == "SQ"
+    except KeyError:
+        return False
 
 
 def _hush_pydicom() -> None:

@@ -51,16 +51,29 @@ _PARTITION: Final = "/partitions/{partition}"
 def application(archive: Archive, *, access: Access | None, max_request_bytes: int) -> Starlette:
     """The whole service as an ASGI application; the archive stays the caller's to close."""
     mounts = []
+    allowed: dict[str, set[str]] = {}
     for segment in _VERSIONS:
         routes = list(_routes(archive, max_request_bytes, version_1=segment != VERSION))
         for route in routes:
             # Starlette adds HEAD to every GET; the service has no HEAD route.
             (route.methods or set()).discard("HEAD")
+            allowed.setdefault(route.path, set()).update(route.methods or ())
         mounts.append(Mount(f"/{segment}", app=_Versioned(Router(routes, redirect_slashes=False))))
+
+    def not_allowed(request: Request, _error: Exception) -> Response:
+        # Starlette's own names the methods of the first route of the path alone.
+        methods = ", ".join(sorted(allowed[request.scope["route"].path]))
+        return PlainTextResponse("Method Not Allowed", status_code=405, headers={"Allow": methods})
+
     app = Starlette(
         routes=mounts,
         middleware=[Middleware(BearerOnly, access=access)] if access is not None else [],
-        exception_handlers={RefusedError: _refused, sqlite3.Error: _unavailable, OSError: _unavailable},
+        exception_handlers={
+            405: not_allowed,
+            RefusedError: _refused,
+            sqlite3.Error: _unavailable,
+            OSError: _unavailable,
+        },
     )
     app.router.redirect_slashes = False
     return app

@@ -102,6 +102,8 @@ def _opened(
 ) -> Iterator[tuple[_Server, socket.socket, str]]:
     # The parser logs what it dislikes in a body; with nobody listening Python would print that.
     logging.getLogger("python_multipart").addHandler(logging.NullHandler())
+    # Its advice which packages to install for WebSockets, on a request with Upgrade.
+    logging.getLogger("uvicorn.error").addFilter(_is_no_upgrade_advice)
     with contextlib.closing(Archive(data)) as archive, _listen(host, port) as listener:
         app = application(archive, access=access, max_request_bytes=max_request_bytes)
         config = uvicorn.Config(
@@ -117,6 +119,10 @@ def _opened(
         )
         shown = f"[{host}]" if ":" in host else host
         yield _Server(config), listener, f"http://{shown}:{listener.getsockname()[1]}/{VERSION}"
+
+
+def _is_no_upgrade_advice(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(("Unsupported upgrade request", "No supported WebSocket"))
 
 
 def _access(token_file: Path | None, jwt_key_file: Path | None) -> Access | None:

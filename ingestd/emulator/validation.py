@@ -21,8 +21,8 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pydicom.valuerep import PersonName
 
 from ingestd.emulator.attributes import SEARCHABLE
-from ingestd.emulator.metadata import DEEPEST, is_bulk
-from ingestd.emulator.part10 import PYDICOM_RAISES
+from ingestd.emulator.metadata import is_bulk
+from ingestd.emulator.part10 import DEEPEST, PYDICOM_RAISES
 from ingestd.emulator.value_rules import UID_INVALID, complaint, least_demand
 
 SOP_CLASS_UID: Final = Tag(0x00080016)

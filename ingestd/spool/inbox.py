@@ -1,14 +1,10 @@
 """The drop folder, by directory handle: looking, examining, reading.
 
-The order that makes the lease a proof. F_SETLEASE grants a read lease only while nobody has the file open for writing,
+The order that makes the lease a proof. A read lease (lease.py) is granted only while nobody has the file open for writing,
 and from then on a writer's open waits until the lease is given back. So: lease, fstat, walk, ask whether the lease is
 still whole (a writer in the doorway turns it), give it back, fstat. What was walked between two equal stamps under an
-unbroken lease was complete and is what the stamp names. The kernel refuses a lease with EAGAIN while there is a writer,
-a mapping without a descriptor among them, and then quiet proves nothing; with EACCES where the file is another user's and
-CAP_LEASE is missing, with EINVAL where the file system has none: then two looks decide (core.settle).
-
-A writer that breaks a lease sends SIGIO to this process, and its default action ends it: `ignore_sigio` must run before
-the first look.
+unbroken lease was complete and is what the stamp names. Where a lease is refused because there is a writer, quiet proves
+nothing; where the kernel can't tell, two looks decide (core.settle).
 
 A small file is read once, when it is examined: its bytes and their digest travel with the inspection. What is read
 later is compared with the stamp before its first byte and after its last, and must end where the stamp says (F19, F58).
@@ -16,12 +12,8 @@ later is compared with the stamp before its first byte and after its last, and m
 
 from __future__ import annotations
 
-import enum
-import errno
-import fcntl
 import hashlib
 import os
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +24,7 @@ from ingestd.core.ports import Reading
 from ingestd.core.settle import SENDABLE
 from ingestd.spool import fsutil
 from ingestd.spool.digests import PREAMBLE, digest_of_bytes
+from ingestd.spool.lease import Lease, give_back, take
 from ingestd.spool.mounts import on_network
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource
@@ -39,11 +32,6 @@ from ingestd.spool.sources import BytesSource, FileSource
 SMALL = 64 << 10
 
 _CHANGED = "the file is no longer the one that was judged: it is judged again"
-
-
-def ignore_sigio() -> None:
-    """Breaking a lease must not end the process. Main thread only, before the first look."""
-    signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
 class InboxFolder:
@@ -56,22 +44,22 @@ class InboxFolder:
     def look(self, path: str) -> Look:
         with _Opened(self._root, path) as opened:
             network = self._on_network(opened)
-            lease = _Lease.UNKNOWN if network else _lease(opened.handle)
+            lease = Lease.UNKNOWN if network else take(opened.handle)
             status = os.fstat(opened.handle)
-            if lease is _Lease.GRANTED:
-                lease = _give_back(opened.handle)
+            if lease is Lease.GRANTED:
+                lease = give_back(opened.handle)
             return _seen(opened, status, lease=lease, network=network)
 
     def examine(self, path: str) -> tuple[Look, Inspection]:
         with _Opened(self._root, path) as opened:
             network = self._on_network(opened)
-            lease = _Lease.UNKNOWN if network else _lease(opened.handle)
+            lease = Lease.UNKNOWN if network else take(opened.handle)
             status = os.fstat(opened.handle)
             try:
                 inspection = _inspect(opened.handle, status.st_size)
             finally:
-                if lease is _Lease.GRANTED:
-                    lease = _give_back(opened.handle)
+                if lease is Lease.GRANTED:
+                    lease = give_back(opened.handle)
             look = _seen(opened, status, lease=lease, network=network)
             _unchanged(opened.handle, look.stamp)
             return look, inspection
@@ -132,38 +120,15 @@ class _Opened:
             raise fsutil.file_error(error) from error
 
 
-class _Lease(enum.Enum):
-    """What the kernel says about others who have the file open for writing."""
-
-    GRANTED = "nobody has"
-    REFUSED = "somebody has"
-    UNKNOWN = "it can't tell"
-
-
-def _seen(opened: _Opened, status: os.stat_result, *, lease: _Lease, network: bool) -> Look:
+def _seen(opened: _Opened, status: os.stat_result, *, lease: Lease, network: bool) -> Look:
     return Look(
         stamp=fsutil.stamp_of(status),
         links=status.st_nlink,
-        leased=lease is _Lease.GRANTED,
-        open_elsewhere=lease is _Lease.REFUSED,
+        leased=lease is Lease.GRANTED,
+        open_elsewhere=lease is Lease.REFUSED,
         owner_owns_folder=status.st_uid == os.fstat(opened.folder).st_uid,
         on_network=network,
     )
-
-
-def _lease(handle: int) -> _Lease:
-    try:
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return _Lease.REFUSED if error.errno == errno.EAGAIN else _Lease.UNKNOWN
-    return _Lease.GRANTED
-
-
-def _give_back(handle: int) -> _Lease:
-    """GRANTED if the lease was whole to its end; else a writer waits for it."""
-    whole = fcntl.fcntl(handle, fcntl.F_GETLEASE) == fcntl.F_RDLCK
-    fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return _Lease.GRANTED if whole else _Lease.REFUSED
 
 
 def _unchanged(handle: int, stamp: Stamp) -> None:

@@ -16,13 +16,13 @@ writes within one tick of the kernel's clock leave the same stamp. A large one n
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 
 from ingestd.core.errors import FileChangedError
 from ingestd.spool import fsutil
 from ingestd.spool.digests import digest_of
 from ingestd.spool.entry import Entry, put_back, step_aside
+from ingestd.spool.lease import Lease, is_whole, take
 
 
 def remove(entry: Entry, *, sha256: str | None = None) -> None:
@@ -64,9 +64,6 @@ def refuse_open(entry: Entry) -> None:
 
 
 def _may_be_written(handle: int) -> bool:
-    """Whether somebody has it open for writing, as far as the kernel can tell (fcntl(2), F_SETLEASE)."""
-    try:
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    return fcntl.fcntl(handle, fcntl.F_GETLEASE) != fcntl.F_RDLCK
+    """Whether somebody has it open for writing, as far as the kernel can tell. The lease goes when the handle is closed."""
+    lease = take(handle)
+    return lease is Lease.REFUSED or (lease is Lease.GRANTED and not is_whole(handle))

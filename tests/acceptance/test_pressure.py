@@ -85,7 +85,7 @@ def test_a_mebibyte_that_is_full_stops_nothing_for_good(room: Room, tmp_path: Pa
         try:
             home.waits(pages.ready, 30)
             if folder == "state":  # receipts are small
-                fill(room.see(home.root / folder), leave=64 << 10)
+                fill(room.see(home.root / folder), leave=8 << 10)
             dropped = stream_in(home, folder)
             home.waits(lambda: pages.red(f"folders.{folder}" if folder != "state" else "journal"), 30)
             assert pages.metric(f'ingestd_folder_free_bytes{{folder="{folder}"}}') < 200_000
@@ -135,7 +135,7 @@ def stream_in(home: House, folder: str) -> list[str]:
     return sorted(digests)
 
 
-def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 2.0) -> None:
+def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 1.5) -> None:
     """While nothing can move: hardly any CPU time, hardly a request, no flood of lines."""
     pid = home.process.pid
     cpu, stores, lines = cpu_seconds(pid), service.count("store"), len(home.lines())
@@ -314,7 +314,7 @@ def test_no_memory_costs_no_file(tmp_path: Path, what: str) -> None:
     service, pages = ScriptedOrigin(store=[after(1000, stops_reading), good]), AdminPages()
     files = [made(number) for number in range(2, 12)]
     with hostile(service) as server:
-        home = Altered(tmp_path / "house", server.url, prelude=NO_MEMORY.format(what=what), **pages.setting)
+        home = Altered(tmp_path / "house", server.url, prelude=SOON + NO_MEMORY.format(what=what), **pages.setting)
         home.start()
         try:
             home.waits(pages.ready, 30)

@@ -289,7 +289,7 @@ def test_in_mid_copy_to_another_file_system(room: Room, tmp_path: Path) -> None:
 STUCK = """
 import os
 import ingestd.daemon.loop as loop, ingestd.spool.inbox as inbox
-loop.STUCK_SECONDS = 2.0
+loop.STUCK_SECONDS = 1.5
 def stuck(self, path):
     os.read(os.pipe()[0], 1)  # interrupted by a signal, Python goes on with it
 inbox.InboxFolder.examine = stuck
@@ -310,7 +310,7 @@ def test_a_loop_that_is_stuck_is_seen_and_ends_in_time(tmp_path: Path) -> None:
             home.waits(lambda: pages.get("livez")[0] == 503, 30)
             assert "the loop has not ticked for" in pages.get("livez")[1]
             beats = manager.beats()
-            time.sleep(1.5)
+            time.sleep(1.2)
             assert manager.beats() == beats
             assert ends(home) == 75
             assert events(home)[-1] == "cut_short"

@@ -5,7 +5,11 @@ INGESTD_FUZZ_EXAMPLES=20000 makes a campaign of it.
 
 import os
 import socket
+import threading
+import time
+import zlib
 from collections.abc import Iterator
+from typing import Literal
 
 import httpx
 import pytest
@@ -315,3 +319,92 @@ def test_every_damaged_file_is_judged_and_what_is_kept_can_be_read(
 )
 def test_what_is_no_request_ends_the_connection(emulator: EmulatorProcess, garbage: bytes) -> None:
     answer_to(emulator, garbage, whole=False)
+
+
+MANY = 1_000_000
+CROWDED_SECONDS = float(os.environ.get("INGESTD_CROWDED_SECONDS", "6"))
+"""About 1 on an idle machine; building what it is given took 12 there."""
+
+
+def head(syntax: str) -> bytes:
+    found = syntax.encode() + b"\0" * (len(syntax) % 2)
+    return bytes(128) + b"DICM\x02\x00\x10\x00UI" + len(found).to_bytes(2, "little") + found
+
+
+def element(group: int, number: int, vr: bytes, value: bytes, order: Literal["little", "big"], *, end: bool) -> bytes:
+    """One in explicit VR, or in implicit VR when `vr` is empty; a sequence with `end` is of undefined length."""
+    length = 0xFFFFFFFF if end else len(value)
+    tag = group.to_bytes(2, order) + number.to_bytes(2, order)
+    size = vr + length.to_bytes(2, order) if vr == b"UI" else (vr and vr + b"\0\0") + length.to_bytes(4, order)
+    close = 0xFFFE.to_bytes(2, order) + 0xE0DD.to_bytes(2, order) + bytes(4) if end else b""
+    return tag + size + value + close
+
+
+def crowded(kind: str) -> bytes:
+    """An instance with a million empty items (of zeros, those without a tag), or as many elements in one item."""
+    order: Literal["little", "big"] = "big" if "big" in kind else "little"
+    item = bytes(8) if "zeros" in kind else 0xFFFE.to_bytes(2, order) + 0xE000.to_bytes(2, order) + bytes(4)
+    sequence, uid = (b"", b"") if "implicit" in kind else (b"SQ", b"UI")
+    content = item * MANY
+    if "elements" in kind:
+        inside = b"".join(
+            (9 + at // 65536 * 2).to_bytes(2, "little") + (at % 65536).to_bytes(2, "little") + b"LO\0\0"
+            for at in range(MANY)
+        )
+        content = item[:4] + len(inside).to_bytes(4, "little") + inside
+    if "nested" in kind:
+        few = element(8, 0x1140, b"SQ", item * (MANY // 100), order, end=False)
+        content = (item[:4] + len(few).to_bytes(4, order) + few) * 100
+    data_set = element(8, 0x1140, sequence, content, order, end="undefined" in kind)
+    uids = {(0x20, 0xD): b"1.2.3\0", (0x20, 0xE): b"1.2.3.4\0"}
+    data_set += b"".join(element(*tag, uid, value, order, end=False) for tag, value in uids.items())
+    if "deflated" in kind:
+        compress = zlib.compressobj(wbits=-15)
+        return head("1.2.840.10008.1.2.1.99") + compress.compress(data_set) + compress.flush()
+    if "implicit" in kind:
+        return head("1.2.840.10008.1.2") + data_set
+    return head("1.2.840.10008.1.2.2" if order == "big" else "1.2.840.10008.1.2.1") + data_set
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        f"{syntax} {length}"
+        for syntax in ("explicit", "implicit", "big endian", "deflated")
+        for length in ("defined", "undefined")
+    ]
+    + ["zeros defined", "zeros undefined", "nested defined", "nested undefined deflated"]
+    + ["elements defined", "elements undefined", "elements deflated defined"],
+)
+def test_a_million_empty_items_are_refused_without_building_them(
+    emulator: EmulatorProcess, client: httpx.Client, kind: str
+) -> None:
+    """azure-dicom 1.4, 43264: a body of 8 MB, or 12 kB deflated, neither fills the memory nor holds up the others."""
+    body = crowded(kind)
+    emulator.forget_peak()
+    before = emulator.memory_bytes()
+    answers: list[httpx.Response] = []
+    began = time.monotonic()
+    sender = threading.Thread(
+        target=lambda: answers.append(client.put("/v2/studies", content=body, headers=SINGLE)), daemon=True
+    )
+    sender.start()
+    others = 0
+    while sender.is_alive() or not others:
+        assert client.get("/v2/studies/1.2.3/metadata").status_code == 200
+        others += 1
+    sender.join()
+    took, grown = time.monotonic() - began, emulator.peak_bytes() - before
+    print(f"{kind}: {took:.2f} s, {grown / 2**20:.0f} MiB, {others} others answered")
+
+    [answer] = answers
+    [failed] = answer.json()["00081198"]["Value"]
+    assert (answer.status_code, failed["00081197"]["Value"]) == (409, [43264])
+    assert grown < ALLOWED_BYTES
+    assert took < CROWDED_SECONDS
+
+
+def test_a_request_to_upgrade_is_answered_and_nothing_is_said(client: httpx.Client) -> None:
+    """The fixture's end fails on anything that the service wrote to its standard error."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert client.get("/v2/studies", headers=upgrade).status_code == 200

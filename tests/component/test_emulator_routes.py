@@ -97,6 +97,16 @@ def test_another_method_is_405(shared: httpx.Client, method: str, path: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("path", "methods"),
+    [("studies", "GET, POST, PUT"), ("studies/1.2.3", "DELETE, GET, POST, PUT"), ("studies/1.2.3/metadata", "GET")],
+)
+def test_a_405_lists_every_method_of_the_path(shared: httpx.Client, path: str, methods: str) -> None:
+    """RFC 9110 15.5.6."""
+    assert shared.patch(f"v2/{path}").headers["allow"] == methods
+    assert shared.patch(f"v2/partitions/p/{path}").headers["allow"] == methods
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"StudyDate": "2020-9-22"},

@@ -20,7 +20,8 @@ from pydicom.dataset import Dataset
 from ingestd.core.errors import FileBusyError, FileChangedError, FileError, FileGoneError, FileRefusedError
 from ingestd.core.model import Inspection
 from ingestd.spool import inbox as inbox_module
-from ingestd.spool.inbox import InboxFolder, ignore_sigio
+from ingestd.spool.inbox import InboxFolder
+from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.mounts import file_system, on_network
 
 
@@ -209,7 +210,7 @@ def test_breaking_a_lease_does_not_end_a_process_that_ignores_sigio(root: Path) 
     (root / "x.dcm").write_bytes(part10())
     program = """
 import fcntl, os, signal, subprocess, sys
-from ingestd.spool.inbox import ignore_sigio
+from ingestd.spool.lease import ignore_sigio
 signal.signal(signal.SIGIO, signal.SIG_DFL)  # what the test process ignores, its child would too
 if sys.argv[2] == "ignore":
     ignore_sigio()

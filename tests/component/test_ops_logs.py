@@ -318,15 +318,38 @@ def test_a_torn_line_does_not_swallow_the_next_one() -> None:
     os.close(reader)
 
 
-def test_a_dead_writer_can_be_started_again(tmp_path: Path) -> None:
-    """F10: it is supervised like every other thread."""
+def test_a_stopped_writer_takes_nothing_more_and_can_be_started_again(tmp_path: Path) -> None:
+    """F66: the last line is the last, whatever other threads complain of as they end."""
     with written(tmp_path / "log") as log:
+        log.log(Event.STOPPED)
         log.sink.stop()
+        log.log(Event.LIBRARY)
         log.sink.join(5)
+        assert not log.sink.alive()
+        log.sink.start()
+        assert log.sink.alive()
+        log.log(Event.STARTED)
+    assert [line["event"] for line in lines(tmp_path / "log")] == ["stopped", "started"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_writer_can_be_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F10: it is supervised like every other thread; what came in between is written."""
+    with written(tmp_path / "log") as log:
+        died = threading.Event()
+
+        def die(_: object) -> bool:
+            died.set()
+            sys.exit()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(log.sink, "_write", die)
+            log.log(Event.STARTED)
+            assert died.wait(5)
+            log.sink.join(5)
         assert not log.sink.alive()
         log.log(Event.STOPPING)
         log.sink.start()
-        assert log.sink.alive()
     assert [line["event"] for line in lines(tmp_path / "log")] == ["stopping"]
 
 

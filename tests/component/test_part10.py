@@ -39,7 +39,8 @@ from pydicom.uid import UID_dictionary
 
 from ingestd.core.errors import FileBusyError
 from ingestd.core.model import Identifiers, Inspection, Wholeness
-from ingestd.spool.inbox import InboxFolder, ignore_sigio
+from ingestd.spool.inbox import InboxFolder
+from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource
 

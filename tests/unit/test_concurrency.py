@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.core.answer import Answer, Loss
 from ingestd.core.concurrency import Concurrency
 
 
@@ -55,3 +56,21 @@ def test_it_stays_between_one_and_the_most_and_grows_by_no_more_than_one(most: i
         before, now = now, now.went_well() if good else now.in_trouble()
         assert 1 <= now.limit <= most
         assert before.limit <= now.limit <= before.limit + 1 if good else now.limit == max(1, before.limit // 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "calm", "limit", "good"),
+    [
+        (Answer(status=200), True, 8, 1),
+        (Answer(status=409), True, 8, 1),
+        (Answer(status=503), True, 4, 0),
+        (Answer(loss=Loss.TIMEOUT), True, 4, 0),
+        (Answer(status=503), False, 8, 0),
+        (Answer(status=500), True, 8, 0),
+        (Answer(status=401), True, 8, 0),
+        (Answer(loss=Loss.NOT_SENT), True, 8, 0),
+    ],
+)
+def test_it_follows_the_answer(answer: Answer, calm: bool, limit: int, good: int) -> None:
+    """F52: overload halves it, once an outage; what says nothing about load leaves it."""
+    assert Concurrency(limit=8, most=64).after(answer, calm=calm) == Concurrency(limit=limit, most=64, well=good)

@@ -9,7 +9,9 @@ from fakes.values import batch, deferral, fail, instance, receipt
 
 from ingestd.core import answer, backoff, brake, breaker, concurrency, model, outcome, record, settle
 from ingestd.core import batch as batches
-from ingestd.core.answer import Answer, Held
+from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
+from ingestd.core.answer import Answer, Held, Loss
+from ingestd.core.errors import FilingError
 from ingestd.core.events import Event, Level
 from ingestd.core.model import Inspection, Wait, Wholeness
 from ingestd.core.outcome import Quarantine, Reason, Retry
@@ -66,3 +68,30 @@ def test_every_log_event_has_a_level_and_a_meaning_of_its_own() -> None:
     """STYLE 13: vocabulary once."""
     assert all(event.level in Level and event.meaning for event in Event)
     assert len({event.meaning for event in Event}) == len(Event)
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        (Answer(status=202), "202"),
+        (Answer(loss=Loss.NOT_SENT), "connect_error"),
+        (Answer(loss=Loss.TIMEOUT), "timeout"),
+        (Answer(loss=Loss.LOST), "lost"),
+        (Answer(loss=Loss.FILE_CHANGED), "lost"),
+    ],
+)
+def test_an_answer_has_one_of_few_labels(said: Answer, label: str) -> None:
+    """I8."""
+    assert said.outcome == label
+
+
+def test_a_verdict_of_ours_says_what_to_do() -> None:
+    """I3: nobody is left with a reason alone."""
+    assert all(WHAT_TO_DO.values())
+    assert (TOO_LARGE.reason, TOO_LARGE.by_service) == (Reason.TOO_LARGE, False)
+
+
+def test_a_move_that_failed_says_which_state_the_file_is_in_now() -> None:
+    """F31."""
+    stamp = instance().stamp
+    assert FilingError("done/ is full", stamp=stamp).stamp == stamp

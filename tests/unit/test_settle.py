@@ -22,6 +22,7 @@ from ingestd.core.settle import (
     SettleRules,
     Settling,
     settle,
+    still_waits,
 )
 
 RULES = settle_rules(quiet=2.0, network_quiet=60.0, timeout=900.0)
@@ -177,3 +178,23 @@ def test_a_lease_proves_nothing_about_a_stamp_whose_time_has_not_passed(
     """I4, F19: within the file system's time stamp grain a second version of the same size has the same stamp."""
     seen = replace(LEASED, stamp=replace(LEASED.stamp, ctime_ns=ctime_ns))
     assert settle(seen, WHOLE, looks=1, unchanged=0.0, rules=RULES, age=age) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "unfinished", "unchanged", "after"),
+    [
+        (LOCAL, True, 100.0, RECHECK_SECONDS),
+        (LOCAL, True, 895.0, 5.0),
+        (LOCAL, True, 899.0, 2.0),
+        (NETWORK, True, 100.0, 60.0),
+        (replace(LOCAL, open_elsewhere=True), False, 100.0, RECHECK_SECONDS),
+        (replace(LOCAL, links=2), False, 100.0, RECHECK_SECONDS),
+        (LOCAL, False, 100.0, None),
+        (LOCAL, True, 900.0, None),
+    ],
+)
+def test_what_waits_goes_on_waiting_without_a_walk(
+    seen: Look, unfinished: bool, unchanged: float, after: float | None
+) -> None:
+    """I1: until nothing holds it any more, or its time is up."""
+    assert still_waits(seen, unfinished=unfinished, unchanged=unchanged, rules=RULES) == after

@@ -42,7 +42,7 @@ from ingestd.core.outcome import (
 from ingestd.dicomweb.session import Session
 from ingestd.dicomweb.store import refusal, store
 from ingestd.ops.clock import SystemClock
-from ingestd.spool.inbox import ignore_sigio
+from ingestd.spool.lease import ignore_sigio
 
 STORED, WARNED, THERE, FAILED, LEFT = "stored", "with warning", "already there", "failed", "not stored"
 _COLOURS = {STORED: "green", WARNED: "yellow", THERE: "green", FAILED: "red", LEFT: "yellow"}
