@@ -45,8 +45,9 @@ _EXPLICIT_HEAD: Final = (
 _DEFER_BYTES: Final = 256 * 1024
 """Values above this many bytes stay on the disk until somebody asks for them."""
 
-_MOST_ELEMENTS: Final = 65536
-"""A file with more elements, items and delimiters, at all depths, is unreadable (what is empty counts twice); 200 kB of deflated zeros would be 25 million."""
+_MOST_ELEMENTS: Final = 1 << 17
+"""A file with more elements, items and delimiters, at all depths, is unreadable; what is empty counts twice. An enhanced image of
+some 2,000 frames has fewer; 200 kB of deflated zeros would be 25 million."""
 
 DEEPEST: Final = 32
 """Sequences nested deeper are never opened, as nothing real nests so."""

@@ -25,9 +25,10 @@ from fakes.studies import Made, made
 pytestmark = pytest.mark.timeout(120)
 MakeHouse = Callable[..., House]
 
-SOON = (
-    "import ingestd.daemon.endings as endings; endings.UNMOVABLE_BASE_SECONDS = 1.0"  # or each test would last a minute
-)
+SOON = """
+import ingestd.daemon.endings as endings, ingestd.daemon.intake as intake
+endings.UNMOVABLE_BASE_SECONDS = intake.BUSY_RETRY_SECONDS = 0.4
+"""  # or each test would last a minute
 LARGE = 40_000  # bytes: 25 of them fill a MiB
 TROUBLE = {  # what is said of a folder that takes nothing, beside folder_trouble
     "inbox": set[str](),
