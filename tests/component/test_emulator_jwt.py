@@ -83,7 +83,7 @@ def test_a_good_token_is_admitted(url: str) -> None:
         token(aud=None),
         token(exp=None),
         token(exp=int(time.time()) - 1),
-        token(nbf=int(time.time()) + 600),
+        token(nbf=int(time.time()) + 86_400, exp=int(time.time()) + 90_000),
         token()[:-8] + "AAAAAAAA",
     ],
 )

@@ -21,7 +21,7 @@ from ingestd.emulator.samples import ct_instance
 
 EXAMPLES = int(os.environ.get("INGESTD_FUZZ_EXAMPLES", "400"))
 PATIENCE_SECONDS = 60
-ALLOWED_BYTES = 64 * 1024**2
+ALLOWED_BYTES = 128 << 20  # what the allocator keeps varies; without bounds it is ten times as much
 SINGLE = {"Content-Type": "application/dicom"}
 HELD = ct_instance(study_uid="1.2.3", series_uid="1.2.3.4", sop_instance_uid="1.2.3.4.1", size_bytes=1500)
 
@@ -400,7 +400,7 @@ def test_a_million_empty_items_are_refused_without_building_them(
     [answer] = answers
     [failed] = answer.json()["00081198"]["Value"]
     assert (answer.status_code, failed["00081197"]["Value"]) == (409, [43264])
-    assert grown < 2 * ALLOWED_BYTES
+    assert grown < ALLOWED_BYTES
     assert took < CROWDED_SECONDS
 
 

@@ -26,10 +26,10 @@ ERRNOS = ("EIO", "ENOSPC", "EROFS", "EMFILE")
 OPEN_ERRNOS = ("EIO", "EMFILE")
 AIMS = 3
 KILLED = -9
-SCANNER = "scanner"
 ENDED = (0, 1)  # all done; some in failed/
 REFUSED = (75, 78)
 STARTED = '"event":"started"'
+UNLISTED = "could not be listed"  # a drain scans once, and says with 75 which folders it could not see
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +152,10 @@ def _one(point: Point, how: str, service: Service, stand: Stand, here: Path, the
     if broken.code == KILLED and how not in KILLS:
         problems.append("nobody killed it, and it was killed")
     by_itself = broken.code in ENDED
-    if how not in KILLS and not by_itself and STARTED in output:
+    if how not in KILLS and not by_itself and STARTED in output and UNLISTED not in output:
         problems.append(f"an error ended it with {broken.code}")
-    # A folder of the inbox that can't be listed just now is the next scan's, and a drain has only one.
-    by_itself = by_itself and (point.thread != SCANNER or not a_round.waiting())
+    if by_itself and a_round.waiting():
+        problems.append("it said that everything had ended, and files wait")
     if not by_itself:
         again = a_round.drain(stand)
         output += "--- again\n" + again.output
