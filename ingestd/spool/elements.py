@@ -166,14 +166,15 @@ class Walk:
         if not encoding.explicit:
             _, length = encoding.header.unpack_from(self._buffer, pos)
             return encoding, 8, length
-        _, vr, length = encoding.header.unpack_from(self._buffer, pos)
-        if vr in SHORT_VRS:
+        _, number, length = encoding.header.unpack_from(self._buffer, pos)
+        head, vr = encoding.heads[number], self._buffer[pos + 4 : pos + 6]
+        if head == 8:
             return encoding, 8, length
-        if vr in LONG_VRS or _like_vr(vr):
+        if head == 12 or _like_vr(vr):
             if pos + 12 > len(self._buffer):
                 raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base + pos} is cut")
             (length,) = encoding.u32.unpack_from(self._buffer, pos + 8)
-            if vr not in LONG_VRS and not self._fits(pos + 12, length):
+            if not head and not self._fits(pos + 12, length):
                 raise self._nothing_begins(pos)
             return (IMPLICIT_LITTLE if vr == b"UN" else encoding), 12, length
         (length,) = encoding.u32.unpack_from(self._buffer, pos + 4)

@@ -27,18 +27,21 @@ LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  
 class Encoding:
     """Explicit or implicit VR, and the byte order.
 
-    A *key* is a tag as one 32-bit number read in that order. `wanted` gives the tags of the keys that matter at the top level of a
-    data set, `stops` of those that matter everywhere. `item` is the header of an item, a fragment or a delimiter: key and length.
+    A *key* is a tag as one 32-bit number read in that order. `heads` gives the length of the header by VR, read as one 16-bit number;
+    0 where it is no VR. (A list of 65,536: nothing is looked up faster.) `wanted` gives the tags of the keys that matter at the top
+    level of a data set, `stops` of those that matter everywhere. `item` is the header of an item, a fragment or a delimiter: key and
+    length.
     """
 
-    __slots__ = ("big_endian", "explicit", "header", "item", "item_key", "stops", "u32", "wanted")
+    __slots__ = ("big_endian", "explicit", "header", "heads", "item", "item_key", "stops", "u32", "wanted")
 
     def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
         mark = ">" if big_endian else "<"
         self.explicit = explicit
         self.big_endian = big_endian
         self.item = struct.Struct(mark + "II")
-        self.header = struct.Struct(mark + "I2sH") if explicit else self.item
+        self.header = struct.Struct(mark + "IHH") if explicit else self.item
+        self.heads = _heads(big_endian=big_endian) if explicit else []
         self.u32 = struct.Struct(mark + "I")
         self.stops = {self.tag(tag): tag for tag in (0, ITEM, ITEM_END, SEQUENCE_END)}
         self.item_key = self.tag(ITEM)
@@ -47,6 +50,14 @@ class Encoding:
     def tag(self, key: int) -> int:
         """The tag of a key; the key of a tag just as well."""
         return key if self.big_endian else (key & 0xFFFF) << 16 | key >> 16
+
+
+def _heads(*, big_endian: bool) -> list[int]:
+    heads = [0] * (1 << 16)
+    for vrs, head in ((SHORT_VRS, 8), (LONG_VRS, 12)):
+        for vr in vrs:
+            heads[int.from_bytes(vr, "big" if big_endian else "little")] = head
+    return heads
 
 
 IMPLICIT_LITTLE: Final = Encoding(explicit=False)
@@ -84,20 +95,20 @@ def _skim_explicit(
     values: dict[int, bytes],
 ) -> tuple[int, int, int]:
     header, u32 = encoding.header.unpack_from, encoding.u32.unpack_from
-    short, long, size, stops = SHORT_VRS, LONG_VRS, len(buffer), encoding.stops
+    heads, size, stops = encoding.heads, len(buffer), encoding.stops
     key, length = -1, 0
     try:
         for _ in budget:
             key, vr, length = header(buffer, pos)
             if key in wanted:
                 end = pos + 8 + length
-                if vr not in short or end > size or key in stops:
+                if heads[vr] != 8 or end > size or key in stops:
                     break
                 values[wanted[key]] = buffer[pos + 8 : end]
                 pos = end
-            elif vr in short:
+            elif heads[vr] == 8:
                 pos += 8 + length
-            elif vr in long:
+            elif heads[vr] == 12:
                 (length,) = u32(buffer, pos + 8)
                 if length == UNDEFINED:
                     break

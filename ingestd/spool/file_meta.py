@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ingestd.core.model import Wholeness
-from ingestd.spool.encoding import LONG_VRS, SHORT_VRS
+from ingestd.spool.encoding import EXPLICIT_LITTLE
 from ingestd.spool.sources import LOOKAHEAD, NotWholeError, PastEndError, View, zeros_to_the_end
 
 _PREAMBLE: Final = 128
 _PROGRAMS: Final = (b"MZ", b"\x7fELF")
 _ELEMENTS: Final = 1000  # PS3.10 7.1 knows some twenty
 
-_HEADER: Final = struct.Struct("<HH2sH")
+_HEADER: Final = struct.Struct("<HHHH")
 _UINT32: Final = struct.Struct("<I")
 
 _GROUP_LENGTH: Final = 0x0000
@@ -72,6 +72,7 @@ def _elements(view: View, buffer: bytes, notes: list[str]) -> tuple[dict[int, by
     """
     values: dict[int, bytes] = {}
     at, base, declared_end = _PREAMBLE + 4, 0, None
+    heads = EXPLICIT_LITTLE.heads
     for _ in range(_ELEMENTS):
         if at + 12 > base + len(buffer):
             buffer, base = view.load(at), at
@@ -81,10 +82,11 @@ def _elements(view: View, buffer: bytes, notes: list[str]) -> tuple[dict[int, by
         if group != 2:
             break
         start = at + 8
-        if vr in LONG_VRS:
+        head = heads[vr]
+        if head == 12:
             (length,) = _UINT32.unpack_from(buffer, start - base)
             start += 4
-        elif vr not in SHORT_VRS:
+        elif not head:
             if at == declared_end:  # a deflated data set may begin with any bytes
                 break
             (length,) = _UINT32.unpack_from(buffer, at - base + 4)

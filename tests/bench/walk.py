@@ -1,8 +1,9 @@
 """What the walk costs beside pydicom's dcmread, on one 512 KiB CT in one run: python tests/bench/walk.py
 
-Interleaved, ten at a time, so that a busy machine slows all alike; the median of many rounds; the file is in the page cache. The
-header is that of pydicom's CT_small.dcm, a scanner's own, with 512 x 512 pixels behind it. Opening, walking and closing a file must
-cost at most a tenth of dcmread. With --worst it prints what the worst known file for each bound costs instead.
+Interleaved, so that a busy machine slows all alike, and in turns of like length: what a turn begins with (cold caches, some 70 us)
+would weigh ten times as much on the shorter of two. The median of many rounds; the file is in the page cache. The header is that of
+pydicom's CT_small.dcm, a scanner's own, with 512 x 512 pixels behind it. Opening, walking and closing a file must cost at most a
+tenth of dcmread. With --worst it prints what the worst known file for each bound costs instead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from ingestd.spool.part10 import walk  # noqa: E402 - behind the path
 from ingestd.spool.sources import BytesSource, FileSource  # noqa: E402 - behind the path
 
 ROUNDS = 300
-AT_ONCE = 10
+DCMREADS = 10  # in a turn
+WALKS = 100
 MOST = 0.1
 
 
@@ -54,19 +56,19 @@ def costs(content: bytes, rounds: int = ROUNDS) -> dict[str, float]:
     with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
         file.write(content)
         file.flush()
-        readers: dict[str, Callable[[], object]] = {
-            "walk, file": lambda: walk_path(file.name),
-            "dcmread, file": lambda: pydicom.dcmread(file.name),
-            "walk, bytes": lambda: walk(BytesSource(content), len(content)),
-            "dcmread, bytes": lambda: pydicom.dcmread(io.BytesIO(content)),
+        readers: dict[str, tuple[int, Callable[[], object]]] = {
+            "walk, file": (WALKS, lambda: walk_path(file.name)),
+            "dcmread, file": (DCMREADS, lambda: pydicom.dcmread(file.name)),
+            "walk, bytes": (WALKS, lambda: walk(BytesSource(content), len(content))),
+            "dcmread, bytes": (DCMREADS, lambda: pydicom.dcmread(io.BytesIO(content))),
         }
         seconds: dict[str, list[float]] = {name: [] for name in readers}
         for _ in range(rounds):
-            for name, read in readers.items():
+            for name, (times, read) in readers.items():
                 start = time.perf_counter()
-                for _ in range(AT_ONCE):
+                for _ in range(times):
                     read()
-                seconds[name].append((time.perf_counter() - start) / AT_ONCE)
+                seconds[name].append((time.perf_counter() - start) / times)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
