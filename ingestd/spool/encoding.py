@@ -27,10 +27,10 @@ LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  
 class Encoding:
     """Explicit or implicit VR, and the byte order.
 
-    A *key* is a tag as one 32-bit number read in that order. `heads` gives the length of the header by VR, read as one 16-bit number;
-    0 where it is no VR. (A list of 65,536: nothing is looked up faster.) `wanted` gives the tags of the keys that matter at the top
-    level of a data set, `stops` of those that matter everywhere. `item` is the header of an item, a fragment or a delimiter: key and
-    length.
+    A *key* is a tag as one 32-bit number read in that order. `heads` gives the length of the header by VR, read as one 16-bit
+    number; 0 where it is no VR. (A list of 65,536: nothing is looked up faster.) `wanted` gives the tags of the keys that matter at
+    the top level of a data set, `stops` of those that matter everywhere. `item` is the header of an item, a fragment or a
+    delimiter: key and length.
     """
 
     __slots__ = ("big_endian", "explicit", "header", "heads", "item", "item_key", "stops", "u32", "wanted")

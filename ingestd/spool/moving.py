@@ -84,9 +84,10 @@ class Move:
                     fsutil.sync_folder(folder)
                     self._take_away()
                 except OSError:
-                    with suppress(OSError):
-                        os.unlink(name, dir_fd=folder)
-                        self._unexplain(folder, name)
+                    if self._entry.stamp_now() is not None:  # else the copy may be all that is left
+                        with suppress(OSError):
+                            os.unlink(name, dir_fd=folder)
+                            self._unexplain(folder, name)
                     raise
             finally:
                 copy.discard()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from ingestd.core.errors import FileChangedError
 from ingestd.spool import fsutil
@@ -43,7 +44,8 @@ def remove(entry: Entry, *, sha256: str | None = None) -> None:
             if not changed:
                 os.unlink(aside, dir_fd=entry.folder)
         finally:
-            os.close(handle)  # gives the lease back
+            with suppress(OSError):  # nothing was written through it, and the file may be gone
+                os.close(handle)  # gives the lease back
     except OSError:
         put_back(entry.folder, aside, entry)
         raise

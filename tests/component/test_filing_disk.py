@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from ingestd.core.errors import FileChangedError, FileGoneError, FilingError
 from ingestd.core.model import Instance
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.record import Verdict
-from ingestd.spool import crossing, fsutil, moving
+from ingestd.spool import crossing, fsutil, moving, removal
 from ingestd.spool.entry import Entry
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
@@ -537,6 +538,53 @@ def test_a_source_that_cannot_be_removed_leaves_no_copy(far: House, monkeypatch:
     with pytest.raises(FilingError, match="allow the service's user"):
         far.filing.to_done(instance, at=AT)
     assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})
+
+
+REAL_CLOSE, REAL_UNLINK = os.close, os.unlink
+
+
+def close_badly(handle: int) -> None:
+    REAL_CLOSE(handle)
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def unlink_badly(name: str, *, dir_fd: int) -> None:
+    """It is done, and the answer is lost on the way."""
+    REAL_UNLINK(name, dir_fd=dir_fd)
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def put_nothing_back(folder: int, name: str, entry: Entry) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(("call", "badly"), [("close", close_badly), ("unlink", unlink_badly)])
+@pytest.mark.parametrize("kind", ["done", "failed"])
+def test_a_share_that_breaks_off_once_the_source_is_gone_costs_no_copy(
+    far: House, monkeypatch: pytest.MonkeyPatch, kind: str, call: str, badly: Callable[..., None]
+) -> None:
+    """I1, F40, F41: the copy is the only one then."""
+    content = part10()
+    instance = far.drop("a.dcm", content)
+    real_remove = moving.remove
+
+    def remove_badly(entry: Entry) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(removal.os, call, badly)
+            real_remove(entry)
+
+    for module in (moving, removal):
+        monkeypatch.setattr(
+            module, "refuse_open", lambda entry: None
+        )  # it closes a handle, too, before anything is done
+    monkeypatch.setattr(moving, "remove", remove_badly)
+    monkeypatch.setattr(removal, "put_back", put_nothing_back)
+    with suppress(FilingError) if call == "unlink" else nullcontext():
+        if kind == "done":
+            far.filing.to_done(instance, at=AT)
+        else:
+            far.filing.to_failed(verdict(instance))
+    assert content in [*tree(far.done).values(), *tree(far.failed).values()]
 
 
 # --- done.action = delete -------------------------------------------------------------------------------------------------------
