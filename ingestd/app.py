@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-from ingestd.config import Settings
+from ingestd.config import Folders, Settings
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules, Shelves
 from ingestd.core.brake import Brake, BrakeRules
@@ -46,13 +46,16 @@ from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import Space
 from ingestd.spool.discover import FolderScanner
+from ingestd.spool.empty_folders import EmptyFolders
 from ingestd.spool.filing import Filing
 from ingestd.spool.folders import prepare, salt
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.journal import SqliteJournal, StateLock
 from ingestd.spool.lease import ignore_sigio
+from ingestd.spool.leftovers import Leftovers
 from ingestd.spool.orders import FileOrders
-from ingestd.spool.upkeep import seconds, upkeep
+from ingestd.spool.retention import DAY_SECONDS, DoneRetention
+from ingestd.spool.upkeep import Task, Upkeep
 
 LOG_CLOSE_SECONDS = 2.0
 
@@ -200,9 +203,9 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             ),
             rand=random.random,
         )
-        threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else [])]
-        retention, chores = upkeep(settings, folders, clock=clock)
-        threads += chores
+        retention = _retention(settings, folders, clock)
+        upkeep = Upkeep(_tasks(settings, folders, clock, retention), clock=clock)
+        threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep]
         daemon = Daemon(
             clock=clock,
             scanner=scanner,
@@ -220,7 +223,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 journal=journal,
                 recorder=recorder,
                 retention=retention,
-                receipts_age=seconds(settings.journal.receipts_days),
+                receipts_age=_seconds(settings.journal.receipts_days),
                 state_problem=lock.problem,
             ),
             recorder=recorder,
@@ -275,3 +278,25 @@ def _batch_rules(settings: Settings) -> BatchRules:
         linger_seconds=batch.linger_seconds,
         max_request_bytes=settings.service.max_request_bytes,
     )
+
+
+def _retention(settings: Settings, folders: Folders, clock: SystemClock) -> DoneRetention | None:
+    age = _seconds(settings.done.retention_days)
+    if age is None:
+        return None
+    return DoneRetention(done=folders.done, state=folders.state, layout=settings.done.layout, age=age, clock=clock)
+
+
+def _tasks(settings: Settings, folders: Folders, clock: SystemClock, retention: DoneRetention | None) -> list[Task]:
+    """Of the upkeep thread."""
+    tasks: list[Task] = [Leftovers((folders.done, folders.failed), clock=clock)]
+    if retention is not None:
+        tasks.append(retention)
+    after = settings.intake.remove_empty_dirs_after_seconds
+    if after is not None and settings.intake.recursive:
+        tasks.append(EmptyFolders(inbox=folders.inbox, after=after, clock=clock))
+    return tasks
+
+
+def _seconds(days: float | None) -> float | None:
+    return days * DAY_SECONDS if days is not None else None

@@ -91,7 +91,7 @@ def _nothing_waits(app: Application) -> Iterator[None]:
             print(f"ingestd: {error}", file=sys.stderr)
             leave(app, Exit.SOME_LEFT)
         raise
-    except Exception:  # noqa: BLE001  # said as at the end of any process, and a supervisor starts it again
+    except Exception:  # noqa: BLE001 - said as at the end of any process, and a supervisor starts it again
         sys.excepthook(*sys.exc_info())
         leave(app, Exit.SOME_FAILED)
 

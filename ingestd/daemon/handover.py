@@ -38,7 +38,7 @@ class Handover(Generic[What, Result]):
                 return
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001  # whatever it is, it is told on the owner thread
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is told on the owner thread
                 future.set_exception(error)
             self._finished.put((what, future))
             self._wake()

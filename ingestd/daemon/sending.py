@@ -150,9 +150,8 @@ class Sending:
         batch, answer = sent.batch, sent.answer
         try:
             known = {i.ids.key: r for i in batch.instances if (r := self._journal.receipt(i.ids)) is not None}
-        except (
-            JournalError
-        ):  # nobody knows what the answer means; sent again once the journal is mended (Endings.commit)
+        except JournalError:
+            # Nobody knows what the answer means: sent again once the journal is mended (Endings.commit).
             for instance in batch.instances:
                 self._disposing.apply(instance, SendAgain(), status=None, alone=False, now=now)
             return

@@ -11,11 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ingestd.config import Folders, Settings
-from ingestd.core.ports import Clock, Supervised
-from ingestd.spool.empty_folders import EmptyFolders
-from ingestd.spool.leftovers import Leftovers
-from ingestd.spool.retention import DAY_SECONDS, DoneRetention
+from ingestd.core.ports import Clock
 
 SLICE_SECONDS = 0.02
 REST = 3.0
@@ -76,20 +72,3 @@ class Upkeep:
             if self._stop.wait(spent * REST):
                 return
             began = self._clock.monotonic()
-
-
-def upkeep(settings: Settings, folders: Folders, *, clock: Clock) -> tuple[DoneRetention | None, list[Supervised]]:
-    """Retention, where it is asked for, and the thread that does the upkeep."""
-    retention = None
-    tasks: list[Task] = [Leftovers((folders.done, folders.failed), clock=clock)]
-    if (age := seconds(settings.done.retention_days)) is not None:
-        layout = settings.done.layout
-        retention = DoneRetention(done=folders.done, state=folders.state, layout=layout, age=age, clock=clock)
-        tasks.append(retention)
-    if (after := settings.intake.remove_empty_dirs_after_seconds) is not None and settings.intake.recursive:
-        tasks.append(EmptyFolders(inbox=folders.inbox, after=after, clock=clock))
-    return retention, [Upkeep(tasks, clock=clock)]
-
-
-def seconds(days: float | None) -> float | None:
-    return days * DAY_SECONDS if days is not None else None

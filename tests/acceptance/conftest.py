@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 from fakes.house import House
+from fakes.ports import free_port
+from fakes.room import Room
 
 from ingestd.emulator.server import running
 
@@ -40,10 +42,13 @@ def service(tmp_path: Path) -> Iterator[str]:
         yield up.url
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+@pytest.fixture
+def room(real: Callable[..., None]) -> Iterator[Room]:
+    real("unshare", "nsenter", "mount", "umount", "mkfs.ext4")
+    if os.geteuid():
+        pytest.skip("needs root: it mounts file systems")
+    with Room() as made_room:
+        yield made_room
 
 
 PLUGINS = (Path("/usr/share/orthanc/plugins"), Path("/usr/lib/orthanc"), Path("/usr/local/share/orthanc/plugins"))

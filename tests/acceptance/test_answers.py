@@ -14,7 +14,6 @@ import email.utils
 import gzip
 import json
 import os
-import socket
 import sqlite3
 import ssl
 import time
@@ -29,6 +28,7 @@ import pytest
 from fakes.hostile_server import HostileServer, hostile
 from fakes.house import digest
 from fakes.pki import Authority
+from fakes.ports import free_port
 from fakes.scripted_origin import (
     COMMENT,
     REASONLESS,
@@ -810,9 +810,3 @@ def hold_the_promises(stage: Stage) -> None:
         assert why["what_to_do"]  # I3
         if why["failure_reason"] is not None:
             assert why["comment"] == COMMENT
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

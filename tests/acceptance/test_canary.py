@@ -12,7 +12,6 @@ import os
 import pty
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import pytest
 from fakes.hostile_server import HostileServer, hostile
 from fakes.house import House
 from fakes.pki import Authority
+from fakes.ports import free_port
 from fakes.powerless import powerless
 from fakes.scripted_origin import (
     Behaviour,
@@ -149,12 +149,6 @@ def identity(mode: str, folder: Path) -> dict[str, str]:
         "INGESTD_AUTH__USERNAME": "somebody",
         "INGESTD_AUTH__PASSWORD_FILE": str(secret),
     }
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def free_of(output: str, *words: str, where: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fakes.house import House, digest
+from fakes.ports import free_port
 from fakes.studies import Made, made
 from fakes.token_endpoint import CLIENT, TENANT, TokenEndpoint, token_endpoint
 
@@ -218,7 +218,7 @@ def test_no_secret_is_in_any_output(house: MakeHouse, endpoint: TokenEndpoint, t
         environment = identity("client-secret", endpoint, tmp_path)
         file = secret(tmp_path / "secret", CANARY)
         home = house(
-            service.url, **environment, INGESTD_LOG__LEVEL="debug", INGESTD_ADMIN__LISTEN=f"127.0.0.1:{_free_port()}"
+            service.url, **environment, INGESTD_LOG__LEVEL="debug", INGESTD_ADMIN__LISTEN=f"127.0.0.1:{free_port()}"
         )
         home.drop("one.dcm", made(1).content)
         process = home.start()
@@ -280,9 +280,3 @@ def test_a_crash_with_a_token_in_hand_shows_none(house: MakeHouse, endpoint: Tok
     written = everything(home)
     assert endpoint.issued
     assert not any(token in written or token.split(".")[2] in written for token in endpoint.issued)
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])

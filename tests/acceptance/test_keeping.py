@@ -68,7 +68,7 @@ def test_old_files_leave_done_and_what_nothing_proves_stays(house: type[House], 
     (home.done / "2001-01-01" / "unknown.dcm").write_bytes(made(77).content)
     home.start()
     home.waits(lambda: home.count() == {"inbox": 0, "done": 1, "failed": 0}, 120)
-    home.waits(lambda: "retention" in {line["event"] for line in home.lines()}, 30)
+    home.waits(lambda: "retention" in home.events(), 30)
     home.waits(lambda: len(list(home.done.iterdir())) == 1, 30)
     assert home.stop() == 0
     assert [p.name for p in home.files(home.done)] == ["unknown.dcm"]
@@ -128,4 +128,4 @@ def test_a_journal_that_is_taken_away_is_begun_anew_without_a_restart(house: typ
     home.waits(home.ended(2), 30)
     assert home.stop() == 0
     assert receipts(home) == [("two.dcm", "stored")]
-    assert "journal_set_aside" in {line["event"] for line in home.lines()}
+    assert "journal_set_aside" in home.events()

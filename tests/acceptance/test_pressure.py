@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,19 +36,6 @@ TROUBLE = {  # what is said of a folder that takes nothing, beside folder_troubl
     "failed": {"unmovable"},
     "state": {"journal_trouble"},
 }
-
-
-@pytest.fixture
-def room(real: Callable[..., None]) -> Iterator[Room]:
-    real("unshare", "nsenter", "mount", "umount", "mkfs.ext4")
-    if os.geteuid():
-        pytest.skip("needs root: it mounts file systems")
-    with Room() as made_room:
-        yield made_room
-
-
-def events(home: House) -> list[str]:
-    return [str(line["event"]) for line in home.lines()]
 
 
 def drop(home: House, one: Made, content: bytes) -> None:
@@ -90,7 +77,7 @@ def test_a_mebibyte_that_is_full_stops_nothing_for_good(room: Room, tmp_path: Pa
             dropped = stream_in(home, folder)
             home.waits(lambda: pages.red(f"folders.{folder}" if folder != "state" else "journal"), 30)
             assert pages.metric(f'ingestd_folder_free_bytes{{folder="{folder}"}}') < 200_000
-            home.waits(lambda: TROUBLE[folder] | {"folder_trouble"} <= set(events(home)), 20)
+            home.waits(lambda: TROUBLE[folder] | {"folder_trouble"} <= set(home.events()), 20)
             if folder in ("done", "failed"):
                 home.waits(lambda: pages.metric('ingestd_pending_files{stage="unmovable"}') > 0, 20)
             nothing_spins(home, service)
@@ -111,7 +98,7 @@ def test_a_mebibyte_that_is_full_stops_nothing_for_good(room: Room, tmp_path: Pa
     elif folder != "inbox":  # which filled while the service was away
         assert again == 0
     for event in TROUBLE[folder] | {"folder_trouble"}:
-        assert events(home).count(event) == 1  # and not one a file
+        assert home.events().count(event) == 1  # and not one a file
 
 
 def fill(folder: Path, *, leave: int) -> None:
@@ -174,7 +161,7 @@ def test_a_folder_that_turns_read_only_and_goes_away_comes_back(room: Room, tmp_
             for one in files[4:8] if folder == "done" else []:
                 home.drop(one.name, one.content)
             home.waits(lambda: pages.red(f"folders.{folder} can't be written"), 30)
-            home.waits(lambda: "folder_trouble" in events(home), 30)
+            home.waits(lambda: "folder_trouble" in home.events(), 30)
             nothing_spins(home, service)
             room.mount("-o", "remount,rw", mounted)
             sent = files[:8] if folder == "done" else files[:5]
@@ -222,7 +209,7 @@ def test_a_state_disk_that_breaks_off_stops_sending_until_it_is_back(room: Room,
             room.mount("-o", "remount,abort", state)
             for one in files[4:]:
                 home.drop(one.name, one.content)
-            home.waits(lambda: pages.red("journal") and "journal_trouble" in events(home), 30)
+            home.waits(lambda: pages.red("journal") and "journal_trouble" in home.events(), 30)
             nothing_spins(home, service)
             assert sum(home.count().values()) == 8
             room.umount(state, "--lazy")
@@ -288,7 +275,7 @@ threading._start_new_thread = starved
             (home.root / "starved").touch()
             for number in range(1, 9):
                 home.drop(f"{number}.dcm", made(number).content)
-            home.waits(lambda: "job_died" in events(home), 30)
+            home.waits(lambda: "job_died" in home.events(), 30)
             assert pages.get("livez")[0] == 0
             nothing_spins(home, service)
             (home.root / "starved").unlink()

@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,19 +28,6 @@ pytestmark = pytest.mark.timeout(120)
 MakeHouse = Callable[..., House]
 ONE_SECOND = {"INGESTD_SHUTDOWN__DEADLINE_SECONDS": "1"}
 WITHIN = 8.0  # seconds, on a busy machine; what is cut short takes 1 + 3 (grace) + 1 (last lines)
-
-
-@pytest.fixture
-def room(real: Callable[..., None]) -> Iterator[Room]:
-    real("unshare", "nsenter", "mount", "umount")
-    if os.geteuid():
-        pytest.skip("needs root: it mounts file systems")
-    with Room() as made_room:
-        yield made_room
-
-
-def events(home: House) -> list[str]:
-    return [str(line["event"]) for line in home.lines()]
 
 
 def stopped(home: House) -> tuple[object, object, object]:
@@ -84,7 +71,7 @@ def test_idle_and_settling(house: MakeHouse) -> None:
         with open(home.inbox / "two.dcm", "wb", buffering=0) as writer:
             writer.write(made(2).content[:1000])
             home.start()
-            home.waits(lambda: "waiting" in events(home), 30)
+            home.waits(lambda: "waiting" in home.events(), 30)
             writer.write(made(2).content[1000:])
             assert ends(home) == 0
         assert stopped(home) == ("stopped", 1, False)
@@ -313,7 +300,7 @@ def test_a_loop_that_is_stuck_is_seen_and_ends_in_time(tmp_path: Path) -> None:
             time.sleep(1.2)
             assert manager.beats() == beats
             assert ends(home) == 75
-            assert events(home)[-1] == "cut_short"
+            assert home.events()[-1] == "cut_short"
             home.prelude = ""
             goes_on(home, 1)
         finally:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,8 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
+from fakes.admin_pages import AdminPages
 from fakes.hostile_server import hostile
 from fakes.house import House, digest
 from fakes.room import Fault, Room, RoomyHouse
@@ -35,53 +34,9 @@ SINK = Path(__file__).parents[1] / "bench" / "sink.py"
 MakeHouse = Callable[..., House]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Pages:
-    """What the admin port of a daemon says."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.setting = {"INGESTD_ADMIN__LISTEN": f"127.0.0.1:{self.port}"}
-
-    def get(self, page: str) -> tuple[int, str]:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}/{page}", trust_env=False, timeout=5)
-        except httpx.HTTPError:
-            return 0, ""
-        return answer.status_code, answer.text
-
-    def ready(self) -> bool:
-        return self.get("readyz")[0] == 200
-
-    def red(self, words: str) -> bool:
-        """/readyz says so, and /livez is none the worse."""
-        status, text = self.get("readyz")
-        return status == 503 and words in text and self.get("livez")[0] == 200
-
-    def metric(self, sample: str) -> float:
-        for line in self.get("metrics")[1].splitlines():
-            if line.startswith(sample + " "):
-                return float(line.rpartition(" ")[2])
-        return -1.0
-
-
 @pytest.fixture
-def pages() -> Pages:
-    return Pages()
-
-
-@pytest.fixture
-def room(real: Callable[..., None]) -> Iterator[Room]:
-    real("unshare", "nsenter", "mount", "umount", "mkfs.ext4")
-    if os.geteuid():
-        pytest.skip("needs root: it mounts file systems")
-    with Room() as made_room:
-        yield made_room
+def pages() -> AdminPages:
+    return AdminPages()
 
 
 @contextmanager
@@ -99,10 +54,6 @@ def delivered(home: House, *files: Made) -> Callable[[], bool]:
     """Whether these are in done/, each once and byte for byte, and the inbox is empty."""
     expected = sorted(digest(one.content) for one in files)
     return lambda: not home.files(home.inbox) and home.digests(home.done) == expected
-
-
-def events(home: House) -> list[str]:
-    return [str(line["event"]) for line in home.lines()]
 
 
 # --- every kind of file system ---------------------------------------------------------------------------------------------------
@@ -213,7 +164,7 @@ def finds_all(place: Place) -> None:
     finally:
         home.close()
     assert home.files(home.failed) == []
-    assert ("watch_off" in events(home)) == (place.mount is mount_share)
+    assert ("watch_off" in home.events()) == (place.mount is mount_share)
 
 
 def share_of(home: RoomyHouse, room: Room) -> Fault:
@@ -264,7 +215,7 @@ def test_a_share_that_shows_stale_sizes_delivers_whole_files_alone(room: Room, t
 
 @pytest.mark.parametrize("word", ["EIO", "ESTALE"])
 def test_a_share_in_trouble_turns_readiness_red_and_fails_no_file(
-    room: Room, tmp_path: Path, pages: Pages, word: str
+    room: Room, tmp_path: Path, pages: AdminPages, word: str
 ) -> None:
     """F9, I3: and it goes on by itself."""
     files = [made(n, size=200_000) for n in range(1, 11)]
@@ -285,16 +236,16 @@ def test_a_share_in_trouble_turns_readiness_red_and_fails_no_file(
             assert home.files(home.failed) == home.files(home.done) == []
             fault.mend()
             home.waits(delivered(home, *files), 60)
-            home.waits(lambda: pages.ready() and "inbox_back" in events(home), 60)
+            home.waits(lambda: pages.ready() and "inbox_back" in home.events(), 60)
             assert home.stop() == 0
         finally:
             fault.mend()
             home.close()
     assert home.files(home.failed) == []
-    assert events(home).count("inbox_trouble") == events(home).count("inbox_back") == 1
+    assert home.events().count("inbox_trouble") == home.events().count("inbox_back") == 1
 
 
-def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages: Pages) -> None:
+def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages: AdminPages) -> None:
     """F9: a listing that does not come back keeps the scanner's thread in the kernel, and nothing else.
 
     The files lie in a sub-folder: in a folder that is being listed the kernel itself lets nobody remove a name.
@@ -337,7 +288,7 @@ def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages:
 
 @pytest.mark.parametrize("watch", ["auto", "poll"])
 def test_an_inbox_that_is_deleted_and_made_again_goes_on(
-    house: MakeHouse, service: str, pages: Pages, watch: str
+    house: MakeHouse, service: str, pages: AdminPages, watch: str
 ) -> None:
     """F6: readiness is red and says what to do; no restart; one line each."""
     home = house(service, INGESTD_INTAKE__WATCH=watch, **pages.setting)
@@ -351,14 +302,16 @@ def test_an_inbox_that_is_deleted_and_made_again_goes_on(
     home.drop("s/after.dcm", made(3).content)
     home.waits(delivered(home, made(1), made(3)), 60)
     home.waits(pages.ready, 60)
-    home.waits(lambda: "inbox_back" in events(home), 60)
+    home.waits(lambda: "inbox_back" in home.events(), 60)
     assert home.stop() == 0
     assert home.files(home.failed) == []
-    assert (events(home).count("inbox_trouble"), events(home).count("inbox_back")) == (1, 1)
-    assert "watch_off" not in events(home)
+    assert (home.events().count("inbox_trouble"), home.events().count("inbox_back")) == (1, 1)
+    assert "watch_off" not in home.events()
 
 
-def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(room: Room, tmp_path: Path, pages: Pages) -> None:
+def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(
+    room: Room, tmp_path: Path, pages: AdminPages
+) -> None:
     """F7, I1: nothing is concluded from files that are not there; what was known of them is known when they are back."""
     files = [made(n) for n in range(1, 21)]
     half, over = made(30), made(31)
@@ -373,7 +326,7 @@ def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(room: Room, t
         (backing / half.name).write_bytes(half.content[:2000])
         home.start()
         try:
-            home.waits(lambda: "waiting" in events(home) and service.count("store") > 0, 60)
+            home.waits(lambda: "waiting" in home.events() and service.count("store") > 0, 60)
             scans = pages.metric("ingestd_last_scan_timestamp_seconds")
             room.umount(inbox, "-l")
             home.waits(lambda: pages.metric("ingestd_last_scan_timestamp_seconds") >= scans + 2, 60)
@@ -393,9 +346,9 @@ def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(room: Room, t
         finally:
             home.close()
     assert home.files(home.failed) == []
-    assert events(home).count("waiting") in (1, 2)  # said again where its time came while it was away
+    assert home.events().count("waiting") in (1, 2)  # said again where its time came while it was away
     assert len(home.lines()) < 60
-    assert "watch_off" not in events(home)
+    assert "watch_off" not in home.events()
 
 
 # --- watches ---------------------------------------------------------------------------------------------------------------------
@@ -430,14 +383,14 @@ def test_without_enough_watches_all_is_polled_and_a_line_says_so(
         for number, one in enumerate(files[10:]):
             home.drop(f"t{number}/{one.name}", one.content)
         home.waits(delivered(home, *files), 60)
-        home.waits(lambda: "watch_off" in events(home), 60)
+        home.waits(lambda: "watch_off" in home.events(), 60)
         assert home.stop() == 0
     finally:
         home.close()
-    assert events(home).count("watch_off") == 1
+    assert home.events().count("watch_off") == 1
 
 
-def test_our_own_moves_make_no_loop(house: MakeHouse, service: str, pages: Pages) -> None:
+def test_our_own_moves_make_no_loop(house: MakeHouse, service: str, pages: AdminPages) -> None:
     """F12: 300 files are read and moved out; then nothing is looked at any more, and no scan is asked for."""
     home = house(service, INGESTD_INTAKE__RESCAN_SECONDS="600", **pages.setting)
     home.start()
@@ -484,7 +437,9 @@ class Dying(House):
 
 
 @pytest.mark.parametrize("what", ["discover.FolderScanner._scan", "watch._Emitter.queue_events"])
-def test_a_thread_that_dies_is_started_again_and_counted(tmp_path: Path, service: str, pages: Pages, what: str) -> None:
+def test_a_thread_that_dies_is_started_again_and_counted(
+    tmp_path: Path, service: str, pages: AdminPages, what: str
+) -> None:
     """F10: the scan's own thread and one of watchdog's; said, counted, and nothing is missed."""
     home = Dying(tmp_path / "house", service, **pages.setting)
     home.what = what
@@ -499,7 +454,7 @@ def test_a_thread_that_dies_is_started_again_and_counted(tmp_path: Path, service
         assert home.stop() == 0
     finally:
         home.close()
-    assert (events(home).count("thread_died"), events(home).count("thread_restarted")) == (1, 1)
+    assert (home.events().count("thread_died"), home.events().count("thread_restarted")) == (1, 1)
 
 
 # --- what waits ------------------------------------------------------------------------------------------------------------------
@@ -521,7 +476,7 @@ def test_an_empty_file_waits_and_is_then_failed_and_kept(house: MakeHouse, servi
     assert home.reasons()["empty.dcm"]["reason"] in ("not_dicom", "truncated")
 
 
-def test_names_that_say_not_yet_are_left_alone_and_counted(house: MakeHouse, service: str, pages: Pages) -> None:
+def test_names_that_say_not_yet_are_left_alone_and_counted(house: MakeHouse, service: str, pages: AdminPages) -> None:
     """F21: temporary, partial, lock and .nfs names, whatever they hold; a name no pattern includes is said out loud."""
     home = house(service, **pages.setting)
     names = [
@@ -554,7 +509,7 @@ def test_a_clock_that_was_set_back_keeps_no_file_waiting(house: MakeHouse, servi
     home = house(service, INGESTD_INTAKE__WATCH="poll")
     home.drop("half.dcm", made(1).content[:2000])
     home.start()
-    home.waits(lambda: "waiting" in events(home), 60)
+    home.waits(lambda: "waiting" in home.events(), 60)
     assert home.stop() == 0
     with sqlite3.connect(home.root / "state" / "journal.sqlite") as journal:
         year = "31536000"
@@ -574,7 +529,7 @@ def test_a_file_that_waits_is_passed_over_and_its_replacement_is_not(house: Make
     home = house(service, INGESTD_INTAKE__WATCH="poll", INGESTD_INTAKE__QUIET_SECONDS="300")
     (home.inbox / "image.dcm").write_bytes(made(1).content[:2000])
     home.start()
-    home.waits(lambda: "waiting" in events(home), 60)
+    home.waits(lambda: "waiting" in home.events(), 60)
     home.drop("image.dcm", made(2).content)
     home.waits(delivered(home, made(2)), 60)
     assert home.stop() == 0
@@ -585,7 +540,7 @@ def test_a_file_that_waits_is_passed_over_and_its_replacement_is_not(house: Make
 BURST = int(os.environ.get("INGESTD_TEST_BURST", "20000"))
 
 
-def test_a_burst_that_overflows_the_kernels_queue_is_delivered_whole(house: MakeHouse, pages: Pages) -> None:
+def test_a_burst_that_overflows_the_kernels_queue_is_delivered_whole(house: MakeHouse, pages: AdminPages) -> None:
     """F1, I1, I6, I8: so many files of 1 KiB in a tree of a hundred folders, while the daemon can't read a single event.
 
     INGESTD_TEST_BURST=100000 is the whole of it. The kernel's queue holds 16,384 events; the next scan is ten minutes off, so only

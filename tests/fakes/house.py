@@ -98,6 +98,9 @@ class House:
         """The log so far; a line that is not JSON fails the test."""
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 
+    def events(self) -> list[str]:
+        return [str(line["event"]) for line in self.lines()]
+
     def waits(self, for_what: Callable[[], bool], timeout: float, *, alive: bool = True) -> None:
         """Until it is so. Fails with the end of the log when it takes too long, or when the daemon ends."""
         deadline = time.monotonic() + timeout

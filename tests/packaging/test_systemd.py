@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fakes.ports import free_port
 from pydicom.data import get_testdata_file
 
 # The first run on a machine makes the Debian tree, which takes a minute or two.
@@ -37,12 +37,6 @@ def until(true: Callable[[], object], seconds: float, what: Callable[[], str]) -
         assert time.monotonic() - start < seconds, what()
         time.sleep(0.05)
     return time.monotonic() - start
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Machine:
