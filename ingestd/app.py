@@ -30,6 +30,7 @@ from ingestd.daemon.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import Jobs
+from ingestd.daemon.looking import LOOKERS, Looking
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
 from ingestd.dicomweb.auth import TokenSource
@@ -118,10 +119,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         origin = _origin(settings, inbox, clock, token)
         stack.callback(origin.close)
         control_threads = 2  # a probe and a lesson may be under way beside the slots
-        pool = ThreadPoolExecutor(settings.service.concurrency + control_threads, thread_name_prefix="store")
-        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        copier = ThreadPoolExecutor(1, thread_name_prefix="copy")
-        stack.callback(copier.shutdown, wait=False, cancel_futures=True)
+        stores = _threads(stack, settings.service.concurrency + control_threads, "store")
 
         scanner = FolderScanner(
             root=folders.inbox,
@@ -149,24 +147,31 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 delete=settings.done.action == "delete",
             ),
             recorder=recorder,
-            copier=copier,
+            copier=_threads(stack, 1, "copy"),
             wake=wake.set,
+        )
+        settle_rules = SettleRules(
+            quiet_seconds=settings.intake.quiet_seconds,
+            network_quiet_seconds=settings.intake.network_quiet_seconds,
+            incomplete_timeout_seconds=settings.intake.incomplete_timeout_seconds,
         )
         intake = Intake(
             clock=clock,
             scanner=scanner,
-            inbox=inbox,
+            looking=Looking(
+                inbox=inbox,
+                rules=settle_rules,
+                lookers=_threads(stack, LOOKERS, "look"),
+                wake=wake.set,
+                slow=inbox.on_network(),
+            ),
             journal=journal,
             window=window,
             shelves=shelves,
             endings=endings,
             recorder=recorder,
             rules=IntakeRules(
-                settle=SettleRules(
-                    quiet_seconds=settings.intake.quiet_seconds,
-                    network_quiet_seconds=settings.intake.network_quiet_seconds,
-                    incomplete_timeout_seconds=settings.intake.incomplete_timeout_seconds,
-                ),
+                settle=settle_rules,
                 ready_ahead=(settings.service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
                 largest_instance=batch_rules.largest_instance,
             ),
@@ -193,7 +198,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             disposing=disposing,
             braking=braking,
             recorder=recorder,
-            jobs=Jobs(pool=pool, wake=wake.set),
+            jobs=Jobs(pool=stores, wake=wake.set),
             rules=SendRules(
                 concurrency=settings.service.concurrency,
                 retry=rules,
@@ -247,6 +252,13 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             threads.append(admin)
             address = admin.address
         yield Application(daemon=daemon, metrics=metrics, log=log, admin_address=address)
+
+
+def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
+    """Started as they are needed; at the end nobody waits for them."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+    return pool
 
 
 def _origin(settings: Settings, inbox: InboxFolder, clock: SystemClock, token: TokenSource | None) -> OriginServer:

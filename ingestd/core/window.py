@@ -22,7 +22,8 @@ OLDEST_TURN = 4
 @dataclass(slots=True, eq=False, kw_only=True)
 class Entry:
     """One file in the window. `seen_since` is when its present stamp was first seen, `inode` what its folder's listing said;
-    `waited`: it was not settled before; `restless`: it changed between its store and its move; `changes`: at a second look."""
+    `waited`: it was not settled before; `restless`: it changed between its store and its move; `changes`: at a second look;
+    `on_network`: the newest look found it on a network share."""
 
     path: str
     hinted: bool
@@ -38,6 +39,7 @@ class Entry:
     waited: bool = False
     restless: bool = False
     changes: int = 0
+    on_network: bool = False
 
 
 class Window:

@@ -4,8 +4,9 @@ Stages hand their findings in during a tick; `commit` writes all of them in one 
 moved, by a later tick. A crash between the two leaves a receipt and a file in the inbox, which is sent again, answered "already
 there" and filed by that receipt. While the journal can't be written nothing is moved, and nothing is forgotten.
 
-A rename is done on the spot. A copy to another file system takes as long as the file is large, and for ever on a share that does
-not answer, so a thread of its own makes it, one after another; once a folder has shown to be far, nothing else touches it (F67).
+A rename is done on the spot. A copy to another file system takes as long as the file is large, and whatever is done on a network
+share takes for ever when that does not answer, so a thread of its own does both, one after another; once a folder has shown to be
+far, nothing else touches it (F67).
 """
 
 from __future__ import annotations
@@ -88,11 +89,11 @@ class Endings:
 
     @property
     def copying(self) -> int:
-        """Files that are copied to another file system, or wait for that."""
+        """Files that the copier is at, or that wait for it."""
         return len(self._copies)
 
     def copies(self, stamp: Stamp) -> bool:
-        """Whether this very file is being copied: its source gets another name before it goes, and that is no file of its own."""
+        """Whether the copier is at this very file: its source gets another name before it goes, and that is no file of its own."""
         return (stamp.device, stamp.inode) in self._files_copied
 
     @property
@@ -169,16 +170,18 @@ class Endings:
 
     def _file(self, ending: _Ending) -> None:
         to_failed = ending.verdict is not None
-        if to_failed not in self._far:
+        slow = ending.entry.on_network or to_failed in self._far
+        if not slow:
             try:
                 self._move(ending, copy=False)
             except FarFolderError:
                 self._far.add(to_failed)
+                slow = True
             except (FilingError, FileError, MemoryError) as error:
                 self._ended(ending, error)
             else:
                 self._ended(ending, None)
-        if to_failed in self._far:
+        if slow:
             self._files_copied.add(ending.file)
             self._copies.submit(ending, lambda: self._move(ending, copy=True))
 

@@ -15,15 +15,16 @@ from dataclasses import dataclass, replace
 from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.backoff import LONGEST_WAIT_SECONDS, growing
 from ingestd.core.batch import Shelves
-from ingestd.core.errors import FileBusyError, FileChangedError, FileGoneError, FileRefusedError, JournalError
+from ingestd.core.errors import FileError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Quarantine
-from ingestd.core.ports import Clock, Inbox, Journal, Recorder, Scanner
-from ingestd.core.settle import SENDABLE, Judged, LookAgain, SetAside, Settled, SettleRules, settle, still_waits
+from ingestd.core.ports import Clock, Journal, Recorder, Scanner
+from ingestd.core.settle import SENDABLE, Judged, LookAgain, SetAside, Settled, SettleRules, settle
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.endings import Endings
+from ingestd.daemon.looking import NO_STAMP, Found, Looking, Seen, StillWaits
 from ingestd.daemon.sparing import Sparing
 
 SLICE = 256  # files a tick
@@ -35,8 +36,7 @@ BUSY_CAP_SECONDS = 60.0
 CHANGES = 2
 CHANGING_TEXT = "the file changes again and again: waiting until it is left alone"
 
-NO_MEMORY_TEXT = "no memory to read the file just now: it is looked at again; raise the service's limit"
-NO_STAMP = Stamp(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0)  # it could not even be opened
+NO_MEANS_TEXT = "no memory or no thread to read the file just now: it is looked at again; raise the service's limits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Intake:
         *,
         clock: Clock,
         scanner: Scanner,
-        inbox: Inbox,
+        looking: Looking,
         journal: Journal,
         window: Window,
         shelves: Shelves,
@@ -66,7 +66,7 @@ class Intake:
     ) -> None:
         self._clock = clock
         self._scanner = scanner
-        self._inbox = inbox
+        self._looking = looking
         self._journal = journal
         self._window = window
         self._shelves = shelves
@@ -102,17 +102,25 @@ class Intake:
         """Look at what is new and what has been quiet, in a bounded slice; how many were looked at."""
         deadline = self._clock.monotonic() + SLICE_SECONDS
         done = 0
-        while done < SLICE and not self._shelves_full():
-            if entry := self._window.next_to_look(now):
-                self._examined(entry, now, again=True)
-            elif entry := self._window.next_to_examine():
-                self._examined(entry, now, again=False)
-            else:
+        while (ended := self._looking.take()) is not None:
+            self._found(*ended, now)
+            done += 1
+        while done < SLICE and not self._shelves_full() and not self._looking.full():
+            entry = self._window.next_to_look(now) or self._window.next_to_examine()
+            if entry is None:
                 break
+            found = self._looking.look(entry, now)
+            if found is not None:
+                self._found(entry, found, now)
             done += 1
             if self._clock.monotonic() >= deadline:
                 break
         return done
+
+    @property
+    def looking(self) -> int:
+        """Files that other threads look at."""
+        return len(self._looking)
 
     def _shelves_full(self) -> bool:
         return len(self._shelves) >= self._rules.ready_ahead or self._shelves.content_bytes >= CONTENT_LIMIT
@@ -142,28 +150,23 @@ class Intake:
         known = inode is not None and history.stamp != NO_STAMP
         return known and self._inodes_listed and inode != history.stamp.inode
 
-    def _examined(self, entry: Entry, now: float, *, again: bool) -> None:
-        try:
-            if again and entry.inspection is not None and not entry.walk_again:
-                look, inspection = self._inbox.look(entry.path), entry.inspection
-            elif self._still_waits(entry, now):
-                return
-            else:
-                look, inspection = self._inbox.examine(entry.path)
-        except (FileGoneError, FileRefusedError):
-            self._endings.vanished(entry)
-        except (FileBusyError, FileChangedError, MemoryError) as error:
-            tries = entry.history.attempts if entry.history is not None else 1
-            after = growing(base=BUSY_RETRY_SECONDS, attempt=tries, cap=BUSY_CAP_SECONDS)
-            text = str(error) or NO_MEMORY_TEXT
-            self._wait(entry, entry.stamp or NO_STAMP, now, after, text, since=now)
-        else:
-            if self._endings.copies(look.stamp):
+    def _found(self, entry: Entry, found: Found, now: float) -> None:
+        match found:
+            case Seen(look=look) if self._endings.copies(look.stamp):
                 self._endings.vanished(entry)  # and if it stays, the scan finds it again
-            elif again and look.stamp != entry.stamp:
+            case Seen(look=look) if entry.state is State.QUIET and look.stamp != entry.stamp:
                 self._changed(entry, look, now)
-            else:
+            case Seen(look=look, inspection=inspection):
                 self._judge(entry, look, inspection, now)
+            case StillWaits(after=after):
+                self._still_waits(entry, after, now)
+            case FileGoneError() | FileRefusedError():
+                self._endings.vanished(entry)
+            case FileError() | MemoryError() | RuntimeError():
+                tries = entry.history.attempts if entry.history is not None else 1
+                after = growing(base=BUSY_RETRY_SECONDS, attempt=tries, cap=BUSY_CAP_SECONDS)
+                text = str(found) if isinstance(found, FileError) else NO_MEANS_TEXT
+                self._wait(entry, entry.stamp or NO_STAMP, now, after, text, since=now)
 
     def _changed(self, entry: Entry, look: Look, now: float) -> None:
         """At its second look it is another: once may be chance; what changes all the time would keep others out of the window."""
@@ -173,23 +176,13 @@ class Intake:
         else:
             self._wait(entry, look.stamp, now, BUSY_RETRY_SECONDS, CHANGING_TEXT, since=now)
 
-    def _still_waits(self, entry: Entry, now: float) -> bool:
-        """Look at a file that waited before walking it: a walk can take half a second, and thousands may wait."""
-        history = entry.history
-        if history is None or history.wait is not Wait.INCOMPLETE or history.stamp == NO_STAMP:
-            return False
-        look = self._inbox.look(entry.path)
-        if look.stamp != history.stamp:
-            return False
-        unchanged = now - history.since
-        after = still_waits(look, unfinished=history.unfinished, unchanged=unchanged, rules=self._rules.settle)
-        if after is None:
-            return False
-        self._inodes_listed &= not self._another(entry.inode, history)
-        self._endings.defer(entry, replace(history, due_at=now + after, attempts=history.attempts + 1))
-        return True
+    def _still_waits(self, entry: Entry, after: float, now: float) -> None:
+        if (history := entry.history) is not None:
+            self._inodes_listed &= not self._another(entry.inode, history)
+            self._endings.defer(entry, replace(history, due_at=now + after, attempts=history.attempts + 1))
 
     def _judge(self, entry: Entry, look: Look, inspection: Inspection, now: float) -> None:
+        entry.on_network = look.on_network
         history = entry.history
         if look.stamp == entry.stamp:
             if history is not None and self._another(entry.inode, history):

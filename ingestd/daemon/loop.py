@@ -147,8 +147,8 @@ class Daemon:
 
     @property
     def in_flight(self) -> int:
-        """What other threads are at for files: requests, and copies to another file system."""
-        return self._sending.in_flight + self._endings.copying
+        """What other threads are at for files: requests, copies and, on a network share, looks and moves."""
+        return self._sending.in_flight + self._endings.copying + self._intake.looking
 
     @property
     def _threads(self) -> tuple[Supervised, ...]:

@@ -41,6 +41,17 @@ class InboxFolder:
         self._root = root
         self._networks: dict[int, bool] = {}  # by device: a share may be mounted over the root, or below it, later
 
+    def on_network(self) -> bool:
+        """Whether the folder itself lies on a network share, now; False where it can't be told."""
+        try:
+            root = fsutil.open_inbox(self._root)
+        except OSError:
+            return False
+        try:
+            return on_network(root)
+        finally:
+            os.close(root)
+
     def look(self, path: str) -> Look:
         with _Opened(self._root, path) as opened:
             network = self._on_network(opened)

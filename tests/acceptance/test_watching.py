@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from fakes.admin_pages import AdminPages
+from fakes.altered import AlteredRoomy
 from fakes.hostile_server import hostile
 from fakes.house import House, digest
 from fakes.room import Fault, Room, RoomyHouse
@@ -281,6 +282,44 @@ def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages:
             fault.mend()
             home.close()
     assert home.files(home.failed) == []
+
+
+SHORT = """
+import ingestd.daemon.loop as loop, ingestd.spool.discover as discover
+loop.STUCK_SECONDS, discover._STUCK_SECONDS = 3.0, 4.0
+"""  # or the test would last minutes
+
+
+def test_a_share_that_does_not_answer_stops_nothing_but_its_files(
+    room: Room, tmp_path: Path, pages: AdminPages
+) -> None:
+    """F9, F67: looks and moves are stuck in the kernel and the loop is not: /livez is green, /readyz says why; then it goes on."""
+    files = [made(n, size=200_000) for n in range(1, 6)]
+    service = ScriptedOrigin()
+    with hostile(service) as server:
+        settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "1", "INGESTD_INTAKE__RESCAN_SECONDS": "1"}
+        home = AlteredRoomy(room, tmp_path / "house", server.url, prelude=SHORT, **settings, **pages.setting)
+        fault = share_of(home, room)
+        home.start()
+        try:
+            for one in files:
+                (home.inbox / one.name).write_bytes(one.content)
+                time.sleep(0.4)  # some are sent, some looked at once, and some not known
+            fault.set("hang")
+            home.waits(lambda: pages.red("the inbox"), 60)
+            until = time.monotonic() + 6
+            while time.monotonic() < until:
+                assert pages.get("livez") == (200, "ok\n")
+                time.sleep(0.1)
+            fault.mend()
+            home.waits(delivered(home, *files), 60)
+            home.waits(pages.ready, 60)
+            assert home.stop() == 0
+        finally:
+            fault.mend()
+            home.close()
+    assert home.files(home.failed) == []
+    assert sorted(service.arrived) == sorted(one.content for one in files)
 
 
 # --- what can befall the root ----------------------------------------------------------------------------------------------------

@@ -192,6 +192,15 @@ class Ingest(RuleBasedStateMachine):
         """Disks fill and are emptied."""
         self.house.trouble.filing, self.house.trouble.journal = filing, journal
 
+    @rule(looks=st.booleans(), moves=st.booleans())
+    def slow(self, *, looks: bool, moves: bool) -> None:
+        """A share takes its time (F67); what other threads are at, the loop learns later."""
+        self.house.slow(looks=looks, moves=moves)
+
+    @rule()
+    def answers(self) -> None:
+        self.house.answers()
+
     @rule(calls=st.integers(1, 12), after=st.booleans())
     def doom(self, calls: int, *, after: bool) -> None:
         """The process ends at a call of a port to come, before its work or after it."""
@@ -210,12 +219,13 @@ class Ingest(RuleBasedStateMachine):
         """What is mostly the case: time passes, and the loop ticks."""
         self.house.lives_through(lambda: self.house.bench.after(seconds, steps=5))
 
-    @rule()
-    def stop(self) -> None:
-        """An orderly end, and a new start."""
+    @rule(answers=st.booleans())
+    def stop(self, *, answers: bool) -> None:
+        """An orderly end, and a new start; perhaps nobody waits for what other threads are at."""
         house = self.house
         house.bench.daemon.signal()
-        house.bench.executor.at_once = True
+        if answers:
+            house.answers()
         if house.lives_through(house.bench.daemon.stop):
             house.service._aborted = False
             house.die()
@@ -282,6 +292,7 @@ class Ingest(RuleBasedStateMachine):
             handle.close()
             self.left[digest(content)] += 1
         house.trouble.all_well()
+        house.answers()
         house.service.rejects.clear()
         house.orders.why = None
         for _ in range(60):

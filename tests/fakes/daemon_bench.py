@@ -23,6 +23,7 @@ from ingestd.daemon.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import Jobs
+from ingestd.daemon.looking import Looking
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending import Sending, SendRules
 
@@ -68,6 +69,7 @@ class Bench:
         in_a_row: int = 50,
         policy: DuplicatePolicy = DuplicatePolicy.VERIFY,
         replace_conflicts: bool = False,
+        slow: bool = False,
         ports: Any = None,  # has clock, wake, inbox, scanner, origin, journal and filer, to use instead of the fakes
     ) -> None:
         self.clock = ports.clock if ports else FakeClock()
@@ -89,14 +91,16 @@ class Bench:
         endings = self.endings = Endings(
             **common, filer=self.filer, recorder=self.recorder, copier=self.copier, wake=wake.set
         )
+        self.lookers = HeldExecutor()
+        settle = settle_rules(timeout=timeout)
         intake = self.intake = Intake(
             **common,
             scanner=self.scanner,
-            inbox=self.inbox,
+            looking=Looking(inbox=self.inbox, rules=settle, lookers=self.lookers, wake=wake.set, slow=slow),
             shelves=shelves,
             endings=endings,
             recorder=self.recorder,
-            rules=IntakeRules(settle=settle_rules(timeout=timeout), ready_ahead=ready_ahead, largest_instance=largest),
+            rules=IntakeRules(settle=settle, ready_ahead=ready_ahead, largest_instance=largest),
         )
         self.orders = FakeOrders()
         braking = Braking(

@@ -217,6 +217,18 @@ class MortalHouse:
         self.lives += 1
         self.bench = Bench(ports=_Ports(self), attempts=3, timeout=60.0, in_a_row=10_000)
 
+    def slow(self, *, looks: bool, moves: bool) -> None:
+        """The disk takes its time: other threads look and move, and come to no end until `answers`."""
+        bench = self.bench
+        bench.lookers.at_once, bench.copier.at_once = not looks, not moves
+        bench.intake._looking._slow = looks
+        bench.endings._far.update({False, True} if moves else set())
+
+    def answers(self) -> None:
+        for threads in (self.bench.lookers, self.bench.copier):
+            threads.at_once = True
+            threads.run()
+
     def die(self) -> None:
         """Everything in memory is gone; an open transaction is rolled back."""
         self.trouble.kill_in = None

@@ -19,7 +19,6 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from ingestd.core.errors import (
     FarFolderError,
     FileChangedError,
-    FileError,
     FileGoneError,
     FilingError,
     JournalError,
@@ -81,7 +80,7 @@ class FakeInbox:
 
     def __init__(self) -> None:
         self.files: dict[str, FakeFile] = {}
-        self.trouble: dict[str, FileError] = {}
+        self.trouble: dict[str, Exception] = {}
         self.examined: list[str] = []
         self._numbers = itertools.count(1)
 
