@@ -1,6 +1,7 @@
 """The composition root: settings in, a daemon out. The only place that knows every adapter.
 
-Everything that can be refused is refused here, before a thread runs or a file is touched: folders, lock, journal, port, identity.
+Everything that can be refused is refused here, before the loop runs or a dropped file is touched: folders, lock, journal, port,
+identity.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class ConfigurationError(IngestdError):
 
 
 class StateHeldError(IngestdError):
-    """Another process holds the lock on the state folder."""
+    """Another process holds the lock on the state folder, or somebody has taken the folder away."""
 
 
 class FileError(IngestdError):
@@ -54,7 +54,7 @@ class FileRefusedError(FileError):
 
 
 class FilingError(IngestdError):
-    """A durable move failed; source and target are as they were.
+    """A durable move failed; the source is as it was, and a copy stays only where the source could not be seen any more.
 
     `stamp`: the source's from now on, for a link that had to be taken back leaves another ctime.
     """
@@ -69,7 +69,7 @@ class FarFolderError(FilingError):
 
 
 class JournalError(IngestdError):
-    """The journal could not be opened, read or committed."""
+    """The journal could not be opened, read or committed, or an order not be written beside it."""
 
 
 class ServiceError(IngestdError):

@@ -25,7 +25,7 @@ from ingestd.core.outcome import Outcome, Quarantine
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
 from ingestd.core.record import Receipt, Verdict
 from ingestd.core.window import Entry, Window
-from ingestd.daemon.handover import Handover
+from ingestd.daemon.handover import Handover, NoThreadError
 from ingestd.daemon.remembering import Remembering
 
 SLICE = 256  # files moved a tick
@@ -204,7 +204,7 @@ class Endings:
                 self._unmovable(ending, str(error), error.stamp)
             case FileError():
                 self._unmovable(ending, str(error), None)
-            case MemoryError() | RuntimeError():
+            case MemoryError() | NoThreadError():
                 self._unmovable(ending, _NO_MEANS, None)
             case _:
                 raise error

@@ -15,6 +15,10 @@ What = TypeVar("What")
 Result = TypeVar("Result")
 
 
+class NoThreadError(Exception):
+    """No thread was to be had: the work was not done."""
+
+
 class Handover(Generic[What, Result]):
     """`submit` and `take` are the owner thread's; `wake` is called from any, when there is something to take."""
 
@@ -45,10 +49,10 @@ class Handover(Generic[What, Result]):
 
         try:
             self._pool.submit(run)
-        except (RuntimeError, MemoryError) as error:  # no thread to be had
+        except (RuntimeError, MemoryError) as error:
             if future.cancel():
                 failed: Future[Result] = Future()
-                failed.set_exception(error)
+                failed.set_exception(NoThreadError(str(error)))
                 self._finished.put((what, failed))
 
     def take(self) -> tuple[What, Future[Result]] | None:

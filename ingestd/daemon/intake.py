@@ -11,6 +11,7 @@ back since (F13): the file is due now.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.backoff import LONGEST_WAIT_SECONDS, growing
@@ -24,6 +25,7 @@ from ingestd.core.ports import Clock, Journal, Recorder, Scanner
 from ingestd.core.settle import SENDABLE, Judged, LookAgain, SetAside, Settled, SettleRules, settle
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.endings import Endings
+from ingestd.daemon.handover import NoThreadError
 from ingestd.daemon.looking import NO_STAMP, Found, Looking, Seen, StillWaits
 from ingestd.daemon.sparing import Sparing
 
@@ -96,7 +98,7 @@ class Intake:
 
     def due_at(self) -> float | None:
         """When a quiet file's second look is due; None while nothing would be looked at."""
-        return None if self._shelves_full() else self._window.next_look_at()
+        return None if self._shelves_full() or self._looking.full() else self._window.next_look_at()
 
     def examine(self, now: float) -> int:
         """Look at what is new and what has been quiet, in a bounded slice; how many were looked at."""
@@ -158,15 +160,18 @@ class Intake:
                 self._changed(entry, look, now)
             case Seen(look=look, inspection=inspection):
                 self._judge(entry, look, inspection, now)
-            case StillWaits(after=after):
-                self._still_waits(entry, after, now)
+            case StillWaits(waited=waited, after=after):
+                self._inodes_listed &= not self._another(entry.inode, waited)
+                self._endings.defer(entry, replace(waited, due_at=now + after, attempts=waited.attempts + 1))
             case FileGoneError() | FileRefusedError():
                 self._endings.vanished(entry)
-            case FileError() | MemoryError() | RuntimeError():
+            case FileError() | MemoryError() | NoThreadError():
                 tries = entry.history.attempts if entry.history is not None else 1
                 after = growing(base=BUSY_RETRY_SECONDS, attempt=tries, cap=BUSY_CAP_SECONDS)
                 text = str(found) if isinstance(found, FileError) else NO_MEANS_TEXT
                 self._wait(entry, entry.stamp or NO_STAMP, now, after, text, since=now)
+            case _:
+                assert_never(found)
 
     def _changed(self, entry: Entry, look: Look, now: float) -> None:
         """At its second look it is another: once may be chance; what changes all the time would keep others out of the window."""
@@ -175,11 +180,6 @@ class Intake:
             self._window.step(entry, Step.CHANGED)
         else:
             self._wait(entry, look.stamp, now, BUSY_RETRY_SECONDS, CHANGING_TEXT, since=now)
-
-    def _still_waits(self, entry: Entry, after: float, now: float) -> None:
-        if (history := entry.history) is not None:
-            self._inodes_listed &= not self._another(entry.inode, history)
-            self._endings.defer(entry, replace(history, due_at=now + after, attempts=history.attempts + 1))
 
     def _judge(self, entry: Entry, look: Look, inspection: Inspection, now: float) -> None:
         entry.on_network = look.on_network

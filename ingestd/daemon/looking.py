@@ -16,7 +16,7 @@ from ingestd.core.model import Deferral, Inspection, Look, Stamp, Wait
 from ingestd.core.ports import Inbox
 from ingestd.core.settle import SettleRules, still_waits
 from ingestd.core.window import Entry
-from ingestd.daemon.handover import Handover
+from ingestd.daemon.handover import Handover, NoThreadError
 
 LOOKERS = 4  # threads
 _AHEAD = 2 * LOOKERS
@@ -34,12 +34,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StillWaits:
-    """It is as it was, and that it must wait is clear without a walk: for `after` seconds more."""
+    """It is as it was when it was made to wait, and that it must is clear without a walk: for `after` seconds more."""
 
+    waited: Deferral
     after: float
 
 
-Found = Seen | StillWaits | FileError | MemoryError | RuntimeError
+Found = Seen | StillWaits | FileError | MemoryError | NoThreadError
 
 
 class Looking:
@@ -80,7 +81,7 @@ class Looking:
         match future.exception():
             case None:
                 return entry, self._learnt(future.result())
-            case FileError() | MemoryError() | RuntimeError() as error:
+            case FileError() | MemoryError() | NoThreadError() as error:
                 return entry, error
             case error:
                 raise error
@@ -109,4 +110,4 @@ class Looking:
         if look.stamp != waited.stamp:
             return None
         after = still_waits(look, unfinished=waited.unfinished, unchanged=now - waited.since, rules=self._rules)
-        return StillWaits(after=after) if after is not None else None
+        return StillWaits(waited=waited, after=after) if after is not None else None

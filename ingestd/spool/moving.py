@@ -75,6 +75,7 @@ class Move:
                 return wanted
             refuse_open(self._entry)  # it could not be taken away: no copy is made for that
             copy = copy_over(self._entry, root)
+            kept = False
             try:
                 name = self._claim(root, copy.name, folder, wanted, copy)
                 if not (copy.became(folder, name) or copy.is_there(folder, name)):
@@ -84,13 +85,15 @@ class Move:
                     fsutil.sync_folder(folder)
                     self._take_away()
                 except OSError:
-                    if self._entry.stamp_now() is not None:  # else the copy may be all that is left
+                    kept = self._entry.stamp_now() is None  # the source can't be seen: the copy may be all that is left
+                    if not kept:
                         with suppress(OSError):
                             os.unlink(name, dir_fd=folder)
                             self._unexplain(folder, name)
                     raise
             finally:
-                copy.discard()
+                if not kept:  # its second link tells the next try that it is filed (filed_before)
+                    copy.discard()
             return name
         finally:
             os.close(root)

@@ -587,6 +587,25 @@ def test_a_share_that_breaks_off_once_the_source_is_gone_costs_no_copy(
     assert content in [*tree(far.done).values(), *tree(far.failed).values()]
 
 
+def test_a_source_that_was_not_seen_for_a_moment_is_filed_once_on_whatever_day(
+    far: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1, I6, F41: the copy that stays is known for one, although the next try would file it below another date."""
+
+    def fail(entry: Entry) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    content = part10()
+    instance = far.drop("a.dcm", content)
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, "remove", fail)
+        patched.setattr(Entry, "stamp_now", lambda self: None)
+        with pytest.raises(FilingError):
+            far.filing.to_done(instance, at=AT)
+    far.filing.to_done(instance, at=AT + 86400)
+    assert (tree(far.inbox), list(tree(far.done).values())) == ({}, [content])
+
+
 # --- done.action = delete -------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from fakes.daemon_bench import Bench
 from fakes.studies import made
 
 from ingestd.core.errors import FileBusyError, FileGoneError
+from ingestd.daemon.handover import NoThreadError
 from ingestd.daemon.looking import LOOKERS
 
 
@@ -81,7 +82,7 @@ def test_only_so_many_wait_for_the_lookers() -> None:
     assert len(bench.lookers.waiting) == 2 * LOOKERS
 
 
-@pytest.mark.parametrize("error", [FileBusyError("busy"), MemoryError(), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize("error", [FileBusyError("busy"), MemoryError(), NoThreadError("can't start new thread")])
 def test_a_look_that_fails_is_tried_again(error: Exception) -> None:
     """I1, F46: by its own file alone."""
     bench = share()
@@ -106,14 +107,27 @@ def test_a_file_that_goes_while_it_is_looked_at_is_forgotten() -> None:
     assert (bench.daemon.left, bench.journal.deferrals) == (0, {})
 
 
-def test_an_error_that_nobody_thought_of_is_not_swallowed() -> None:
+@pytest.mark.parametrize("error", [KeyError("a bug"), RuntimeError("a bug"), RecursionError("a bug")])
+def test_an_error_that_nobody_thought_of_is_not_swallowed(error: Exception) -> None:
     """I8: it ends the process as it does on a local disk."""
     bench = share()
     drop(bench, 1)
-    bench.inbox.trouble[made(1).name] = KeyError("a bug")
+    bench.inbox.trouble[made(1).name] = error
     bench.tick()
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         looked(bench)
+
+
+def test_while_the_lookers_are_busy_the_loop_sleeps() -> None:
+    """I8: quiet files that are due and can't be looked at don't wake it."""
+    bench = share()
+    bench.lookers.at_once = True
+    drop(bench, *range(1, 30))
+    bench.tick()
+    assert bench.intake.due_at() is not None
+    bench.lookers.at_once = False
+    bench.after(100)
+    assert (bench.daemon.in_flight, bench.intake.due_at()) == (2 * LOOKERS, None)
 
 
 def test_where_the_disk_turns_out_to_be_local_looks_are_made_on_the_spot() -> None:

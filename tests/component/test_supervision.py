@@ -13,7 +13,7 @@ from fakes.studies import made
 from ingestd.core.errors import FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.model import Wait
-from ingestd.daemon.handover import Handover
+from ingestd.daemon.handover import Handover, NoThreadError
 
 
 class Starved(Executor):
@@ -65,7 +65,7 @@ def test_work_that_finds_no_thread_has_failed_and_is_never_done() -> None:
     assert len(handover) == 1
     ended = handover.take()
     assert ended is not None
-    assert (ended[0], type(ended[1].exception())) == ("a", RuntimeError)
+    assert (ended[0], type(ended[1].exception())) == ("a", NoThreadError)
     pool.run()
     assert (done, handover.take(), len(handover)) == ([], None, 0)
 

@@ -100,7 +100,7 @@ def test_a_file_that_changed_is_examined_again_from_nothing() -> None:
     assert examined(window) == ["a"]
     entry.inspection = inspection()
     window.step(entry, Step.SETTLED)
-    for step in (Step.BATCHED, Step.SENT, Step.CHANGED):
+    for step in (Step.BATCHED, Step.SENT, Step.ENDED, Step.CHANGED):
         window.step(entry, step)
     assert (entry.state, entry.inspection) == (State.SIGHTED, None)
     assert examined(window) == ["a"]
