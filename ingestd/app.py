@@ -52,11 +52,12 @@ from ingestd.spool.empty_folders import EmptyFolders
 from ingestd.spool.filing import Filing
 from ingestd.spool.folders import prepare, salt
 from ingestd.spool.inbox import InboxFolder
-from ingestd.spool.journal import SqliteJournal, StateLock
+from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.leftovers import Leftovers
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
+from ingestd.spool.state import StateLock
 from ingestd.spool.upkeep import Task, Upkeep
 
 LOG_CLOSE_SECONDS = 2.0
@@ -69,7 +70,6 @@ class Application:
     daemon: Daemon
     metrics: Metrics
     log: Log
-    admin_address: tuple[str, int] | None
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
     """Make the daemon and everything under it; leaving the block gives all of it back.
 
     `once`: what is there at the start is scanned, what comes later is not (`drain`). `log_descriptor`: where log lines go.
-    Raises ConfigurationError, StateHeldError, JournalError.
+    Raises ConfigurationError, FolderAwayError, StateHeldError, JournalError.
     """
     with ExitStack() as stack:
         clock = SystemClock()
@@ -240,7 +240,6 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 drain_inbox=settings.shutdown.drain == "inbox",
             ),
         )
-        address = None
         if settings.admin.listen != "off":
             admin = AdminServer(
                 settings.admin.listen,
@@ -250,9 +249,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 metrics=metrics.render,
             )
             stack.callback(admin.join, 0)
-            threads.append(admin)
-            address = admin.address
-        yield Application(daemon=daemon, metrics=metrics, log=log, admin_address=address)
+            threads.append(admin)  # it asks the daemon, and the daemon looks after it
+        yield Application(daemon=daemon, metrics=metrics, log=log)
 
 
 def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:

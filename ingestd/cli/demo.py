@@ -6,11 +6,12 @@ import json as jsonlib
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.table import Table
@@ -22,8 +23,10 @@ from ingestd.config import Settings
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.outcome import Outcome
 from ingestd.daemon.loop import Daemon
+from ingestd.emulator import EmulatorError
 from ingestd.emulator.samples import tutorial_samples
 from ingestd.emulator.server import running
+from ingestd.ops.clock import SystemClock
 from ingestd.spool.journal import SqliteJournal
 
 LONGEST_SECONDS = 20.0
@@ -65,26 +68,38 @@ class Row:
 def run_demo(root: Path | None, *, json: bool) -> Exit:
     """Drop six files, say what became of each, and where to look."""
     work = root.absolute() if root is not None else Path(tempfile.mkdtemp(prefix="ingestd-demo-"))
-    try:
-        (work / "inbox").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"--root {root}: can't be made: {error.strerror}: give another folder") from None
     files = _files()
-    started = time.monotonic()
-    with (
-        running(data=work / "service") as service,
-        open(work / "ingestd.log", "ab") as log,
-        application(_settings(work, service.url), log_descriptor=log.fileno()) as app,
-    ):
-        before = app.metrics.samples()
-        ended = _ship(app, work / "inbox", files)
-        moved = _moved(before, app.metrics.samples())
-    rows = [_row(work, file) for file in files]
+    clock = SystemClock()
+    started = clock.monotonic()
+    try:
+        with (
+            _prepared(work) as log,
+            running(data=work / "service") as service,
+            application(_settings(work, service.url), log_descriptor=log.fileno()) as app,
+        ):
+            before = app.metrics.samples()
+            ended = _ship(app, work / "inbox", files)
+            moved = _moved(before, app.metrics.samples())
+    except EmulatorError as error:
+        raise ConfigurationError(f"--root {work}: {error}") from None
+    with closing(SqliteJournal(work / "state")) as journal:
+        rows = [_row(work, journal, file) for file in files]
     if json:
         print(jsonlib.dumps({"folder": str(work), "files": [_object(row) for row in rows], "metrics": moved}, indent=2))
     else:
-        _print(work, rows, moved, seconds=time.monotonic() - started)
+        _print(work, rows, moved, seconds=clock.monotonic() - started)
     return Exit.DONE if ended else Exit.SOME_LEFT
+
+
+def _prepared(work: Path) -> BinaryIO:
+    """Makes the inbox; the log."""
+    try:
+        (work / "inbox").mkdir(parents=True, exist_ok=True)
+        return open(work / "ingestd.log", "ab")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--root {work}: {error.filename} can't be made: {error.strerror}: give another folder"
+        ) from None
 
 
 def _files() -> list[DemoFile]:
@@ -142,17 +157,14 @@ def _moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str,
     return {k: v - before.get(k, 0.0) for k, v in after.items() if k.startswith(names) and v != before.get(k, 0.0)}
 
 
-def _row(work: Path, file: DemoFile) -> Row:
+def _row(work: Path, journal: SqliteJournal, file: DemoFile) -> Row:
     for reason_file in (work / "failed").rglob(f"{file.name}.reason.json"):
         reason = jsonlib.loads(reason_file.read_bytes())
         where = str(reason_file.with_name(file.name).relative_to(work))
         why = f"{reason['reason']}: {PLAIN.get(reason['reason'], 'see its reason file')} ({reason['text']})"
         return Row(file=file.name, about=file.about, became="quarantined", why=why, where=where, failed=True)
     for done in (work / "done").rglob(file.name):
-        with_journal = SqliteJournal(work / "state")
-        receipts = with_journal.receipts_of(file.name)
-        with_journal.close()
-        became, why = WHAT_BECAME[receipts[-1].outcome]
+        became, why = WHAT_BECAME[journal.receipts_of(file.name)[-1].outcome]
         return Row(
             file=file.name, about=file.about, became=became, why=why, where=str(done.relative_to(work)), failed=False
         )

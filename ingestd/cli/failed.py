@@ -70,7 +70,10 @@ def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
 def retry_failed(
     settings: FolderSettings, paths: Sequence[str], *, reason: Reason | None, replace: bool, json: bool
 ) -> Exit:
-    """Put back those at `paths`; without paths all, or all of `reason`."""
+    """Put back those at `paths`; without paths all, or all of `reason`.
+
+    In JSON, `left` are those that could not be; where `tried_all` is false there are more, which were not tried.
+    """
     failed = _failed(settings)
     folders = settings.folders
     if not folders.inbox.is_dir():
@@ -87,36 +90,38 @@ def retry_failed(
         orders=orders if replace else None,
         void=None if replace else orders,
     )
-    chosen: Iterable[Quarantined]
+    chosen: Iterator[Quarantined]
     if paths:
         chosen = (one for path in paths for one in failed.find(_below_failed(settings, path)))
     else:
         chosen = _files(_of(failed, reason))
-    put_back, left = _put_back(putting, chosen)
+    put_back, left, tried_all = _put_back(putting, chosen)
     brake = orders.braked()
     if json:
-        print(jsonlib.dumps({"put_back": put_back, "left": left, "brake": brake}))
+        print(jsonlib.dumps({"put_back": put_back, "left": left, "tried_all": tried_all, "brake": brake}))
     else:
-        print(f"{put_back} put back into the inbox" + (f", {left} could not be" if left else ""))
+        untried = "" if tried_all else ", the rest was not tried"
+        print(f"{put_back} put back into the inbox" + (f", {left} could not be{untried}" if left else ""))
         if brake is not None:
             print(f"the brake is on, nothing goes out before `ingestd resume`: {shown(brake)}")
     return Exit.SOME_FAILED if left else Exit.DONE
 
 
-def _put_back(putting: PuttingBack, chosen: Iterable[Quarantined]) -> tuple[int, int]:
-    """How many went and how many did not."""
+def _put_back(putting: PuttingBack, chosen: Iterator[Quarantined]) -> tuple[int, int, bool]:
+    """How many went, how many did not, and whether all were tried."""
     put_back = left = 0
     for one in chosen:
         try:
             putting.put_back(one)
-        except (FileError, FilingError, JournalError) as error:
+        except (FileError, FilingError) as error:
             _complain(one.path, str(error))
             left += 1
-            if isinstance(error, JournalError):  # the next one would fare no better
-                break
+        except JournalError as error:  # the next one would fare no better
+            _complain(one.path, str(error))
+            return put_back, left + 1, next(chosen, None) is None
         else:
             put_back += 1
-    return put_back, left
+    return put_back, left, True
 
 
 def release_brake(settings: FolderSettings, *, json: bool) -> Exit:

@@ -15,6 +15,7 @@ from ingestd.cli.dicomweb.commands import dicomweb_app
 from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, settings
 from ingestd.core.errors import (
     ConfigurationError,
+    FolderAwayError,
     IngestdError,
     JournalError,
     StateHeldError,
@@ -229,7 +230,7 @@ def main() -> None:
         match error:
             case ConfigurationError():
                 sys.exit(Exit.CONFIGURATION)
-            case StateHeldError() | JournalError() | UnavailableError():
+            case StateHeldError() | FolderAwayError() | JournalError() | UnavailableError():
                 sys.exit(Exit.SOME_LEFT)
             case _:
                 sys.exit(Exit.SOME_FAILED)

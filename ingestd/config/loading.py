@@ -96,10 +96,8 @@ def _read(file: Path) -> Raw:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}: give a file that can be read with --config") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of more than 4300 digits
+    except (ValueError, RecursionError) as error:
+        # TOMLDecodeError, UnicodeDecodeError, a number of more than 4300 digits
         raise ConfigurationError(f"{file}: not TOML: {error}") from None
     for section, keys in raw.items():
         if not isinstance(keys, dict):

@@ -3,6 +3,7 @@
     IngestdError
     ├── ConfigurationError    the operator's settings can't work; exit 78 before any file is touched
     ├── StateHeldError        another ingestd holds the state folder; exit 75
+    ├── FolderAwayError       a folder's disk or share does not answer; exit 75
     ├── FileError             about one file; nothing has been judged about it
     │   ├── FileBusyError     somebody still has it open, or it can't be read just now: look again later
     │   ├── FileGoneError     it vanished between two steps: nothing is left to do
@@ -31,6 +32,10 @@ class ConfigurationError(IngestdError):
 
 class StateHeldError(IngestdError):
     """Another process holds the lock on the state folder, or somebody has taken the folder away."""
+
+
+class FolderAwayError(IngestdError):
+    """A configured folder can't be reached just now, and may be back by itself."""
 
 
 class FileError(IngestdError):

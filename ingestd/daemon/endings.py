@@ -37,18 +37,16 @@ _NO_MEANS = "the file can't be moved (no memory or no thread): raise the service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ending:
-    """A file whose outcome is known: into done/ as `instance`, or into failed/ with `verdict`."""
+    """A file whose outcome is known: an instance goes into done/, a verdict's file into failed/."""
 
     entry: Entry
     outcome: Outcome
-    instance: Instance | None = None
-    verdict: Verdict | None = None
+    what: Instance | Verdict
 
     @property
     def file(self) -> tuple[int, int]:
         """Device and inode."""
-        known = self.instance or self.verdict
-        return (known.stamp.device, known.stamp.inode) if known is not None else (0, 0)
+        return (self.what.stamp.device, self.what.stamp.inode)
 
 
 class Endings:
@@ -112,7 +110,7 @@ class Endings:
         if receipt is not None:
             self._memory.stored(receipt)
         self._forget(entry)
-        self._found.append(_Ending(entry=entry, outcome=outcome, instance=instance))
+        self._found.append(_Ending(entry=entry, outcome=outcome, what=instance))
 
     def quarantine(
         self, entry: Entry, quarantine: Quarantine, *, stamp: Stamp, instance: Instance | None, attempts: int
@@ -131,7 +129,7 @@ class Endings:
         )
         self._window.step(entry, Step.ENDED)
         self._forget(entry)
-        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, verdict=verdict))
+        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, what=verdict))
 
     def defer(self, entry: Entry, deferral: Deferral) -> None:
         """It must wait: it leaves the window, and the journal remembers it."""
@@ -169,7 +167,7 @@ class Endings:
         return handled
 
     def _file(self, ending: _Ending) -> None:
-        to_failed = ending.verdict is not None
+        to_failed = isinstance(ending.what, Verdict)
         slow = ending.entry.on_network or to_failed in self._far
         if not slow:
             try:
@@ -186,10 +184,11 @@ class Endings:
             self._copies.submit(ending, lambda: self._move(ending, copy=True))
 
     def _move(self, ending: _Ending, *, copy: bool) -> None:
-        if ending.verdict is not None:
-            self._filer.to_failed(ending.verdict, copy=copy)
-        elif ending.instance is not None:
-            self._filer.to_done(ending.instance, at=self._clock.wall(), copy=copy)
+        match ending.what:
+            case Verdict() as verdict:
+                self._filer.to_failed(verdict, copy=copy)
+            case Instance() as instance:
+                self._filer.to_done(instance, at=self._clock.wall(), copy=copy)
 
     def _ended(self, ending: _Ending, error: BaseException | None) -> None:
         match error:
@@ -213,7 +212,7 @@ class Endings:
         entry = ending.entry
         self._window.step(entry, Step.MOVED)
         self.filed += 1
-        verdict = ending.verdict.quarantine if ending.verdict is not None else None
+        verdict = ending.what.quarantine if isinstance(ending.what, Verdict) else None
         seconds = self._clock.now() - entry.first_seen
         self._recorder.filed(ending.outcome, verdict.reason if verdict else None, seconds)
         if verdict is not None:
@@ -229,21 +228,18 @@ class Endings:
     def _unmovable(self, ending: _Ending, problem: str, stamp: Stamp | None) -> None:
         """It stays in the inbox and is tried again, ever more rarely; a stored one is not sent again for that."""
         entry = ending.entry
-        known = ending.instance or ending.verdict
-        if known is None:  # an ending has one or the other
-            return
         now = self._clock.now()
         before = entry.history if entry.history is not None and entry.history.wait is Wait.UNMOVABLE else None
         attempts = before.attempts + 1 if before is not None else 1
         deferral = Deferral(
             path=entry.path,
-            stamp=stamp or known.stamp,
+            stamp=stamp or ending.what.stamp,
             wait=Wait.UNMOVABLE,
             due_at=now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts),
             first_seen=entry.first_seen,
             since=before.since if before is not None else now,
             attempts=attempts,
-            stored=ending.instance is not None,
+            stored=isinstance(ending.what, Instance),
         )
         if before is None:
             self._say_unmovable(entry.path, problem, now)

@@ -18,7 +18,6 @@ from typing import Protocol
 
 import httpcore
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from ingestd.core.answer import Loss
 from ingestd.core.ports import Clock
@@ -114,12 +113,10 @@ class Exchange:
         A try ends `send_within` + response_timeout seconds after its begin, the answer response_timeout seconds after the last
         byte was sent, or with a sink later, as it goes on arriving. Raises what the request's own body raises.
         """
-        tries = Retrying(retry=retry_if_exception_type(_StaleConnectionError), stop=stop_after_attempt(2), reraise=True)
-        for attempt in tries:
-            with attempt:
-                fresh = attempt.retry_state.attempt_number > 1
-                return self._once(build(), send_within, sink, fresh=fresh)
-        raise AssertionError("a fresh connection is never stale")
+        try:
+            return self._once(build(), send_within, sink, fresh=False)
+        except _StaleConnectionError:
+            return self._once(build(), send_within, sink, fresh=True)
 
     def abort(self) -> None:
         """End every call under way: LOST. Those that come later: NOT_SENT."""
@@ -205,7 +202,6 @@ def _problem(error: Exception, call: Call) -> str | None:
     if isinstance(error, NoConnectionError):
         return str(error)
     if isinstance(error, httpcore.ProxyError):
-        return (
-            f"service.proxy opens no tunnel: it answers {str(error)[:3]}"  # a status, for h11 lets nothing else through
-        )
+        # A status, for h11 lets nothing else through.
+        return f"service.proxy opens no tunnel: it answers {str(error)[:3]}"
     return "service.proxy opens no tunnel" if call.tunnelling else None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ingestd.core.answer import Loss
 from ingestd.core.errors import ServiceError, UnavailableError
 from ingestd.dicomweb.exchange import Reply
+from ingestd.dicomweb.signed import UNSIGNED
 
 WORDS = 300
 _UNDECIDED = frozenset({401, 403, 408, 424, 429})
@@ -66,7 +67,7 @@ def failure(
 
 def _lost(loss: Loss | None, said: str | None, url: str) -> str:
     match loss:
-        case Loss.NOT_SENT if said is not None and said.startswith("no token"):
+        case Loss.NOT_SENT if said is not None and said.startswith(UNSIGNED):
             return f"{said}: check [auth], with the Azure CLI `az login`; nothing was sent to {url}"
         case Loss.NOT_SENT:
             return f"{url}: {said or 'no connection'}: {_NO_CONNECTION}"

@@ -121,7 +121,7 @@ class Session:
             raise self.error(doing, reply)
         return sink.count
 
-    def delete(self, path: str, doing: Doing) -> Reply:
+    def delete(self, path: str, doing: Doing) -> None:
         """DELETE `path`. Raises ServiceError but for 200, 204 and, after a try whose answer was lost, 404."""
         asked = f"{self._partition}{path}"
         lost = False
@@ -134,7 +134,7 @@ class Session:
             lost = lost or reply.loss is not None
             return reply
 
-        return self._made("DELETE", asked, once, doing, good=frozenset({200, 204}), again=lambda: True)
+        self._made("DELETE", asked, once, doing, good=frozenset({200, 204}), again=lambda: True)
 
     def post(self, path: str, body: Callable[[], Body], *, size: int) -> Reply:
         """One POST of a fresh `body`, `size` bytes of instances in it. What the answer means is the core's business.

@@ -22,6 +22,7 @@ from ingestd.dicomweb.exchange import Exchange, Reply, Sink
 from ingestd.dicomweb.media_type import DICOM_JSON
 
 UNAUTHORIZED = 401
+UNSIGNED = "no token"  # how the problem of a reply begins where there was none to be had
 MINIMUM_RATE = 64 * 1024  # bytes a second: half a megabit, the slowest line that is still worth waiting for
 
 
@@ -71,7 +72,7 @@ class Signed:
         try:
             headers = self._token.headers(lasting=self._upload_seconds(size)) if self._token is not None else {}
         except TokenError as error:
-            return Reply(loss=Loss.NOT_SENT, problem=f"no token: {error}")
+            return Reply(loss=Loss.NOT_SENT, problem=f"{UNSIGNED}: {error}")
         reply = self._once(build, headers, size, sink)
         if reply.status != UNAUTHORIZED or self._token is None:
             return reply

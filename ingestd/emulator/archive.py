@@ -81,6 +81,11 @@ class Archive:
             self._sweep()
         except BlockingIOError as error:
             raise EmulatorError(f"data folder {data}: another emulator uses it; stop that or choose another") from error
+        except OSError as error:
+            stray = error.filename or data
+            raise EmulatorError(
+                f"data folder {data}: {error.strerror}: {stray}; take that away or choose another folder"
+            ) from error
         except sqlite3.Error as error:
             raise EmulatorError(f"data folder {data}: its index is unusable; choose an empty folder") from error
 
@@ -222,8 +227,9 @@ class Archive:
         return True
 
     def _sweep(self) -> None:
-        for entry in os.scandir(self._incoming):
-            os.unlink(entry.path)
+        with os.scandir(self._incoming) as entries:
+            for entry in entries:
+                os.unlink(entry.path)
 
         def known(shelf: str) -> set[str]:
             sql = "SELECT key FROM instance WHERE key >= ? AND key < ?"

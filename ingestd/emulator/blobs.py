@@ -55,9 +55,11 @@ class Blobs:
                     os.unlink(self.path(key))
 
     def sweep(self, known: Callable[[str], set[str]]) -> None:
-        """Deletes what `known`, asked for each shelf by the two characters its keys begin with, does not hold."""
-        for shelf in os.scandir(self._folder):
-            keep = known(shelf.name)
-            for entry in os.scandir(shelf.path):
-                if entry.name not in keep:
-                    os.unlink(entry.path)
+        """Deletes what `known`, asked for each shelf by the two characters its keys begin with, does not hold. Raises OSError."""
+        with os.scandir(self._folder) as shelves:
+            for shelf in shelves:
+                keep = known(shelf.name)
+                with os.scandir(shelf.path) as entries:
+                    for entry in entries:
+                        if entry.name not in keep:
+                            os.unlink(entry.path)

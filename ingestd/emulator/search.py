@@ -114,15 +114,15 @@ class Search:
 def _found(connection: sqlite3.Connection, query: Query, partition: str) -> Iterator[Json]:
     needs_metadata = bool(query.tags - _STUDY_ROW - _SERIES_ROW)
     for hit in _hits(connection, query, partition):
-        if MODALITIES_IN_STUDY in query.tags:
-            hit.study_row.update(_modalities(connection, hit.study))
+        counted = _modalities(connection, hit.study) if MODALITIES_IN_STUDY in query.tags else {}
+        study_row = hit.study_row | counted
         if not needs_metadata:
-            model = hit.series_row | hit.study_row
+            model = hit.series_row | study_row
         else:
             sql = "SELECT json FROM metadata WHERE instance_id = ?"
             model = json.loads(connection.execute(sql, (hit.instance,)).fetchone()[0])
             if query.level is Level.STUDY and query.tags & _STUDY_COUNTED:
-                model |= hit.study_row
+                model |= study_row
             if query.level is Level.SERIES and query.tags & _SERIES_COUNTED:
                 model |= hit.series_row
         yield {tag: model[tag] for tag in sorted(query.tags & model.keys())}

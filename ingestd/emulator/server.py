@@ -46,7 +46,6 @@ def serve(
     data: Path,
     token_file: Path | None = None,
     jwt_key_file: Path | None = None,
-    max_request_bytes: int = MAX_REQUEST_BYTES,
 ) -> None:
     """Serves until SIGINT or SIGTERM (a second one doesn't wait for requests), printing one line with the URL once it listens.
 
@@ -55,7 +54,7 @@ def serve(
     Raises:
         EmulatorError: the folder, the token file, the key file or the address cannot be used.
     """
-    with _opened(host, port, data, _access(token_file, jwt_key_file), max_request_bytes) as (server, listener, url):
+    with _opened(host, port, data, _access(token_file, jwt_key_file)) as (server, listener, url):
 
         def stop(_number: int, _frame: object) -> None:
             server.force_exit = server.should_exit
@@ -75,18 +74,18 @@ def serve(
 def running(
     *,
     data: Path,
-    host: str = "127.0.0.1",
     port: int = 0,
     token_file: Path | None = None,
     jwt_key_file: Path | None = None,
     max_request_bytes: int = MAX_REQUEST_BYTES,
 ) -> Iterator[Running]:
-    """Serves on a thread of this process, on a free port unless one is given, until the block is left.
+    """Serves on a thread of this process, on 127.0.0.1 and a free port unless one is given, until the block is left.
 
     Raises:
         EmulatorError: as for serve.
     """
-    with _opened(host, port, data, _access(token_file, jwt_key_file), max_request_bytes) as (server, listener, url):
+    access = _access(token_file, jwt_key_file)
+    with _opened("127.0.0.1", port, data, access, max_request_bytes) as (server, listener, url):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="emulator", daemon=True)
         thread.start()
         try:
@@ -98,7 +97,7 @@ def running(
 
 @contextlib.contextmanager
 def _opened(
-    host: str, port: int, data: Path, access: Access | None, max_request_bytes: int
+    host: str, port: int, data: Path, access: Access | None, max_request_bytes: int = MAX_REQUEST_BYTES
 ) -> Iterator[tuple[_Server, socket.socket, str]]:
     # The parser logs what it dislikes in a body; with nobody listening Python would print that.
     logging.getLogger("python_multipart").addHandler(logging.NullHandler())

@@ -57,7 +57,7 @@ class Store:
         except ClientDisconnect:
             return PlainTextResponse("The request stream was aborted.", status_code=400)
         finally:
-            self._clear(reception)
+            await run_in_threadpool(self._clear, reception)
         headers = {}
         if answer.several_values:
             text = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."

@@ -2,9 +2,9 @@
 
 The copy grows under a temporary name in the root of done/ or failed/, one name for each dropped file, so that a try
 after a crash overwrites what the one before has left. It is synced and read back from the disk before it gets its name,
-and keeps the temporary one, as a second link, until the source is gone. So a try after a crash knows that the file has
-been filed, wherever that was (done/ goes by date), and only takes the source away. Where the file system has no links,
-the copy is looked for under the name it would get now.
+and keeps the temporary one, as a second link, until the source is gone. So a try after a crash looks for the first one,
+wherever that was (done/ goes by date), knows that the file has been filed, and only takes the source away. Where the file
+system has no links, the copy is looked for under the name it would get now.
 
 The source is taken away as removal.py says: neither a new version that slips in under its name at the last moment goes
 with it, nor what somebody who still has it open would write behind the copy. A crash in between leaves a second name that
@@ -49,7 +49,7 @@ class Copy:
         try:
             return _digest(handle) == self.digest
         finally:
-            os.close(handle)
+            fsutil.close(handle)
 
     def place(self, folder: int, name: str) -> None:
         """Gives it its name, never onto anything. Raises FileExistsError where it is taken, OSError."""
@@ -79,15 +79,17 @@ def filed_before(entry: Entry, root: int) -> Copy | None:
     try:
         if status.st_nlink < 2 or (status.st_size, status.st_mtime_ns) != (entry.stamp.size, entry.stamp.mtime_ns):
             return None
+        if not _stands_below(root, status.st_ino):
+            return None
         copy = Copy(folder=root, name=name, digest=_digest(handle), status=status)
     finally:
-        os.close(handle)
+        fsutil.close(handle)
     source, _ = fsutil.open_file(entry.folder, entry.name)
     try:
         entry.match(os.fstat(source))
         return copy if _digest(source) == copy.digest else None
     finally:
-        os.close(source)
+        fsutil.close(source)
 
 
 def copy_over(entry: Entry, root: int) -> Copy:
@@ -109,14 +111,26 @@ def copy_over(entry: Entry, root: int) -> Copy:
                 os.unlink(name, dir_fd=root)
             raise
         finally:
-            os.close(target)
+            fsutil.close(target)
     finally:
-        os.close(source)
+        fsutil.close(source)
 
 
 def _temporary(entry: Entry) -> str:
     folder = os.path.dirname(entry.path)
     return fsutil.temporary(f"{entry.stamp.inode} {entry.stamp.size} {entry.stamp.mtime_ns} {folder}")
+
+
+def _stands_below(root: int, inode: int) -> bool:
+    """Whether a file of ours below `root` is this one. Two links alone say nothing: a snapshot by hard links makes one, too.
+
+    It is asked after a crash alone, and costs a listing of all there is.
+    """
+    for _, _, _, folder in os.fwalk(dir_fd=root):
+        with os.scandir(folder) as entries:
+            if any(entry.inode() == inode and not fsutil.is_temporary(entry.name) for entry in entries):
+                return True
+    return False
 
 
 def _pour(source: int, target: int, entry: Entry) -> bytes:

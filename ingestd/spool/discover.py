@@ -26,9 +26,9 @@ from pathlib import Path
 
 from ingestd.core.model import Sighting
 from ingestd.core.ports import Clock, ScanStatus
+from ingestd.spool import fsutil
 from ingestd.spool.names import classify_path
 from ingestd.spool.scan_pass import Pass, ScanRules, by_reason, nothing_ignored
-from ingestd.spool.walk import FOLDER
 from ingestd.spool.watch import Watcher, WatchMode
 
 _BREATH_SECONDS = 0.2  # at least, between two scans
@@ -187,7 +187,7 @@ class FolderScanner:
 
     def _scanned(self, under_way: Pass, began: float) -> float:
         try:
-            root = os.open(self._root, FOLDER)
+            root = fsutil.open_inbox(Path(self._root))
         except OSError as error:
             self._watcher.disarm()
             with self._changed:
@@ -206,7 +206,7 @@ class FolderScanner:
             self._status = replace(self._status, problem=_problem(error))
             return 0.0
         finally:
-            os.close(root)
+            fsutil.close(root)
         seconds = self._clock.monotonic() - began
         self._status = ScanStatus(
             full_scans=self._status.full_scans + 1,

@@ -19,8 +19,6 @@ from ingestd.spool.encoding import (
     EXPLICIT_LITTLE,
     HEADER_LIMIT,
     IMPLICIT_LITTLE,
-    LONG_VRS,
-    SHORT_VRS,
     TOO_MANY,
     UNDEFINED,
     Encoding,
@@ -241,9 +239,11 @@ class Walk:
     def _guess(self, encoding: Encoding, pos: int) -> Encoding:
         """The VR encoding that the first element of a data set shows, whatever is declared; little endian only."""
         head = self._bytes(pos, 8)
+        if encoding.big_endian or len(head) < 8:
+            return encoding
         vr = head[4:6]
-        known = vr in SHORT_VRS or vr in LONG_VRS
-        if known is encoding.explicit or encoding.big_endian or len(head) < 8:
+        known = EXPLICIT_LITTLE.heads[int.from_bytes(vr, "little")] > 0
+        if known is encoding.explicit:
             return encoding
         if int.from_bytes(head[:4], "little") in encoding.stops:
             return encoding

@@ -46,7 +46,7 @@ class EmptyFolders:
             try:
                 yield from self._look(root, 0)
             finally:
-                os.close(root)
+                fsutil.close(root)
         self._due_at = self._clock.monotonic() + self._rest
 
     def _look(self, folder: int, depth: int) -> Generator[None, None, tuple[bool, bool]]:
@@ -73,7 +73,7 @@ class EmptyFolders:
             status = os.fstat(folder)
             hollow, empty = yield from self._look(folder, depth + 1)
         finally:
-            os.close(folder)
+            fsutil.close(folder)
         if not hollow:
             return False, False
         now = self._clock.monotonic()

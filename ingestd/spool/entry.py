@@ -51,7 +51,7 @@ class Entry:
                 digest = digest_of(handle)
                 same = fsutil.stamp_of(os.fstat(handle)) == self.stamp
             finally:
-                os.close(handle)
+                fsutil.close(handle)
         except OSError:
             return None
         return digest if same else None

@@ -19,7 +19,6 @@ where it is (F31, F39).
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FileRefusedError, FilingError
@@ -61,7 +60,7 @@ class Filing:
         try:
             return Move(entry, self._done, target, None, copy=copy).run()
         finally:
-            os.close(entry.folder)
+            fsutil.close(entry.folder)
 
     def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
         self._mounts.check(self._failed)
@@ -70,7 +69,7 @@ class Filing:
             document = reason_file(verdict, verdict.sha256 or entry.digest())
             return Move(entry, self._failed, verdict.path, document, copy=copy).run()
         finally:
-            os.close(entry.folder)
+            fsutil.close(entry.folder)
 
     @staticmethod
     def _remove(entry: Entry, sha256: str) -> None:
@@ -79,7 +78,7 @@ class Filing:
         except OSError as error:
             raise _removal_error(error) from error
         finally:
-            os.close(entry.folder)
+            fsutil.close(entry.folder)
 
     def _find(self, path: str, stamp: Stamp) -> Entry:
         *folders, name = fsutil.split(path)
@@ -92,7 +91,7 @@ class Filing:
             try:
                 entry.check()
             except (OSError, FileError):
-                os.close(entry.folder)
+                fsutil.close(entry.folder)
                 raise
         except OSError as error:
             raise _inbox_error(error) from error
@@ -105,9 +104,12 @@ def _removal_error(error: OSError) -> FileError | FilingError:
             return fsutil.file_error(error)
         case errno.ETXTBSY:
             return FilingError("a stored file is still open for writing: it is removed once that program has closed it")
-        case _:
+        case errno.EACCES | errno.EPERM | errno.EROFS:
             words = fsutil.words(error)
             return FilingError(f"a stored file can't be removed ({words}): allow the service's user to write in inbox")
+        case _:
+            words = fsutil.words(error)
+            return FilingError(f"a stored file can't be removed ({words}): see to the inbox's disk, it is tried again")
 
 
 def _inbox_error(error: OSError) -> FileError | FilingError:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from ingestd.config import Folders
-from ingestd.core.errors import ConfigurationError
+from ingestd.core.errors import ConfigurationError, FolderAwayError
 from ingestd.spool import fsutil
+
+# What a disk or share says that is there and not well; the process that tries again later may find it back.
+_AWAY = frozenset(
+    {errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV}
+)
 
 SALT_FILE = "salt"
 SALT_BYTES = 16
 
 
 def prepare(folders: Folders) -> Folders:
-    """Make what is missing but the inbox, and say where they really are. Raises ConfigurationError.
+    """Make what is missing but the inbox, and say where they really are. Raises ConfigurationError, FolderAwayError.
 
     Adapters follow no symlink, so one that the operator made is followed here, once.
     """
-    if not os.path.isdir(folders.inbox):
+    try:
+        there = stat.S_ISDIR(os.stat(folders.inbox).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except OSError as error:
+        raise _no_folder("inbox", folders.inbox, error) from None
+    if not there:
         raise ConfigurationError(
             f"folders.inbox = {folders.inbox}: there is no such folder: make it, or mount the share"
         )
@@ -27,10 +40,16 @@ def prepare(folders: Folders) -> Folders:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"folders.{name} = {path}: can't be made: {error.strerror}") from None
+            raise _no_folder(name, path, error) from None
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"folders.{name} = {path}: may not be read and written: mend its owner or mode")
     return Folders.model_validate({name: os.path.realpath(path) for name, path in folders})
+
+
+def _no_folder(name: str, path: Path, error: OSError) -> ConfigurationError | FolderAwayError:
+    if error.errno in _AWAY:
+        return FolderAwayError(f"folders.{name} = {path}: does not answer ({error.strerror}): see to its disk or share")
+    return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {error.strerror}")
 
 
 def salt(state: Path) -> bytes:

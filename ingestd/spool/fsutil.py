@@ -60,7 +60,9 @@ def file_error(error: OSError) -> FileError:
 def filing_error(error: OSError, *, stamp: Stamp | None = None) -> FilingError:
     """What an errno says about a move, with how to mend it; `stamp` is the source's after it."""
     if error.errno in _FULL:
-        text = f"done or failed has no room ({words(error)}): free some space, the move is tried again"
+        text = (
+            f"no room to move the file ({words(error)}): free some space in inbox, done and failed, it is tried again"
+        )
     elif error.errno in _DENIED or error.errno == errno.EROFS:
         text = f"the file can't be moved ({words(error)}): allow the service's user to write in inbox, done and failed"
     elif error.errno == errno.ETXTBSY:
@@ -116,13 +118,19 @@ def open_inbox(root: Path) -> int:
     return os.open(root, FOLDER)
 
 
+def close(handle: int) -> None:
+    """For what was only read, or synced. A share that breaks off fails even that (FUSE's flush), and the handle is gone as well."""
+    with suppress(OSError):
+        os.close(handle)
+
+
 def open_below(folder: int, names: Sequence[str]) -> int:
     """A handle on the folder `names` below an open one, whose handle it takes over. Raises OSError."""
     for name in names:
         try:
             below = os.open(name, FOLDER, dir_fd=folder)
         finally:
-            os.close(folder)
+            close(folder)
         folder = below
     return folder
 
@@ -136,7 +144,11 @@ def open_made(folder: int, name: str, *, sync: bool) -> int:
             os.mkdir(name, dir_fd=folder)
         below = os.open(name, FOLDER, dir_fd=folder)
     if sync:
-        sync_folder(folder)
+        try:
+            sync_folder(folder)
+        except OSError:
+            close(below)
+            raise
     return below
 
 
@@ -150,7 +162,7 @@ def open_file(folder: int, name: str) -> tuple[int, os.stat_result]:
     try:
         return handle, _regular(os.fstat(handle))
     except OSError:
-        os.close(handle)
+        close(handle)
         raise
 
 
@@ -218,13 +230,37 @@ def write_durably(folder: int, name: str, data: bytes) -> None:
 
 
 def move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
-    """Rename to another name, never onto anything. Raises FileExistsError where it is taken, OSError; nothing has moved then."""
+    """Rename to another name, never onto anything. Raises FileExistsError where it is taken, OSError; nothing has moved then.
+
+    A share may do what it is asked and lose its answer: then an error says nothing, and what has which name decides.
+    """
+    ours = lstat(from_folder, name)
     try:
         _move(from_folder, name, to_folder, new_name)
     except FileExistsError:
         if not is_linked(from_folder, name, to_folder, new_name):
             raise
-        os.unlink(name, dir_fd=from_folder)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=from_folder)
+    except OSError:
+        if not _has_moved(ours, from_folder, name, to_folder, new_name):
+            raise
+
+
+def _has_moved(ours: os.stat_result, from_folder: int, name: str, to_folder: int, new_name: str) -> bool:
+    """Whether the file has the new name alone; with both, it keeps the old one. Raises OSError where that can't be told."""
+    try:
+        if not os.path.samestat(ours, lstat(to_folder, new_name)):
+            return False
+    except FileNotFoundError:
+        return False
+    try:
+        if not os.path.samestat(ours, lstat(from_folder, name)):
+            return True  # the old name is a new version's
+    except FileNotFoundError:
+        return True
+    os.unlink(new_name, dir_fd=to_folder)
+    return False
 
 
 def is_linked(folder: int, name: str, other_folder: int, other_name: str) -> bool:
@@ -247,9 +283,4 @@ def _move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
         if code not in _UNSUPPORTED:
             raise OSError(code, os.strerror(code))
     os.link(name, new_name, src_dir_fd=from_folder, dst_dir_fd=to_folder, follow_symlinks=False)
-    try:
-        os.unlink(name, dir_fd=from_folder)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(new_name, dir_fd=to_folder)
-        raise
+    os.unlink(name, dir_fd=from_folder)

@@ -50,7 +50,7 @@ class InboxFolder:
         try:
             return on_network(root)
         finally:
-            os.close(root)
+            fsutil.close(root)
 
     def look(self, path: str) -> Look:
         with _Opened(self._root, path) as opened:
@@ -118,15 +118,15 @@ class _Opened:
             try:
                 self.handle, self.status = fsutil.open_file(self.folder, name)
             except OSError:
-                os.close(self.folder)
+                fsutil.close(self.folder)
                 raise
         except OSError as error:
             raise fsutil.file_error(error) from error
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        os.close(self.handle)
-        os.close(self.folder)
+        fsutil.close(self.handle)
+        fsutil.close(self.folder)
         if isinstance(error, OSError):
             raise fsutil.file_error(error) from error
 

@@ -47,9 +47,7 @@ from ingestd.spool.journal_rows import (
     receipt_row,
     waiting_of,
 )
-from ingestd.spool.state import StateLock, refuse_network
-
-__all__ = ["SqliteJournal", "StateLock"]
+from ingestd.spool.state import refuse_network
 
 T = TypeVar("T")
 

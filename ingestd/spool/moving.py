@@ -48,7 +48,7 @@ class Move:
                         raise FarFolderError("the folders lie on different file systems: it takes a copy") from error
                     name = self._cross(folder, parents, wanted)
             finally:
-                os.close(folder)
+                fsutil.close(folder)
         except OSError as error:
             mapped = self._error(error)
             if error.errno == errno.ENOENT and isinstance(mapped, FilingError) and tries > 1:
@@ -81,7 +81,7 @@ class Move:
                 if not (copy.became(folder, name) or copy.is_there(folder, name)):
                     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
                 try:
-                    os.close(_made(self._root, parents, sync=True)[0])
+                    fsutil.close(_made(self._root, parents, sync=True)[0])
                     fsutil.sync_folder(folder)
                     self._take_away()
                 except OSError:
@@ -96,7 +96,7 @@ class Move:
                     copy.discard()
             return name
         finally:
-            os.close(root)
+            fsutil.close(root)
 
     def _take_away(self) -> None:
         with suppress(FileNotFoundError):  # somebody else took it; what was judged is filed
@@ -107,12 +107,13 @@ class Move:
         longest = os.fpathconf(folder, "PC_NAME_MAX") - (len(REASON_SUFFIX) if self._document is not None else 0)
         for name in free_names(wanted, seed=f"{self._entry.stamp.inode} {self._entry.path}", limit=longest):
             if copy is not None and copy.is_there(folder, name):
+                self._explain(folder, name)
                 return name
-            if self._document is not None:
-                # A crash between link and unlink (fsutil.move) leaves the file under this very name: it is moved on from there.
-                if not (fsutil.is_linked(from_folder, from_name, folder, name) or _pair_is_free(folder, name)):
-                    continue
-                fsutil.write_durably(folder, name + REASON_SUFFIX, self._document)
+            # A crash between link and unlink (fsutil.move) leaves the file under this very name: it is moved on from there.
+            linked = self._document is not None and fsutil.is_linked(from_folder, from_name, folder, name)
+            if not (self._document is None or linked or _pair_is_free(folder, name)):
+                continue
+            self._explain(folder, name)
             try:
                 if copy is not None:
                     copy.place(folder, name)
@@ -122,10 +123,15 @@ class Move:
                 self._unexplain(folder, name)
                 continue
             except OSError:
-                self._unexplain(folder, name)
+                if _status(folder, name) is None:  # else it may be ours after all, and is never without its reason
+                    self._unexplain(folder, name)
                 raise
             return name
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    def _explain(self, folder: int, name: str) -> None:
+        if self._document is not None:
+            fsutil.write_durably(folder, name + REASON_SUFFIX, self._document)
 
     def _unexplain(self, folder: int, name: str) -> None:
         if self._document is not None:
@@ -152,7 +158,7 @@ def _made(root: Path, folders: Sequence[str], *, sync: bool) -> tuple[int, list[
         try:
             below, name = _made_one(folder, wanted, sync=sync)
         finally:
-            os.close(folder)
+            fsutil.close(folder)
         folder = below
         parents.append(name)
     return folder, parents

@@ -95,7 +95,7 @@ class PuttingBack:
         except OSError as error:
             raise _error(error) from error
         finally:
-            os.close(source)
+            fsutil.close(source)
         return landed
 
     def _land(self, entry: Entry, origin: str) -> str:
@@ -112,7 +112,7 @@ class PuttingBack:
             fsutil.sync_folder(entry.folder)
             return path
         finally:
-            os.close(target.folder)
+            fsutil.close(target.folder)
 
     def _cross(self, entry: Entry, target: _Target) -> str:
         copy = copy_over(entry, target.folder)
@@ -169,7 +169,7 @@ def _made(inbox: Path, parents: Sequence[str]) -> int:
         try:
             below = _made_one(folder, name)
         finally:
-            os.close(folder)
+            fsutil.close(folder)
         folder = below
     return folder
 

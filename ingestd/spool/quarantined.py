@@ -76,7 +76,7 @@ class FailedFolder:
                     if (target := _named(name, files)) is not None:
                         yield _quarantined(handle, parents, target, is_there=target in files)
             finally:
-                os.close(handle)
+                fsutil.close(handle)
             folders.extend((*parents, name) for name in sorted(below, reverse=True))
 
     def find(self, path: str) -> tuple[Quarantined, ...]:
@@ -100,7 +100,7 @@ class FailedFolder:
             same = tuple(one for one in found if one.why is not None and one.origin == origin)
             return same or (Quarantined(path=path, flaw=Flaw.ABSENT),)
         finally:
-            os.close(handle)
+            fsutil.close(handle)
 
     def _open(self, parents: Sequence[str]) -> int:
         try:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 
 from ingestd.core.errors import FileChangedError
 from ingestd.spool import fsutil
@@ -44,8 +43,7 @@ def remove(entry: Entry, *, sha256: str | None = None) -> None:
             if not changed:
                 os.unlink(aside, dir_fd=entry.folder)
         finally:
-            with suppress(OSError):  # nothing was written through it, and the file may be gone
-                os.close(handle)  # gives the lease back
+            fsutil.close(handle)  # gives the lease back
     except OSError:
         put_back(entry.folder, aside, entry)
         raise
@@ -62,7 +60,7 @@ def refuse_open(entry: Entry) -> None:
         if _may_be_written(handle):
             raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
     finally:
-        os.close(handle)
+        fsutil.close(handle)
 
 
 def _may_be_written(handle: int) -> bool:

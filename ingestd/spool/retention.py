@@ -120,7 +120,7 @@ class DoneRetention:
         try:
             yield from self._folder(root, "", 0, this)
         finally:
-            os.close(root)
+            fsutil.close(root)
 
     def _folder(self, folder: int, below: str, depth: int, this: _Round) -> Steps:
         """Whether nothing is left in it."""
@@ -160,7 +160,7 @@ class DoneRetention:
         try:
             empty = yield from self._folder(below, path + "/", depth + 1, this)
         finally:
-            os.close(below)
+            fsutil.close(below)
         if empty:
             with suppress(OSError):
                 os.rmdir(name, dir_fd=folder)
@@ -190,7 +190,7 @@ def _file(folder: int, path: str, this: _Round) -> Steps:
                 this.unproven += 1
                 return False
         finally:
-            os.close(handle)
+            fsutil.close(handle)
         remove(Entry(folder=folder, name=name, path=path, stamp=fsutil.stamp_of(status)))
     except FileError:  # it is another one by now: the next round sees to it
         return False

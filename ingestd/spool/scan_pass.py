@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ingestd.core.model import Sighting
 from ingestd.core.ports import Clock
 from ingestd.spool.names import Ignored
-from ingestd.spool.walk import Walk
+from ingestd.spool.tree import Tree
 
 _STEP = 500  # names that are taken, between two looks at whether the pass can go on
 _SHARE = 20
@@ -30,8 +30,8 @@ class ScanRules:
     recursive: bool
     rescan_seconds: float
 
-    def walk(self, ignored: Counter[Ignored]) -> Walk:
-        return Walk(self.include, self.exclude, recursive=self.recursive, ignored=ignored)
+    def tree(self, ignored: Counter[Ignored]) -> Tree:
+        return Tree(self.include, self.exclude, recursive=self.recursive, ignored=ignored)
 
 
 def nothing_ignored() -> Counter[Ignored]:
@@ -51,7 +51,7 @@ class Pass:
         self._rules = rules
         self._clock = clock
         self._ignored = nothing_ignored()
-        self._walk = rules.walk(self._ignored)
+        self._tree = rules.tree(self._ignored)
         self._steps = 0
         self._counting: Iterator[Sighting] | None = None
         self._counted = nothing_ignored()
@@ -61,7 +61,7 @@ class Pass:
     @property
     def progress(self) -> int:
         """Grows while the file system answers. Any thread."""
-        return self._steps + self._walk.folders + self._ignored.total()
+        return self._steps + self._tree.folders + self._ignored.total()
 
     @property
     def ignored(self) -> Mapping[str, int]:
@@ -74,7 +74,7 @@ class Pass:
 
     def sightings(self, root: int) -> Iterator[Sighting]:
         """What is offered."""
-        for sighting in self._walk.sightings(root):
+        for sighting in self._tree.sightings(root):
             self._steps += 1
             yield sighting
 
@@ -86,7 +86,7 @@ class Pass:
             if began < self._count_at:
                 return None
             self._spent, self._counted = 0.0, nothing_ignored()
-            self._counting = self._rules.walk(self._counted).sightings(root)
+            self._counting = self._rules.tree(self._counted).sightings(root)
         for _ in range(_STEP):
             if next(self._counting, None) is None:
                 self._counting = None

@@ -72,6 +72,7 @@ def test_they_work_while_no_daemon_runs(house: type[House], service: str) -> Non
     assert json.loads(failed(home, "retry", "--reason", "rejected", "--json")) == {
         "put_back": 1,
         "left": 0,
+        "tried_all": True,
         "brake": None,
     }
     assert home.count() == {"inbox": 1, "done": 0, "failed": 0}
@@ -105,6 +106,27 @@ def test_some_that_could_not_be_put_back_are_exit_1(house: type[House], service:
     assert (refused.returncode, refused.stdout) == (1, "1 put back into the inbox, 1 could not be\n")
     assert refused.stderr == "ingestd: nowhere.dcm: there is no such file in failed/\n"
     assert failed(home, "show", "nowhere.dcm", code=1) == ""
+
+
+def test_says_what_was_not_tried_after_the_state_folder_failed(house: type[House]) -> None:
+    """What can't be ordered for one file can't be for the next: it stops, and does not count the others as done."""
+    home = house("")
+    home.failed.mkdir()
+    (home.root / "state").mkdir()
+    (home.root / "state" / "replace").touch()  # where the orders would go
+    names = [f"{n}.dcm" for n in range(3)]
+    for name in names:
+        (home.failed / name).write_bytes(b"x")
+
+    def retried(*arguments: str) -> str:
+        return failed(home, "retry", "--replace", *arguments, code=1)
+
+    assert retried("--all") == "0 put back into the inbox, 1 could not be, the rest was not tried\n"
+    expected = {"put_back": 0, "left": 1, "tried_all": False, "brake": None}
+    assert json.loads(retried(*names, "--json")) == expected
+    assert retried(names[0]) == "0 put back into the inbox, 1 could not be\n"
+    assert json.loads(retried(names[0], "--json")) == expected | {"tried_all": True}
+    assert home.count() == {"inbox": 0, "done": 0, "failed": 3}
 
 
 def test_a_path_that_leads_to_the_file_will_do(house: type[House], service: str) -> None:

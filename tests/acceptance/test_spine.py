@@ -45,6 +45,36 @@ def test_demo_ships_six_files_and_names_each_outcome(tmp_path: Path) -> None:
         assert (work / row["where"]).is_file()
 
 
+@pytest.mark.parametrize("taken", ["inbox", "service", "ingestd.log"])
+def test_demo_says_in_one_line_what_stands_in_its_way(tmp_path: Path, taken: str) -> None:
+    """Brief: what, where, how to mend it; never "please report it" for a folder that is somebody else's."""
+    house = House(tmp_path / "house", "")
+    work = tmp_path / "demo"
+    if taken == "ingestd.log":
+        (work / taken).mkdir(parents=True)
+    else:
+        work.mkdir()
+        (work / taken).touch()
+    refused = house.run("demo", "--root", str(work))
+    (line,) = refused.stderr.splitlines()
+    assert (refused.returncode, refused.stdout) == (78, "")
+    assert line.startswith(f"ingestd: --root {work}: ")
+    assert str(work / taken) in line
+    assert "internal error" not in line
+
+
+def test_a_second_demo_in_one_folder_at_once_is_told_so(tmp_path: Path) -> None:
+    """The first one's embedded service holds the folder."""
+    house = House(tmp_path / "house", "")
+    work = tmp_path / "demo"
+    with running(data=work / "service"):
+        refused = house.run("demo", "--root", str(work))
+    (line,) = refused.stderr.splitlines()
+    assert (refused.returncode, refused.stdout) == (78, "")
+    assert line.startswith(f"ingestd: --root {work}: ")
+    assert "another emulator uses it" in line
+
+
 def test_every_pydicom_test_file_ends_in_done_or_failed(house: type[House], service: str) -> None:
     """I1, I3, F17, F33: pydicom's own files, many awkward, dropped at once: each ends, and failed/ says why."""
     home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="3")

@@ -322,6 +322,35 @@ def test_a_share_that_does_not_answer_stops_nothing_but_its_files(
     assert sorted(service.arrived) == sorted(one.content for one in files)
 
 
+def test_a_share_whose_server_dies_costs_no_file_and_no_restart(room: Room, tmp_path: Path, pages: AdminPages) -> None:
+    """F9, F67, I1: every call fails from then on, closing included; it is mounted again, and the daemon goes on. A start meanwhile
+    says 75, so that it is tried again."""
+    files = [made(n, size=200_000) for n in range(1, 61)]
+    service = ScriptedOrigin()
+    with hostile(service) as server:
+        settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "0.5", "INGESTD_INTAKE__RESCAN_SECONDS": "1"}
+        home = RoomyHouse(room, tmp_path / "house", server.url, **settings, **pages.setting)
+        fault = share_of(home, room)
+        for one in files:
+            (home.inbox / one.name).write_bytes(one.content)
+        home.start()
+        try:
+            home.waits(lambda: service.count("store") > 0, 60)
+            fault.kill()
+            home.waits(lambda: pages.red("inbox"), 60)
+            start = home.run("drain", "--root", str(home.root), "--url", server.url)
+            assert (start.returncode, "does not answer" in start.stderr) == (75, True), start.stderr
+            room.umount(home.root / "inbox", "--lazy")
+            room.share(home.inbox, home.root / "inbox")
+            home.waits(delivered(home, *files), 60)
+            home.waits(pages.ready, 60)
+            assert home.stop() == 0
+        finally:
+            home.close()
+    assert home.files(home.failed) == []
+    assert "job_died" not in home.events()
+
+
 # --- what can befall the root ----------------------------------------------------------------------------------------------------
 
 

@@ -259,6 +259,26 @@ def test_a_service_that_stays_busy_is_given_up() -> None:
     assert "throttles" in ran.err.splitlines()[-1]
 
 
+def test_without_a_token_it_says_where_that_comes_from(tmp_path: Path) -> None:
+    """Design 5: how to mend it. Nothing is sent, so nothing is said of a connection."""
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(0o600)
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        token.unlink()
+        peer.send(answer(503))
+
+    mode = {"INGESTD_AUTH__MODE": "token-file", "INGESTD_AUTH__TOKEN_FILE": str(token)}
+    with hostile(script) as server:
+        ran = commanded("dicomweb", "changefeed", "--url", server.url, **mode, **QUICK)
+    assert (ran.code, ran.out, len(server.requests)) == (75, "", 1)
+    line = ran.err.splitlines()[-1]
+    assert "no token: auth.token_file: " in line
+    assert line.endswith(f": check [auth], with the Azure CLI `az login`; nothing was sent to {server.url}")
+
+
 def test_401_draws_one_fresh_token_and_no_more(tmp_path: Path) -> None:
     """F63: the token file was renewed while the request was on its way."""
     token = tmp_path / "token"
@@ -731,7 +751,7 @@ def test_batches_are_bounded_as_the_daemons() -> None:
 
 
 def test_one_bad_file_does_not_take_its_batch_with_it() -> None:
-    """F45: the whole request is refused, so it is halved until the culprit is alone."""
+    """F61: the whole request is refused, so it is halved until the culprit is alone."""
     write(1, 2, 3, 4, 5)
     service = ScriptedOrigin(store=[chokes(3, says(400, b"bad part header", content_type="text/plain"))])
     code, rows, _ = store(service, *(f"{n}.dcm" for n in range(1, 6)))

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -332,6 +333,25 @@ def test_a_fresh_connection_is_really_fresh() -> None:
     bodies = FakeBodies()
     with hostile(one_answer_then(then_close)) as server, client(server, bodies) as origin:
         assert [outcome(origin.store([bodies.add(SMALL)])) for _ in range(6)] == [200] * 6
+
+
+def test_one_stale_connection_is_not_changed_for_another() -> None:
+    """F54: what was idle is likely to be stale altogether."""
+    both = threading.Barrier(2)
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        both.wait(10)  # so that there are two connections
+        peer.send(GOOD)
+        peer.head()
+
+    bodies = FakeBodies()
+    with hostile(script, script, answering(200, named("1.2.3.4.1"))) as server, client(server, bodies) as origin:
+        with ThreadPoolExecutor(2) as pool:
+            first = [pool.submit(origin.store, [bodies.add(SMALL)]) for _ in range(2)]
+            assert [outcome(one.result()) for one in first] == [200, 200]
+        assert outcome(origin.store([bodies.add(SMALL)])) == 200
+    assert server.connections == 3
 
 
 def test_a_fresh_connection_that_breaks_too_is_lost() -> None:

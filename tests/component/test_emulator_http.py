@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from fakes.emulator_client import JSON, new_partition, serving
 
 from ingestd.emulator import EmulatorError
+from ingestd.emulator.archive import Archive
 from ingestd.emulator.samples import ct_instance, tutorial_samples
 from ingestd.emulator.server import running
 
@@ -221,6 +223,26 @@ def test_a_client_that_goes_away_leaves_nothing(service: httpx.Client, tmp_path:
     assert service.get("changefeed").json() == []
 
 
+def test_what_a_request_left_is_not_deleted_where_all_requests_are_served(
+    service: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """store.py: what blocks runs on a thread of the pool, however the request ends."""
+    discard = Archive.discard
+    threads: list[tuple[int, str]] = []
+
+    def noted(archive: Archive, keys: Collection[str]) -> None:
+        threads.append((len(keys), threading.current_thread().name))
+        discard(archive, keys)
+
+    monkeypatch.setattr(Archive, "discard", noted)
+    refused = PART + instance() + b"\r\n" + PART.replace(b"application/dicom", b"text/plain") + bytes(1 << 20)
+    assert send(service, refused) == 415  # while it is still being received
+    assert send(service, PART + instance() + b"\r\n--edge--\r\n") == 200
+    assert any(keys for keys, _ in threads)
+    assert "emulator" not in {thread for _, thread in threads}
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
 def test_of_many_who_send_the_same_instance_one_stores_it(service: httpx.Client) -> None:
     """azure-dicom 1.7: the UIDs are unique however requests interleave."""
     body = PART + instance() + b"\r\n--edge--"
@@ -380,6 +402,11 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(tmp_path: Path) -> None
         pass
     with pytest.raises(EmulatorError, match="choose one you can write to"), running(data=empty):
         pass
+    for stray in (tmp_path / "strays" / "incoming" / "folder", tmp_path / "blob" / "blobs" / "README"):
+        stray.parent.mkdir(parents=True)
+        stray.mkdir() if stray.name == "folder" else stray.touch()
+        with pytest.raises(EmulatorError, match=f"{stray}; take that away"), running(data=stray.parents[1]):
+            pass
     (tmp_path / "index.sqlite3").write_bytes(b"no database" * 100)
     with pytest.raises(EmulatorError, match="its index is unusable"), running(data=tmp_path):
         pass

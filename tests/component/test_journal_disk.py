@@ -20,8 +20,9 @@ from ingestd.core.model import Deferral, Identifiers, Stamp, Wait
 from ingestd.core.outcome import Outcome
 from ingestd.core.record import Changes, Receipt
 from ingestd.spool import state as state_module
-from ingestd.spool.journal import SqliteJournal, StateLock
+from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.journal_file import VERSION, is_damage, set_aside
+from ingestd.spool.state import StateLock
 
 IDS = Identifiers(
     study_uid="1.2", series_uid="1.3", sop_instance_uid="1.4", sop_class_uid="1.5", transfer_syntax_uid="1.6"
@@ -560,7 +561,7 @@ def test_a_killed_one_leaves_no_stale_lock(tmp_path: Path) -> None:
     """F43."""
     program = """
 import pathlib, sys
-from ingestd.spool.journal import StateLock
+from ingestd.spool.state import StateLock
 lock = StateLock(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -78,6 +78,7 @@ class Room:
         self._shares.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "mounted\n"
+        fault.server = process
         return fault
 
     def see(self, path: Path) -> Path:
@@ -90,6 +91,7 @@ class Fault:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.server: subprocess.Popen[str] | None = None
 
     def set(self, word: str) -> None:
         part = self.file.with_suffix(".part")
@@ -98,6 +100,12 @@ class Fault:
 
     def mend(self) -> None:
         self.set("")
+
+    def kill(self) -> None:
+        """The server is gone: every call fails with ENOTCONN, and close with it, until the share is mounted again."""
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait(10)
 
 
 class RoomyHouse(House):

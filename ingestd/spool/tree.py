@@ -14,15 +14,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from ingestd.core.model import Sighting
+from ingestd.spool import fsutil
 from ingestd.spool.names import Ignored, classify, unfinished
 from ingestd.spool.watch import CANARY
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_LEVELS = 4
 _LONGEST_PATH = 4000  # bytes; near PATH_MAX nothing could be filed under its path
 
 
-class Walk:
+class Tree:
     """Use once. What is passed over is added to `ignored`; `folders` counts those that were entered."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Walk:
             self._deeper.append(path)
         else:
             try:
-                folder = os.open(name, FOLDER, dir_fd=parent)
+                folder = os.open(name, fsutil.FOLDER, dir_fd=parent)
             except OSError as error:
                 self._unlisted(error)
                 return
@@ -93,7 +93,7 @@ class Walk:
         except OSError as error:
             self._unlisted(error)
         finally:
-            os.close(folder)
+            fsutil.close(folder)
 
     def _unlisted(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -104,10 +104,10 @@ def _reopen(root: int, path: str) -> int:
     folder = root
     for name in path.split("/"):
         try:
-            below = os.open(name, FOLDER, dir_fd=folder)
+            below = os.open(name, fsutil.FOLDER, dir_fd=folder)
         finally:
             if folder != root:
-                os.close(folder)
+                fsutil.close(folder)
         folder = below
     return folder
 
