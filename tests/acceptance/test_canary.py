@@ -412,7 +412,7 @@ import logging, sys, warnings
 import ingestd.daemon.intake as intake
 from ingestd.cli.main import main
 
-examined = intake.Intake._examined
+found = intake.Intake._found
 
 def noisy(self, entry, *given, **more):
     for name in ("httpx", "pydicom", "watchdog.observers", "azure.core.pipeline", "msal", "somebody.else", ""):
@@ -424,9 +424,9 @@ def noisy(self, entry, *given, **more):
         logging.getLogger("httpcore").exception({secret!r})
     for kind in (UserWarning, DeprecationWarning, ResourceWarning):
         warnings.warn({secret!r} + entry.path, kind)
-    return examined(self, entry, *given, **more)
+    return found(self, entry, *given, **more)
 
-intake.Intake._examined = noisy
+intake.Intake._found = noisy
 warnings.simplefilter("always")
 sys.exit(main())
 """
