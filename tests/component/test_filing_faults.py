@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import gc
 import os
 import subprocess
 import tempfile
@@ -204,12 +205,13 @@ def test_no_fault_of_a_call_costs_a_file_its_reason_or_a_handle(
 
     expected = tried(dropped(0), "s/a.dcm", None, renames=renames)
     assert len(expected) > 15
+    gc.collect()  # an earlier test's handles
     for number, name in enumerate(expected, 1):
         home = dropped(number)
         before = handles()
         tried(home, "s/a.dcm", Fault(number=number, done=done, code=code, then=then), renames=renames)
         at = f"call {number} of {len(expected)}, {name}"
-        assert handles() == before, at
+        assert handles() <= before, at
         assert home.copies() or kind == "delete", at
         assert home.unexplained() == [], at
         tried_again(home, renames=renames)
