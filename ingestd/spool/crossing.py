@@ -79,7 +79,7 @@ def filed_before(entry: Entry, root: int) -> Copy | None:
     try:
         if status.st_nlink < 2 or (status.st_size, status.st_mtime_ns) != (entry.stamp.size, entry.stamp.mtime_ns):
             return None
-        if not _stands_below(root, status.st_ino):
+        if not _stands_below(root, status):
             return None
         copy = Copy(folder=root, name=name, digest=_digest(handle), status=status)
     finally:
@@ -121,15 +121,18 @@ def _temporary(entry: Entry) -> str:
     return fsutil.temporary(f"{entry.stamp.inode} {entry.stamp.size} {entry.stamp.mtime_ns} {folder}")
 
 
-def _stands_below(root: int, inode: int) -> bool:
-    """Whether a file of ours below `root` is this one. Two links alone say nothing: a snapshot by hard links makes one, too.
+def _stands_below(root: int, copy: os.stat_result) -> bool:
+    """Whether a file below `root` is this one. Two links alone say nothing: a snapshot by hard links makes one, too.
 
     It is asked after a crash alone, and costs a listing of all there is.
     """
     for _, _, _, folder in os.fwalk(dir_fd=root):
         with os.scandir(folder) as entries:
-            if any(entry.inode() == inode and not fsutil.is_temporary(entry.name) for entry in entries):
-                return True
+            alike = [
+                entry.name for entry in entries if entry.inode() == copy.st_ino and not fsutil.is_temporary(entry.name)
+            ]
+        if any(os.path.samestat(copy, fsutil.lstat(folder, name)) for name in alike):
+            return True  # the number alone may be another disk's
     return False
 
 

@@ -48,7 +48,7 @@ A file on its way to another file system:
 | in the inbox, part of a copy in done/ or failed/ as `.ingestd-*.tmp` | `openat`, `write`, `fchown`, `fchmod`, `utimensat`, \
 `fsync` | the next try for that file begins the copy anew |
 | in the inbox, and filed, with `.ingestd-*.tmp` as a second link of the copy | `linkat`, `fsync` of the folders | judged \
-again; the second link says that it is filed, on whatever day that was: what lies there is synced, and the source goes |
+again; the first link is looked for, and says that it is filed, on whatever day: what lies there is synced, and the source goes |
 | the same, in the inbox as `name~1.dcm` | `renameat2` in the inbox | the same: the name of the second link goes by inode, size \
 and time |
 | filed, with `.ingestd-*.tmp` as a second link | `unlinkat` in the inbox | upkeep, at the start or once a day, when it is a \
