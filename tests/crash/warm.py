@@ -79,10 +79,11 @@ def _hold(name: str, said: Path) -> None:
 
     def held(thread: threading.Thread) -> None:
         if thread.name == name and not said.exists():
-            status = Path(f"/proc/self/task/{threading.get_native_id()}/status")
+            # Opened before: to open it as the tracer comes would be the daemon's first call, and be failed in its place.
+            status = os.open(f"/proc/self/task/{threading.get_native_id()}/status", os.O_RDONLY)
             (unfinished := said.with_suffix(".new")).write_text(str(threading.get_native_id()))
             unfinished.rename(said)
-            while "TracerPid:\t0\n" in status.read_text():
+            while b"TracerPid:\t0\n" in os.pread(status, 4096, 0):
                 time.sleep(0.002)
         run(thread)
 
