@@ -34,7 +34,6 @@ from ingestd.daemon.jobs import Jobs
 from ingestd.daemon.looking import LOOKERS, Looking
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
-from ingestd.dicomweb.auth import TokenSource
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.codes import HOLDS
 from ingestd.dicomweb.identity import certificates, token_source
@@ -117,7 +116,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
 
         wake = threading.Event()
         inbox = InboxFolder(folders.inbox)
-        origin = _origin(settings, inbox, clock, token)
+        tls = certificates(settings.service, clock=clock)
+        origin = OriginServer.of(settings.service, bodies=inbox, clock=clock, token=token, tls=tls)
         stack.callback(origin.close)
         control_threads = 2  # a probe and a lesson may be under way beside the slots
         stores = _threads(stack, settings.service.concurrency + control_threads, "store")
@@ -132,7 +132,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             clock=clock,
             wake=wake.set,
         )
-        rules = _retry_rules(settings)
+        rules = RetryRules(**settings.retry.model_dump())
         window = Window(settings.intake.window)
         batch_rules = _batch_rules(settings)
         shelves = Shelves(batch_rules)
@@ -258,26 +258,6 @@ def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(count, thread_name_prefix=name)
     stack.callback(pool.shutdown, wait=False, cancel_futures=True)
     return pool
-
-
-def _origin(settings: Settings, inbox: InboxFolder, clock: SystemClock, token: TokenSource | None) -> OriginServer:
-    service = settings.service
-    return OriginServer(
-        url=service.url,
-        bodies=inbox,
-        clock=clock,
-        token=token,
-        connections=service.concurrency + 1,
-        connect_timeout=service.connect_timeout_seconds,
-        response_timeout=service.response_timeout_seconds,
-        tls=certificates(service, clock=clock),
-        proxy=service.proxy,
-        partition=service.partition,
-    )
-
-
-def _retry_rules(settings: Settings) -> RetryRules:
-    return RetryRules(**settings.retry.model_dump())
 
 
 def _batch_rules(settings: Settings) -> BatchRules:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Self
 from urllib.parse import quote
 
+from ingestd.config import Service
 from ingestd.core.answer import Answer, Fetched, Held, Loss
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
@@ -71,6 +73,24 @@ class OriginServer:
             proxy=proxy,
         )
         self._exchange = Signed(exchange, token, clock=clock, minimum_rate=minimum_rate)
+
+    @classmethod
+    def of(
+        cls, service: Service, *, bodies: Bodies, clock: Clock, token: TokenSource | None, tls: Certificates | None
+    ) -> Self:
+        """As the settings have it. A connection for each slot, and one for the control."""
+        return cls(
+            url=service.url,
+            bodies=bodies,
+            clock=clock,
+            token=token,
+            connections=service.concurrency + 1,
+            connect_timeout=service.connect_timeout_seconds,
+            response_timeout=service.response_timeout_seconds,
+            tls=tls,
+            proxy=service.proxy,
+            partition=service.partition,
+        )
 
     def store(self, instances: Sequence[Instance]) -> Answer:
         """One Store transaction (PS3.18 10.5), to the Studies service whatever the studies."""
