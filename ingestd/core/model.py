@@ -93,6 +93,17 @@ class Inspection:
     sha256: str | None = None
 
 
+class Evidence(enum.Enum):
+    """What shows that nobody writes a settled file any more. Only LEASE is a proof; the others are what is left without one."""
+
+    LEASE = "lease"  # the kernel granted a read lease on a file system where that tells of every writer
+    CLOSED = "closed"  # the watch saw a close after writing, or a rename into place, and no change since
+    QUIET = "quiet"  # two looks, far enough apart, saw the same file
+    OVERDUE = (
+        "overdue"  # it waited as long as any file does; a writer may still be there, or room may never have been filled
+    )
+
+
 class Wait(enum.Enum):
     """Why a file is passed over for a while; the words stand in the journal."""
 
@@ -136,7 +147,8 @@ class Deferral:
 class Instance:
     """A whole, settled file that may be sent: what was judged (`stamp`) is what must be opened.
 
-    `content` and `sha256` as in Inspection. `history` is its last wait for the service, if it had one. `holds` counts the Hold
+    `content` and `sha256` as in Inspection. `evidence` says what shows that nobody writes it.
+    `history` is its last wait for the service, if it had one. `holds` counts the Hold
     answers that its requests drew while the control passed in between. `replacing`: it was sent to replace what the service held.
     """
 
@@ -150,6 +162,7 @@ class Instance:
     history: Deferral | None = None
     holds: int = 0
     replacing: bool = False
+    evidence: Evidence = Evidence.QUIET
 
     @property
     def size(self) -> int:

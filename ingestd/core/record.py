@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from ingestd.core.failure_reasons import ALREADY_STORED
 from ingestd.core.model import Deferral, Identifiers, Stamp
 from ingestd.core.outcome import Outcome, Quarantine
+from ingestd.core.proof import DigestKind, Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """Proof that the service named an instance, or was shown to hold it.
 
-    `stored_at` in seconds, wall clock; `sha256` of the bytes from 128 on.
+    `stored_at` in seconds, wall clock; `size` and `mtime_ns` of the file, `data_set_bytes` of what `sha256` was made over.
     `reason`: WarningReason or FailureReason, where there was one; 45070 where that is all the service has shown of it.
+    `service`: scheme, host, port and path of service.url without Azure's version, and the partition. Receipts of the first kind
+    lack it, as they lack `proof`, transfer syntax and mtime.
     """
 
     stored_at: float
@@ -28,6 +31,12 @@ class Receipt:
     http_status: int | None
     reason: int | None
     retrieve_url: str | None
+    service: str | None = None
+    proof: Proof | None = None
+    digest_kind: DigestKind = DigestKind.FROM_128
+    transfer_syntax_uid: str | None = None
+    data_set_bytes: int | None = None
+    mtime_ns: int | None = None
 
     @property
     def proves(self) -> bool:
