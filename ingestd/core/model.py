@@ -117,6 +117,14 @@ class Wait(enum.Enum):
     UNVERIFIED = "unverified"  # FailureReason 45070, and the service could not show that it holds it
 
 
+class Asked(enum.Enum):
+    """Why the service is asked about a file again and again, instead of being sent it; the words stand in the journal."""
+
+    NAMED = "named"  # this request named it as stored
+    HELD = "held"  # the service says that it holds it (45070, 0111H)
+    UNNAMED = "unnamed"  # a 2xx or a lone 409 that named nothing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferral:
     """A file that is passed over until `due_at`. Kept in the journal by path and identity; times in seconds since the epoch.
@@ -127,6 +135,10 @@ class Deferral:
 
     Of a file that is not settled: `unfinished`, the walk found these very bytes not whole; `restless`, it changed between its
     outcome and its move. Of one that can't be moved: `stored`, it was stored; else the outcome is a verdict.
+
+    Of one that waits for the service: `asked` says why the service is asked about it when it is due, and then it is not sent; None:
+    it is sent again. `deleted`: what the service held under these UIDs was deleted to make room and the POST has not gone through,
+    so the POST goes first from now on.
     """
 
     path: str
@@ -141,6 +153,8 @@ class Deferral:
     unfinished: bool = False
     restless: bool = False
     stored: bool = False
+    asked: Asked | None = None
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

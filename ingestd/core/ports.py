@@ -13,7 +13,7 @@ from ingestd.core.answer import Answer, Fetched, Held
 from ingestd.core.events import Event
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Outcome, Reason
-from ingestd.core.record import Changes, Receipt, Verdict
+from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
 
 LogValue = str | int | float | bool | None
 Rand = Callable[[], float]  # uniform in [0, 1)
@@ -134,8 +134,8 @@ class Origin(Protocol):
 
 
 class Journal(Protocol):
-    """A memory, never the truth (I5): while it can't be read, deferrals are as if unknown, their counts as last known, and
-    nothing raises but asking for a receipt and writing. Those raise JournalError."""
+    """A memory, never the truth (I5): while it can't be read, deferrals, strays and second looks are as if unknown, their
+    counts as last known, and nothing raises but asking for a receipt and writing. Those raise JournalError."""
 
     @property
     def last_receipt(self) -> int:
@@ -163,8 +163,14 @@ class Journal(Protocol):
     def oldest(self) -> float | None:
         """When the deferred file that has waited longest was first seen."""
 
+    def strays(self, limit: int) -> Sequence[Stray]:
+        """Files that a move carried away and that are still to be put back, oldest first."""
+
+    def second_looks(self, now: float, limit: int) -> Sequence[SecondLook]:
+        """Filed files whose second look is due, oldest due first."""
+
     def receipt(self, ids: Identifiers) -> Receipt | None:
-        """The newest receipt for these three UIDs."""
+        """The newest receipt for these three UIDs. One that names no service is of the one that its retrieve URL names."""
 
     def commit(self, changes: Changes) -> None:
         """All of it or nothing, durable when this returns. Of nothing at all: a test, if the journal is doubtful."""

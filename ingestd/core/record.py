@@ -59,12 +59,58 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """A new version of a file that a move carried away and that could not be put back yet.
+
+    It lies at `place` below `folder`, "done" or "failed", and belongs at `path` in the inbox. `stamp` says which file it is, as it
+    was after the move; `since` in seconds since the epoch.
+    """
+
+    place: str
+    folder: str
+    stamp: Stamp
+    path: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondLook:
+    """A file at `place` below done/ that was filed without a proof that nobody writes it: it is looked at once more.
+
+    `stamp` as it was after the move, `path` what it was called in the inbox, `due_at` in seconds since the epoch. `remove`: it goes
+    then, if it is still the same, because stored files are to be removed.
+    """
+
+    place: str
+    stamp: Stamp
+    path: str
+    due_at: float
+    remove: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What one tick writes to the journal, in one transaction. `forgotten` are paths whose deferral has ended."""
+    """What one tick writes to the journal, in one transaction.
+
+    `forgotten` are paths whose deferral has ended, `recovered` strays that are none any more (folder and place), `looked` the
+    places of second looks that were taken. What is ended and begun at once is begun.
+    """
 
     receipts: tuple[Receipt, ...] = ()
     deferrals: tuple[Deferral, ...] = ()
     forgotten: tuple[str, ...] = ()
+    strays: tuple[Stray, ...] = ()
+    recovered: tuple[tuple[str, str], ...] = ()
+    second_looks: tuple[SecondLook, ...] = ()
+    looked: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.receipts or self.deferrals or self.forgotten)
+        return bool(
+            self.receipts
+            or self.deferrals
+            or self.forgotten
+            or self.strays
+            or self.recovered
+            or self.second_looks
+            or self.looked
+        )

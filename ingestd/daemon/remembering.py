@@ -9,14 +9,14 @@ from ingestd.core.errors import JournalError
 from ingestd.core.events import Event
 from ingestd.core.model import Deferral
 from ingestd.core.ports import Clock, Journal, Recorder
-from ingestd.core.record import Changes, Receipt
+from ingestd.core.record import Changes, Receipt, SecondLook, Stray
 
 RETRY_SECONDS = 1.0
 SAID_SECONDS = 60.0
 
 
 class Remembering:
-    """Receipts, deferrals, and paths whose deferral has ended. The owner thread's."""
+    """Receipts, deferrals, strays, second looks, and which of them have ended. The owner thread's."""
 
     def __init__(self, *, clock: Clock, journal: Journal, recorder: Recorder) -> None:
         self._clock = clock
@@ -25,6 +25,10 @@ class Remembering:
         self._receipts: list[Receipt] = []
         self._deferrals: dict[str, Deferral] = {}
         self._forgotten: set[str] = set()
+        self._strays: dict[tuple[str, str], Stray] = {}
+        self._recovered: set[tuple[str, str]] = set()
+        self._second_looks: dict[str, SecondLook] = {}
+        self._looked: set[str] = set()
         self._retry_at = 0.0
         self._said = False
         self._say_at = 0.0
@@ -50,6 +54,26 @@ class Remembering:
         if known:
             self._forgotten.add(path)
 
+    def stray(self, stray: Stray) -> None:
+        """It is to be put back into the inbox."""
+        self._recovered.discard((stray.folder, stray.place))
+        self._strays[stray.folder, stray.place] = stray
+
+    def recovered(self, folder: str, place: str) -> None:
+        """What strayed there is back, or there no longer."""
+        self._strays.pop((folder, place), None)
+        self._recovered.add((folder, place))
+
+    def second_look(self, look: SecondLook) -> None:
+        """It is to be looked at once more."""
+        self._looked.discard(look.place)
+        self._second_looks[look.place] = look
+
+    def looked(self, place: str) -> None:
+        """The second look there is taken, or void."""
+        self._second_looks.pop(place, None)
+        self._looked.add(place)
+
     def commit(self) -> bool:
         """Write what is new; whether the journal holds all of it.
 
@@ -59,6 +83,10 @@ class Remembering:
             receipts=tuple(self._receipts),
             deferrals=tuple(self._deferrals.values()),
             forgotten=tuple(self._forgotten),
+            strays=tuple(self._strays.values()),
+            recovered=tuple(self._recovered),
+            second_looks=tuple(self._second_looks.values()),
+            looked=tuple(self._looked),
         )
         if (changes or self._journal.doubtful) and self._clock.monotonic() >= self._retry_at:
             try:
@@ -73,6 +101,10 @@ class Remembering:
             self._receipts.clear()
             self._deferrals.clear()
             self._forgotten.clear()
+            self._strays.clear()
+            self._recovered.clear()
+            self._second_looks.clear()
+            self._looked.clear()
             return True
         return not changes and self.problem is None
 

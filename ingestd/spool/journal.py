@@ -11,7 +11,8 @@ the journal is `doubtful` until a commit, of nothing if need be, has opened it a
 deferrals are unknown, which costs a look at the file, and asking for a receipt raises, since nothing may be judged
 without it.
 
-It is asked about every file that is sighted; while nothing is deferred, which is nearly always, that costs no query.
+It is asked about every file that is sighted; while nothing is deferred, which is nearly always, that costs no query. Nor do
+strays and second looks while there are none.
 """
 
 from __future__ import annotations
@@ -25,12 +26,11 @@ from typing import Any, TypeVar
 
 from ingestd.core.errors import JournalError
 from ingestd.core.model import Deferral, Identifiers, Wait
-from ingestd.core.record import Changes, Receipt
+from ingestd.core.record import Changes, Receipt, SecondLook, Stray
 from ingestd.spool.journal_file import (
     DAMAGED,
     TAKEN_AWAY,
     TROUBLE,
-    VERSION,
     Identity,
     identity,
     is_damage,
@@ -41,26 +41,40 @@ from ingestd.spool.journal_file import (
 from ingestd.spool.journal_rows import (
     DEFERRAL,
     RECEIPT,
+    SECOND_LOOK,
+    STRAY,
     deferral_of,
     deferral_row,
     receipt_of,
     receipt_row,
+    second_look_of,
+    second_look_row,
+    stray_of,
+    stray_row,
     waiting_of,
 )
+from ingestd.spool.migrations import VERSION
 from ingestd.spool.state import refuse_network
 
 T = TypeVar("T")
 
 # Table and column names can't be bound; these are constants of journal_rows.
-_ADD_RECEIPT = f"INSERT INTO receipts ({RECEIPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_PUT_DEFERRAL = f"INSERT OR REPLACE INTO deferrals ({DEFERRAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_ADD_RECEIPT = f"INSERT INTO receipts ({RECEIPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_PUT_DEFERRAL = f"INSERT OR REPLACE INTO deferrals ({DEFERRAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_PUT_STRAY = f"INSERT OR REPLACE INTO strays ({STRAY}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+_PUT_SECOND_LOOK = f"INSERT OR REPLACE INTO second_looks ({SECOND_LOOK}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
 _FORGET = "DELETE FROM deferrals WHERE path = ?"
+_RECOVERED = "DELETE FROM strays WHERE folder = ? AND place = ?"
+_LOOKED = "DELETE FROM second_looks WHERE place = ?"
 _DEFERRAL = f"SELECT {DEFERRAL} FROM deferrals WHERE path = ?"  # noqa: S608
 _DUE = f"SELECT {DEFERRAL} FROM deferrals WHERE due_at <= ? ORDER BY due_at LIMIT ?"  # noqa: S608
+_STRAYS = f"SELECT {STRAY} FROM strays ORDER BY since LIMIT ?"  # noqa: S608
+_SECOND_LOOKS = f"SELECT {SECOND_LOOK} FROM second_looks WHERE due_at <= ? ORDER BY due_at LIMIT ?"  # noqa: S608
 _WAITING = "SELECT wait, count(*) FROM deferrals GROUP BY wait"
 _OF_INSTANCE = "sop_instance_uid = ? AND study_uid = ? AND series_uid = ?"
 _RECEIPT = f"SELECT {RECEIPT} FROM receipts WHERE {_OF_INSTANCE} ORDER BY id DESC LIMIT 1"  # noqa: S608
 _RECEIPTS_OF = f"SELECT {RECEIPT} FROM receipts WHERE path = ? ORDER BY id"  # noqa: S608 - constants
+_ANY = "SELECT EXISTS (SELECT 1 FROM deferrals), EXISTS (SELECT 1 FROM strays), EXISTS (SELECT 1 FROM second_looks)"
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'receipts'"
 # A receipt from after the newest one was stamped by a clock that was wrong then (F13): those around it say how old it is.
 _OLDEST_RECEIPTS = (
@@ -78,7 +92,7 @@ class SqliteJournal:
         refuse_network(state)
         self._state = state
         self._last_receipt = 0
-        self._any_deferred = False
+        self._any_deferred = self._any_stray = self._any_second_look = False
         self._waiting: Mapping[Wait, int] = {}
         self._counted = False
         self._oldest: float | None = None
@@ -108,6 +122,16 @@ class SqliteJournal:
         if not self._any_deferred:
             return ()
         return self._known((), lambda c: tuple(map(deferral_of, c.execute(_DUE, (now, limit)).fetchall())))
+
+    def strays(self, limit: int) -> Sequence[Stray]:
+        if not self._any_stray:
+            return ()
+        return self._known((), lambda c: tuple(map(stray_of, c.execute(_STRAYS, (limit,)).fetchall())))
+
+    def second_looks(self, now: float, limit: int) -> Sequence[SecondLook]:
+        if not self._any_second_look:
+            return ()
+        return self._known((), lambda c: tuple(map(second_look_of, c.execute(_SECOND_LOOKS, (now, limit)).fetchall())))
 
     def waiting(self) -> Mapping[Wait, int]:
         if not self._any_deferred:
@@ -215,10 +239,11 @@ class SqliteJournal:
     # Statements
 
     def _summary(self, connection: sqlite3.Connection) -> None:
-        """Learn the newest receipt's number, and whether anything is deferred."""
+        """Learn the newest receipt's number, and whether anything is deferred, astray or to be looked at once more."""
         last = connection.execute(_LAST).fetchone()
-        deferred = connection.execute("SELECT 1 FROM deferrals LIMIT 1").fetchone()
-        self._last_receipt, self._any_deferred = last[0] if last else 0, deferred is not None
+        self._last_receipt = last[0] if last else 0
+        found = connection.execute(_ANY).fetchone()
+        self._any_deferred, self._any_stray, self._any_second_look = map(bool, found)
         self._counted = False
 
     def _write(self, connection: sqlite3.Connection, changes: Changes, *, touch: bool) -> None:
@@ -226,6 +251,10 @@ class SqliteJournal:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_FORGET, [(os.fsencode(path),) for path in changes.forgotten])
             connection.executemany(_PUT_DEFERRAL, [deferral_row(deferral) for deferral in changes.deferrals])
+            connection.executemany(_RECOVERED, [(folder, os.fsencode(place)) for folder, place in changes.recovered])
+            connection.executemany(_PUT_STRAY, [stray_row(stray) for stray in changes.strays])
+            connection.executemany(_LOOKED, [(os.fsencode(place),) for place in changes.looked])
+            connection.executemany(_PUT_SECOND_LOOK, [second_look_row(look) for look in changes.second_looks])
             connection.executemany(_ADD_RECEIPT, [receipt_row(receipt) for receipt in changes.receipts])
             if touch:
                 connection.execute(_TOUCH)

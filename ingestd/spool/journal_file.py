@@ -3,6 +3,7 @@
     what lies there                         what is done
     nothing, or zero bytes                  a journal is begun
     a journal of this version               opened; its log is played back by SQLite, a torn log up to the tear
+    a journal of an earlier version         the same, and brought up to date (migrations.py); left as it is if that fails (F96)
     damaged, another program's, no file     set aside as `journal.sqlite.damaged-<n>`, and one is begun
     a journal of a newer ingestd            set aside as `journal.sqlite.newer-<n>`, and one is begun (a downgrade, F73)
 
@@ -26,47 +27,13 @@ from pathlib import Path
 
 from ingestd.core.errors import JournalError
 from ingestd.spool import fsutil
-from ingestd.spool.journal_rows import DEFERRAL, RECEIPT, UnreadableRowError
+from ingestd.spool.journal_rows import COLUMNS, UnreadableRowError
+from ingestd.spool.migrations import VERSION, migrate
 
 NAME = "journal.sqlite"
-VERSION = 1
 
 Identity = tuple[tuple[int, int] | None, tuple[int, int] | None]
 
-_SCHEMA = """
-CREATE TABLE receipts (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    stored_at REAL NOT NULL,
-    study_uid TEXT NOT NULL,
-    series_uid TEXT NOT NULL,
-    sop_instance_uid TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    sha256 TEXT NOT NULL,
-    path BLOB NOT NULL,
-    outcome TEXT NOT NULL,
-    http_status INTEGER,
-    reason INTEGER,
-    retrieve_url TEXT
-);
-CREATE INDEX receipts_by_instance ON receipts (sop_instance_uid);
-CREATE TABLE deferrals (
-    path BLOB PRIMARY KEY,
-    stamp TEXT NOT NULL,
-    wait TEXT NOT NULL,
-    due_at REAL NOT NULL,
-    first_seen REAL NOT NULL,
-    since REAL NOT NULL,
-    attempts INTEGER NOT NULL,
-    counted INTEGER NOT NULL,
-    last_receipt INTEGER NOT NULL,
-    unfinished INTEGER NOT NULL,
-    restless INTEGER NOT NULL,
-    stored INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX deferrals_by_due ON deferrals (due_at);
-CREATE INDEX deferrals_by_wait ON deferrals (wait);
-CREATE INDEX deferrals_by_first_seen ON deferrals (first_seen);
-"""
 # A logic error can't be ours, for all our statements are constant: the tables are not what they were when it was opened.
 _DAMAGED = frozenset(
     {
@@ -219,16 +186,16 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA busy_timeout = 5000")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if version != VERSION and (version or tables):
-        raise _UnusableError(NEWER if version > VERSION and _ours(connection) else DAMAGED)
+    ours = version > 0 and _ours(connection)
+    if version > VERSION or (tables and not ours):
+        raise _UnusableError(NEWER if ours and version > VERSION else DAMAGED)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    if not tables:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     try:
-        connection.execute(f"SELECT id, {RECEIPT} FROM receipts LIMIT 1").fetchone()  # noqa: S608 - constants
-        connection.execute(f"SELECT {DEFERRAL} FROM deferrals LIMIT 1").fetchone()  # noqa: S608 - constants
+        migrate(connection, version if tables else 0)
+        for table, columns in COLUMNS.items():
+            connection.execute(f"SELECT {columns} FROM {table} LIMIT 1").fetchone()  # noqa: S608 - constants
     except sqlite3.OperationalError as error:
         if _code(error) == sqlite3.SQLITE_ERROR:
             raise _UnusableError(DAMAGED) from error

@@ -9,17 +9,32 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from ingestd.core.model import Deferral, Stamp, Wait
+from ingestd.core.model import Asked, Deferral, Stamp, Wait
 from ingestd.core.outcome import Outcome
-from ingestd.core.record import Receipt
+from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.record import Receipt, SecondLook, Stray
+from ingestd.core.service_name import service_of
 
 RECEIPT = (
-    "stored_at, study_uid, series_uid, sop_instance_uid, size, sha256, path, outcome, http_status, reason, retrieve_url"
+    "stored_at, study_uid, series_uid, sop_instance_uid, size, sha256, path, outcome, http_status, reason, retrieve_url, "
+    "service, proof, digest_kind, transfer_syntax_uid, data_set_bytes, mtime_ns"
 )
-DEFERRAL = "path, stamp, wait, due_at, first_seen, since, attempts, counted, last_receipt, unfinished, restless, stored"
+DEFERRAL = (
+    "path, stamp, wait, due_at, first_seen, since, attempts, counted, last_receipt, unfinished, restless, stored, deleted, "
+    "question"
+)
+STRAY = "place, folder, stamp, path, since"
+SECOND_LOOK = "place, stamp, path, due_at, remove"
+COLUMNS = {"receipts": RECEIPT, "deferrals": DEFERRAL, "strays": STRAY, "second_looks": SECOND_LOOK}
 
-DeferralRow = tuple[bytes, str, str, float, float, float, int, int, int, int, int, int]
-ReceiptRow = tuple[float, str, str, str, int, str, bytes, str, int | None, int | None, str | None]
+DeferralRow = tuple[bytes, str, str, float, float, float, int, int, int, int, int, int, int, str | None]
+_Text = str | None
+_Number = int | None
+ReceiptRow = tuple[
+    float, str, str, str, int, str, bytes, str, _Number, _Number, _Text, _Text, _Text, str, _Text, _Number, _Number
+]
+StrayRow = tuple[bytes, str, str, bytes, float]
+SecondLookRow = tuple[bytes, str, bytes, float, int]
 
 
 class UnreadableRowError(sqlite3.DatabaseError):
@@ -27,10 +42,9 @@ class UnreadableRowError(sqlite3.DatabaseError):
 
 
 def deferral_row(deferral: Deferral) -> DeferralRow:
-    stamp = deferral.stamp
     return (
         os.fsencode(deferral.path),
-        f"{stamp.device} {stamp.inode} {stamp.size} {stamp.mtime_ns} {stamp.ctime_ns}",
+        _stamp_text(deferral.stamp),
         deferral.wait.value,
         deferral.due_at,
         deferral.first_seen,
@@ -41,17 +55,18 @@ def deferral_row(deferral: Deferral) -> DeferralRow:
         deferral.unfinished,
         deferral.restless,
         deferral.stored,
+        deferral.deleted,
+        deferral.asked.value if deferral.asked is not None else None,
     )
 
 
 def deferral_of(row: DeferralRow) -> Deferral:
-    path, words, wait, due_at, first_seen, since, attempts, counted, last_receipt, *flags = row
+    path, words, wait, due_at, first_seen, since, attempts, counted, last_receipt, *flags, question = row
     try:
-        unfinished, restless, stored = (bool(int(flag)) for flag in flags)
-        device, inode, size, mtime_ns, ctime_ns = map(int, words.split())
+        unfinished, restless, stored, deleted = (bool(int(flag)) for flag in flags)
         return Deferral(
             path=os.fsdecode(path),
-            stamp=Stamp(device=device, inode=inode, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns),
+            stamp=_stamp_of(words),
             wait=Wait(wait),
             due_at=float(due_at),
             first_seen=float(first_seen),
@@ -62,6 +77,8 @@ def deferral_of(row: DeferralRow) -> Deferral:
             unfinished=unfinished,
             restless=restless,
             stored=stored,
+            asked=Asked(question) if question is not None else None,
+            deleted=deleted,
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableRowError from error
@@ -88,11 +105,19 @@ def receipt_row(receipt: Receipt) -> ReceiptRow:
         receipt.http_status,
         receipt.reason,
         url.encode("utf-8", "backslashreplace").decode() if url is not None else None,  # JSON can hold lone surrogates
+        receipt.service,
+        receipt.proof.value if receipt.proof is not None else None,
+        receipt.digest_kind.value,
+        receipt.transfer_syntax_uid,
+        receipt.data_set_bytes,
+        receipt.mtime_ns,
     )
 
 
 def receipt_of(row: ReceiptRow) -> Receipt:
-    stored_at, study_uid, series_uid, sop_instance_uid, size, sha256, path, outcome, http_status, reason, url = row
+    """A row without a service is of the one that its retrieve URL names: those of version 1 have nothing else."""
+    stored_at, study_uid, series_uid, sop_instance_uid, size, sha256, path, outcome, http_status, reason, url = row[:11]
+    service, proof, digest_kind, transfer_syntax_uid, data_set_bytes, mtime_ns = row[11:]
     try:
         return Receipt(
             stored_at=float(stored_at),
@@ -106,6 +131,57 @@ def receipt_of(row: ReceiptRow) -> Receipt:
             http_status=http_status,
             reason=reason,
             retrieve_url=url,
+            service=service if service is not None else service_of(url),
+            proof=Proof(proof) if proof is not None else None,
+            digest_kind=DigestKind(digest_kind),
+            transfer_syntax_uid=transfer_syntax_uid,
+            data_set_bytes=data_set_bytes,
+            mtime_ns=mtime_ns,
         )
     except (ValueError, TypeError) as error:
         raise UnreadableRowError from error
+
+
+def stray_row(stray: Stray) -> StrayRow:
+    return os.fsencode(stray.place), stray.folder, _stamp_text(stray.stamp), os.fsencode(stray.path), stray.since
+
+
+def stray_of(row: StrayRow) -> Stray:
+    place, folder, words, path, since = row
+    try:
+        return Stray(
+            place=os.fsdecode(place),
+            folder=folder,
+            stamp=_stamp_of(words),
+            path=os.fsdecode(path),
+            since=float(since),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreadableRowError from error
+
+
+def second_look_row(look: SecondLook) -> SecondLookRow:
+    return os.fsencode(look.place), _stamp_text(look.stamp), os.fsencode(look.path), look.due_at, look.remove
+
+
+def second_look_of(row: SecondLookRow) -> SecondLook:
+    place, words, path, due_at, remove = row
+    try:
+        return SecondLook(
+            place=os.fsdecode(place),
+            stamp=_stamp_of(words),
+            path=os.fsdecode(path),
+            due_at=float(due_at),
+            remove=bool(int(remove)),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreadableRowError from error
+
+
+def _stamp_text(stamp: Stamp) -> str:
+    return f"{stamp.device} {stamp.inode} {stamp.size} {stamp.mtime_ns} {stamp.ctime_ns}"
+
+
+def _stamp_of(words: str) -> Stamp:
+    device, inode, size, mtime_ns, ctime_ns = map(int, words.split())
+    return Stamp(device=device, inode=inode, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns)

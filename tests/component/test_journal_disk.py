@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 
 from ingestd.core.errors import ConfigurationError, JournalError, StateHeldError
-from ingestd.core.model import Deferral, Identifiers, Stamp, Wait
+from ingestd.core.model import Asked, Deferral, Identifiers, Stamp, Wait
 from ingestd.core.outcome import Outcome
-from ingestd.core.record import Changes, Receipt
+from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.record import Changes, Receipt, SecondLook, Stray
 from ingestd.spool import state as state_module
 from ingestd.spool.journal import SqliteJournal
-from ingestd.spool.journal_file import VERSION, is_damage, set_aside
+from ingestd.spool.journal_file import is_damage, set_aside
+from ingestd.spool.migrations import VERSION
 from ingestd.spool.state import StateLock
 
 IDS = Identifiers(
@@ -128,47 +130,72 @@ def test_a_newer_journal_is_set_aside_whole_for_the_version_that_wrote_it(tmp_pa
     assert not list(tmp_path.glob("*damaged*"))
 
 
-@pytest.mark.parametrize("version", sorted(JOURNALS.glob("version-*.sql")), ids=lambda p: p.stem)
-def test_a_journal_of_each_earlier_version_is_read(tmp_path: Path, version: Path) -> None:
-    """F42, F73: what a version left on disks stays readable, to the last value."""
+# What stands in version-1.sql. Its receipt says no service, so it is of the one that its retrieve URL leads to.
+OLD_STAMP = Stamp(device=2**64 - 1, inode=2**64 - 2, size=5, mtime_ns=-1, ctime_ns=10**18)
+OLD_RECEIPT = Receipt(
+    stored_at=1767323045.25,
+    study_uid="1.2.3",
+    series_uid="1.2.3.4",
+    sop_instance_uid="1.2.3.4.6",
+    size=5 << 30,
+    sha256="ab" * 32,
+    path=os.fsdecode(b"study/\xff.dcm"),
+    outcome=Outcome.STORED_WITH_WARNING,
+    http_status=200,
+    reason=45056,
+    retrieve_url="https://example.org/v2/studies/1.2.3",
+    service="https://example.org",
+)
+OLD_DEFERRAL = Deferral(
+    path="study/b.dcm",
+    stamp=OLD_STAMP,
+    wait=Wait.CREATING,
+    due_at=1767323100.5,
+    first_seen=1767323000.0,
+    since=1767323001.0,
+    attempts=3,
+    counted=2,
+    last_receipt=7,
+    restless=True,
+)
+# What stands in version-2.sql.
+NEW_RECEIPT = replace(
+    OLD_RECEIPT,
+    service="https://example.org/partitions/p",
+    proof=Proof.FETCHED,
+    digest_kind=DigestKind.DATA_SET,
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+    data_set_bytes=(5 << 30) - 500,
+    mtime_ns=-1,
+)
+STRAY = Stray(
+    place="study/c.dcm", folder="failed", stamp=OLD_STAMP, path=os.fsdecode(b"study/\xff.dcm"), since=1767323002.5
+)
+SECOND_LOOK = SecondLook(
+    place="2026-01-02/study/d.dcm", stamp=OLD_STAMP, path="study/d.dcm", due_at=1767323900.5, remove=True
+)
+LEFT: dict[int, tuple[object, ...]] = {
+    1: (OLD_RECEIPT, OLD_DEFERRAL, (), ()),
+    2: (NEW_RECEIPT, replace(OLD_DEFERRAL, asked=Asked.HELD, deleted=True), (STRAY,), (SECOND_LOOK,)),
+}
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
+def test_a_journal_of_each_version_is_read(tmp_path: Path, version: int) -> None:
+    """F96, F42, F73: what a version left on disks stays readable, to the last value, once and again."""
     connection = sqlite3.connect(tmp_path / FILE)
-    connection.executescript(version.read_text(encoding="utf-8"))
+    connection.executescript((JOURNALS / f"version-{version}.sql").read_text(encoding="utf-8"))
     connection.close()
-    journal = SqliteJournal(tmp_path)
     ids = replace(IDS, study_uid="1.2.3", series_uid="1.2.3.4", sop_instance_uid="1.2.3.4.6")
-    assert journal.receipt(ids) == Receipt(
-        stored_at=1767323045.25,
-        study_uid="1.2.3",
-        series_uid="1.2.3.4",
-        sop_instance_uid="1.2.3.4.6",
-        size=5 << 30,
-        sha256="ab" * 32,
-        path=os.fsdecode(b"study/\xff.dcm"),
-        outcome=Outcome.STORED_WITH_WARNING,
-        http_status=200,
-        reason=45056,
-        retrieve_url="https://example.org/v2/studies/1.2.3",
-    )
-    assert journal.deferral("study/b.dcm") == Deferral(
-        path="study/b.dcm",
-        stamp=Stamp(device=2**64 - 1, inode=2**64 - 2, size=5, mtime_ns=-1, ctime_ns=10**18),
-        wait=Wait.CREATING,
-        due_at=1767323100.5,
-        first_seen=1767323000.0,
-        since=1767323001.0,
-        attempts=3,
-        counted=2,
-        last_receipt=7,
-        restless=True,
-    )
+    for _ in range(2):
+        journal = SqliteJournal(tmp_path)
+        looks = journal.second_looks(1e12, 10)
+        assert (journal.receipt(ids), journal.deferral("study/b.dcm"), journal.strays(10), looks) == LEFT[version]
+        journal.close()
+    journal = SqliteJournal(tmp_path)
     journal.commit(Changes(receipts=(RECEIPT,), forgotten=("study/b.dcm",)))
     assert (journal.set_aside, journal.last_receipt, dict(journal.waiting())) == (0, 4, {})
     journal.close()
-
-
-def test_the_present_version_has_its_file() -> None:
-    """Whoever changes the schema keeps what the last one looked like."""
-    assert (JOURNALS / f"version-{VERSION}.sql").exists()
 
 
 IN_ITS_PLACE: dict[str, Callable[[Path], object]] = {
@@ -406,6 +433,7 @@ def test_damage_that_shows_later_is_set_aside_then(tmp_path: Path) -> None:
         "UPDATE deferrals SET stamp = '1 2 3'",
         "UPDATE deferrals SET stamp = 5",
         "UPDATE deferrals SET stamp = CAST(x'ff' AS TEXT)",
+        "UPDATE deferrals SET question = 'a kind of question'",
     ],
 )
 def test_a_row_that_no_version_wrote_is_damage(tmp_path: Path, statement: str) -> None:
@@ -416,6 +444,31 @@ def test_a_row_that_no_version_wrote_is_damage(tmp_path: Path, statement: str) -
     assert journal.deferral("a.dcm") is None
     assert list(journal.due(10.0, 10)) == []
     assert (journal.set_aside, dict(journal.waiting())) == (True, {})
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE receipts SET proof = 'hearsay'",
+        "UPDATE receipts SET digest_kind = 'from_129'",
+        "UPDATE strays SET stamp = '1 2 3'",
+        "UPDATE second_looks SET remove = 'perhaps'",
+    ],
+)
+def test_a_receipt_a_stray_and_a_second_look_are_no_guess_either(tmp_path: Path, statement: str) -> None:
+    """F42, F73: a proof that no version knows proves nothing."""
+    journal = SqliteJournal(tmp_path)
+    journal.commit(Changes(receipts=(RECEIPT,), strays=(STRAY,), second_looks=(SECOND_LOOK,)))
+    journal.close()
+    changed(tmp_path, statement)
+    journal = SqliteJournal(tmp_path)
+    assert journal.set_aside == 0
+    journal.strays(10)
+    journal.second_looks(1e12, 10)
+    journal.receipt(IDS)
+    assert journal.set_aside == 1
+    assert (journal.strays(10), journal.second_looks(1e12, 10), journal.receipt(IDS)) == ((), (), None)
     journal.close()
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from fakes.spool_fakes import FakeJournal
 
-from ingestd.core.model import Deferral, Identifiers, Stamp, Wait
+from ingestd.core.model import Asked, Deferral, Identifiers, Stamp, Wait
 from ingestd.core.outcome import Outcome
 from ingestd.core.ports import Journal
-from ingestd.core.record import Changes, Receipt
+from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.record import Changes, Receipt, SecondLook, Stray
 from ingestd.spool.journal import SqliteJournal
 
 IDS = Identifiers(
@@ -36,6 +37,12 @@ RECEIPT = Receipt(
     http_status=200,
     reason=45056,
     retrieve_url="https://example.org/v2/studies/1.2.3",
+    service="https://example.org/partitions/p",
+    proof=Proof.ASKED,
+    digest_kind=DigestKind.DATA_SET,
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+    data_set_bytes=(5 << 30) - 2**20,
+    mtime_ns=-1,
 )
 DEFERRAL = Deferral(
     path=os.fsdecode(b"study/\xff\xfe.dcm"),
@@ -49,6 +56,12 @@ DEFERRAL = Deferral(
     last_receipt=7,
     unfinished=True,
     stored=True,
+    asked=Asked.UNNAMED,
+    deleted=True,
+)
+STRAY = Stray(place=os.fsdecode(b"a/\xff.dcm"), folder="done", stamp=STAMP, path=os.fsdecode(b"\xfe.dcm"), since=30.5)
+SECOND_LOOK = SecondLook(
+    place=os.fsdecode(b"a/\xff.dcm"), stamp=STAMP, path=os.fsdecode(b"\xfe.dcm"), due_at=30.5, remove=True
 )
 
 
@@ -84,9 +97,72 @@ def test_what_was_committed_is_remembered_exactly(reopened: Callable[[], Journal
 
 
 def test_an_absent_value_stays_absent(reopened: Callable[[], Journal]) -> None:
-    bare = replace(RECEIPT, http_status=None, reason=None, retrieve_url=None)
-    reopened().commit(Changes(receipts=(bare,)))
-    assert reopened().receipt(IDS) == bare
+    bare = Receipt(
+        stored_at=1.5,
+        study_uid="1.2.3",
+        series_uid="1.2.3.4",
+        sop_instance_uid="1.2.3.4.5",
+        size=1,
+        sha256="",
+        path="a.dcm",
+        outcome=Outcome.ALREADY_STORED,
+        http_status=None,
+        reason=None,
+        retrieve_url=None,
+    )
+    plain = replace(DEFERRAL, asked=None, deleted=False)
+    reopened().commit(Changes(receipts=(bare,), deferrals=(plain,)))
+    journal = reopened()
+    assert (journal.receipt(IDS), journal.deferral(plain.path)) == (bare, plain)
+
+
+def test_a_receipt_that_names_no_service_is_of_the_one_its_retrieve_url_names(reopened: Callable[[], Journal]) -> None:
+    """F96: receipts of the first kind."""
+    journal = reopened()
+    journal.commit(Changes(receipts=(replace(RECEIPT, service=None),)))
+    assert journal.receipt(IDS) == replace(RECEIPT, service="https://example.org")
+    journal.commit(Changes(receipts=(replace(RECEIPT, service=None, retrieve_url="nowhere"),)))
+    assert journal.receipt(IDS) == replace(RECEIPT, service=None, retrieve_url="nowhere")
+
+
+@pytest.mark.parametrize("asked", [None, *Asked])
+def test_why_the_service_is_asked_is_remembered(reopened: Callable[[], Journal], asked: Asked | None) -> None:
+    """I5: what was to be asked again is never sent for that, after a restart neither."""
+    reopened().commit(Changes(deferrals=(replace(DEFERRAL, asked=asked),)))
+    assert reopened().due(1e12, 10) == (replace(DEFERRAL, asked=asked),)
+
+
+def test_strays_are_kept_by_place_until_they_are_back_oldest_first(reopened: Callable[[], Journal]) -> None:
+    """F89: the same place below failed/ is another file's."""
+    journal = reopened()
+    assert list(journal.strays(10)) == []
+    younger = replace(STRAY, folder="failed", since=40.0)
+    journal.commit(Changes(strays=(younger, STRAY)))
+    journal.commit(Changes(strays=(replace(STRAY, path="b.dcm"),)))
+    journal = reopened()
+    assert list(journal.strays(10)) == [replace(STRAY, path="b.dcm"), younger]
+    assert list(journal.strays(1)) == [replace(STRAY, path="b.dcm")]
+    journal.commit(Changes(recovered=(("done", STRAY.place), ("done", "never known.dcm"))))
+    assert list(journal.strays(10)) == [younger]
+    journal.commit(Changes(strays=(younger,), recovered=(("failed", STRAY.place),)))
+    assert list(reopened().strays(10)) == [younger]
+
+
+def test_second_looks_come_when_they_are_due_oldest_first(reopened: Callable[[], Journal]) -> None:
+    """F81: what is in done/ without proof is not forgotten by a restart."""
+    journal = reopened()
+    assert list(journal.second_looks(1e12, 10)) == []
+    later = replace(SECOND_LOOK, place="b.dcm", due_at=40.0, remove=False)
+    journal.commit(Changes(second_looks=(later, SECOND_LOOK)))
+    journal = reopened()
+    assert list(journal.second_looks(30.4, 10)) == []
+    assert list(journal.second_looks(30.5, 10)) == [SECOND_LOOK]
+    assert list(journal.second_looks(40.0, 10)) == [SECOND_LOOK, later]
+    assert list(journal.second_looks(40.0, 1)) == [SECOND_LOOK]
+    journal.commit(Changes(looked=(SECOND_LOOK.place, "never known.dcm")))
+    assert list(journal.second_looks(40.0, 10)) == [later]
+    journal.commit(Changes(second_looks=(later,), looked=(later.place,)))
+    assert list(reopened().second_looks(40.0, 10)) == [later]
 
 
 def test_the_newest_receipt_counts_and_all_three_uids_name_it(reopened: Callable[[], Journal]) -> None:

@@ -112,7 +112,7 @@ FAULTS: dict[str, tuple[tuple[int, str, str], ...]] = {
         (
             42,
             "a journal that is damaged, empty, gone, old or of a newer version",
-            "set aside and begun anew; sent again at worst",
+            "set aside and begun anew, sent again at worst; an old one is brought up to date",
         ),
         (
             43,

@@ -66,6 +66,8 @@ The state folder:
 `unlink` | SQLite rolls back; the tables are made |
 | `journal.sqlite-wal`, `-shm`, with half a transaction at the end | `pwrite64` before `fdatasync` | SQLite passes over it: the \
 tick did not happen |
+| the same, in the midst of bringing an older journal up to date | `pwrite64` before `fdatasync` | SQLite passes over it: it is of \
+the version before, and the next start takes the step again |
 | the same, with whole transactions | `fdatasync` | SQLite reads them; the last one to close the journal puts them into it and \
 removes both |
 | `journal.sqlite.damaged-<n>` | a journal that can't be read | a person, who may want to look at it |

@@ -25,7 +25,8 @@ from ingestd.core.errors import (
 )
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
 from ingestd.core.ports import Inbox
-from ingestd.core.record import Changes, Receipt, Verdict
+from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
+from ingestd.core.service_name import service_of
 from ingestd.core.when import utc_day
 from ingestd.spool.comparable import comparable_elements
 from ingestd.spool.part10 import walk
@@ -227,6 +228,8 @@ class FakeJournal:
 
     def __init__(self) -> None:
         self.deferrals: dict[str, Deferral] = {}
+        self.astray: dict[tuple[str, str], Stray] = {}
+        self.to_look_at: dict[str, SecondLook] = {}
         self.receipts: list[Receipt] = []
         self.commits: list[Changes] = []
         self.problem: JournalError | None = None
@@ -253,6 +256,17 @@ class FakeJournal:
         found = sorted((d for d in self.deferrals.values() if d.due_at <= now), key=lambda d: d.due_at)
         return tuple(found[:limit])
 
+    def strays(self, limit: int) -> Sequence[Stray]:
+        if not self._readable():
+            return ()
+        return tuple(sorted(self.astray.values(), key=lambda s: s.since)[:limit])
+
+    def second_looks(self, now: float, limit: int) -> Sequence[SecondLook]:
+        if not self._readable():
+            return ()
+        found = sorted((s for s in self.to_look_at.values() if s.due_at <= now), key=lambda s: s.due_at)
+        return tuple(found[:limit])
+
     def waiting(self) -> Mapping[Wait, int]:
         return Counter(d.wait for d in self.deferrals.values())
 
@@ -263,7 +277,7 @@ class FakeJournal:
         self._trouble()
         for receipt in reversed(self.receipts):
             if (receipt.study_uid, receipt.series_uid, receipt.sop_instance_uid) == ids.key:
-                return receipt
+                return replace(receipt, service=receipt.service or service_of(receipt.retrieve_url))
         return None
 
     def commit(self, changes: Changes) -> None:
@@ -275,6 +289,14 @@ class FakeJournal:
             self.deferrals.pop(path, None)
         for deferral in changes.deferrals:
             self.deferrals[deferral.path] = deferral
+        for key in changes.recovered:
+            self.astray.pop(key, None)
+        for stray in changes.strays:
+            self.astray[stray.folder, stray.place] = stray
+        for place in changes.looked:
+            self.to_look_at.pop(place, None)
+        for look in changes.second_looks:
+            self.to_look_at[look.place] = look
         self.receipts.extend(changes.receipts)
         self.commits.append(changes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from fakes.values import batch, deferral, fail, instance, receipt
+from fakes.values import batch, deferral, fail, instance, receipt, stamp
 
 from ingestd.core import answer, backoff, brake, breaker, concurrency, model, outcome, record, settle
 from ingestd.core import batch as batches
@@ -15,7 +15,7 @@ from ingestd.core.errors import FilingError
 from ingestd.core.events import Event, Level
 from ingestd.core.model import Inspection, Wait, Wholeness
 from ingestd.core.outcome import Quarantine, Reason, Retry
-from ingestd.core.record import Changes
+from ingestd.core.record import Changes, SecondLook, Stray
 
 MODULES = (answer, backoff, batches, brake, breaker, concurrency, model, outcome, record, settle)
 VALUES = [
@@ -62,6 +62,11 @@ def test_nothing_to_remember_is_no_change() -> None:
     assert Changes(receipts=(receipt(instance()),))
     assert Changes(deferrals=(deferral(Wait.CREATING),))
     assert Changes(forgotten=("a.dcm",))
+    stray = Stray(place="a.dcm", folder="done", stamp=stamp(), path="a.dcm", since=0.0)
+    assert Changes(strays=(stray,))
+    assert Changes(recovered=(("done", "a.dcm"),))
+    assert Changes(second_looks=(SecondLook(place="a.dcm", stamp=stamp(), path="a.dcm", due_at=0.0, remove=False),))
+    assert Changes(looked=("a.dcm",))
 
 
 def test_every_log_event_has_a_level_and_a_meaning_of_its_own() -> None:
