@@ -23,6 +23,8 @@ from ingestd.core.brake import Brake, BrakeRules
 from ingestd.core.events import Event
 from ingestd.core.outcome import DuplicatePolicy
 from ingestd.core.ports import Supervised
+from ingestd.core.profiles import PROFILES
+from ingestd.core.service_name import service_name
 from ingestd.core.settle import SettleRules
 from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
@@ -30,7 +32,7 @@ from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.intake import Intake, IntakeRules
-from ingestd.daemon.jobs import Jobs
+from ingestd.daemon.jobs import AskRules, Jobs, Known
 from ingestd.daemon.looking import LOOKERS, Looking
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
@@ -46,6 +48,7 @@ from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import Space
+from ingestd.spool.digests import Arrival
 from ingestd.spool.discover import FolderScanner
 from ingestd.spool.empty_folders import EmptyFolders
 from ingestd.spool.filing import Filing
@@ -55,6 +58,7 @@ from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.leftovers import Leftovers
 from ingestd.spool.orders import FileOrders
+from ingestd.spool.proving import Proving
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
 from ingestd.spool.state import StateLock
 from ingestd.spool.upkeep import Task, Upkeep
@@ -117,7 +121,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         wake = threading.Event()
         inbox = InboxFolder(folders.inbox)
         tls = certificates(settings.service, clock=clock)
-        origin = OriginServer.of(settings.service, bodies=inbox, clock=clock, token=token, tls=tls)
+        origin = OriginServer.of(settings.service, bodies=inbox, arrival=Arrival, clock=clock, token=token, tls=tls)
         stack.callback(origin.close)
         control_threads = 2  # a probe and a lesson may be under way beside the slots
         stores = _threads(stack, settings.service.concurrency + control_threads, "store")
@@ -132,6 +136,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             clock=clock,
             wake=wake.set,
         )
+        profile = PROFILES[settings.service.profile_kind]
+        service = service_name(settings.service.url, settings.service.partition)
         rules = RetryRules(**settings.retry.model_dump())
         window = Window(settings.intake.window)
         batch_rules = _batch_rules(settings)
@@ -156,6 +162,21 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             network_quiet_seconds=settings.intake.network_quiet_seconds,
             incomplete_timeout_seconds=settings.intake.incomplete_timeout_seconds,
         )
+        orders = FileOrders(folders.state)
+        braking = Braking(brake=Brake(BrakeRules(**settings.brake.model_dump())), orders=orders, recorder=recorder)
+        disposing = Disposing(
+            clock=clock,
+            journal=journal,
+            window=window,
+            shelves=shelves,
+            endings=endings,
+            braking=braking,
+            orders=orders,
+            rules=DisposeRules(
+                retry=rules, replace_conflicts=settings.duplicates.conflict == "replace", service=service
+            ),
+            rand=random.random,
+        )
         intake = Intake(
             clock=clock,
             scanner=scanner,
@@ -171,29 +192,16 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             shelves=shelves,
             endings=endings,
             recorder=recorder,
+            ask=disposing.ask_again,
             rules=IntakeRules(
                 settle=settle_rules,
                 ready_ahead=(settings.service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
                 largest_instance=batch_rules.largest_instance,
             ),
         )
-        orders = FileOrders(folders.state)
-        braking = Braking(brake=Brake(BrakeRules(**settings.brake.model_dump())), orders=orders, recorder=recorder)
-        disposing = Disposing(
-            clock=clock,
-            journal=journal,
-            window=window,
-            shelves=shelves,
-            endings=endings,
-            braking=braking,
-            orders=orders,
-            rules=DisposeRules(retry=rules, replace_conflicts=settings.duplicates.conflict == "replace"),
-            rand=random.random,
-        )
         sending = Sending(
             origin=origin,
             inbox=inbox,
-            journal=journal,
             window=window,
             shelves=shelves,
             disposing=disposing,
@@ -203,13 +211,19 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             rules=SendRules(
                 concurrency=settings.service.concurrency,
                 retry=rules,
-                policy=DuplicatePolicy(settings.duplicates.policy),
+                ask=AskRules(
+                    policy=DuplicatePolicy(settings.duplicates.policy),
+                    profile=profile,
+                    for_removal=settings.done.action == "delete",
+                    word_after=rules.word_after_seconds,
+                    service=service,
+                ),
                 hints=HOLDS,
-                prove=settings.done.action == "delete" or settings.done.retention_days is not None,
             ),
+            known=Known(reads=journal.has_read(service)),
             rand=random.random,
         )
-        retention = _retention(settings, folders, clock)
+        retention = _retention(settings, folders, clock, Proving(profile=profile, service=service, fetch=origin.fetch))
         upkeep = Upkeep(_tasks(settings, folders, clock, retention), clock=clock)
         threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep]
         daemon = Daemon(
@@ -271,11 +285,13 @@ def _batch_rules(settings: Settings) -> BatchRules:
     )
 
 
-def _retention(settings: Settings, folders: Folders, clock: SystemClock) -> DoneRetention | None:
+def _retention(settings: Settings, folders: Folders, clock: SystemClock, proving: Proving) -> DoneRetention | None:
     age = _seconds(settings.done.retention_days)
     if age is None:
         return None
-    return DoneRetention(done=folders.done, state=folders.state, layout=settings.done.layout, age=age, clock=clock)
+    return DoneRetention(
+        done=folders.done, state=folders.state, layout=settings.done.layout, age=age, proving=proving, clock=clock
+    )
 
 
 def _tasks(settings: Settings, folders: Folders, clock: SystemClock, retention: DoneRetention | None) -> list[Task]:

@@ -104,8 +104,9 @@ class Retry(Section):
 class Duplicates(Section):
     """What to do when the service says that it has an instance already."""
 
-    policy: Literal["verify", "compare", "accept"] = "verify"
-    """What proves it: a receipt or the metadata, the bytes that the service holds, or its word alone."""
+    policy: Literal["verify", "compare", "metadata", "accept"] = "verify"
+    """What proves it: our receipt and its metadata, else its bytes; its bytes; its metadata, which show no other pixels and no half
+    of an image; or its word alone."""
     conflict: Literal["quarantine", "replace"] = "quarantine"
     """When it holds other bytes under the same UIDs: put the file into failed/, or put it in their place."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -26,6 +26,7 @@ from ingestd.config.modes import (
     complaint,
 )
 from ingestd.config.section import TELLING_SIGNS, Positive, Section, Size
+from ingestd.core.profiles import ServiceKind, kind_of
 
 
 class Service(Section):
@@ -33,6 +34,8 @@ class Service(Section):
 
     url: str
     """Base URL with the version, such as https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2."""
+    kind: Literal["auto", "azure", "orthanc", "generic"] = "auto"
+    """What its answers mean: azure names only what it did not have; others are asked before and after. auto: by the host's name."""
     partition: str | None = None
     """Azure's data partition to store to. A name that does not exist yet is created by the first store, mistyped or not."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
@@ -53,6 +56,11 @@ class Service(Section):
     """HTTP proxy, such as http://proxy.example:3128, without user or password; proxy settings of the environment have no effect."""
     allow_http: bool = False
     """Allow plain HTTP off loopback: patients' data travels unencrypted."""
+
+    @property
+    def profile_kind(self) -> ServiceKind:
+        """`kind`, told by the host's name where it is auto."""
+        return kind_of(urlsplit(self.url).hostname or "") if self.kind == "auto" else ServiceKind(self.kind)
 
     @field_validator("url")
     @classmethod

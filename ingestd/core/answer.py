@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from ingestd.core.model import Identifiers
+
 
 class Loss(enum.Enum):
     """No status line was read. What it was decides whether the bytes can have been taken."""
@@ -46,8 +48,8 @@ class Answer:
     """What came of one request: a status or a loss, never both.
 
     `retry_after` in seconds, already parsed, None where there is none or it is garbage. `comment` is the start of a body that was
-    not a Store Instances Response (bounded, for the reason file only). `digests` are the SHA-256 (from byte 128) that were computed
-    while sending, one an instance, None where it was not read to its end.
+    not a Store Instances Response (bounded, for the reason file only). `digests` are the SHA-256 of the data sets, computed while
+    sending, one an instance, None where it was not read to its end.
     """
 
     status: int | None = None
@@ -69,24 +71,86 @@ class Answer:
         return {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout"}.get(self.loss or Loss.LOST, "lost")
 
 
+class Shown(enum.Enum):
+    """What one read of an instance came to. An answer counts only if it names what was asked."""
+
+    IT = "the instance that was asked for, by all three UIDs"
+    ANOTHER = "an answer that names another instance, or none"
+    UNREADABLE = "an answer that is too large or malformed"
+    ABSENT = "that there is no such instance"
+    REFUSED = "that reading is not allowed, or that there is no such route"
+    NOTHING = "no answer"
+
+
+_REFUSED = frozenset({401, 403, 405, 406, 501})
+_ABSENT = frozenset({404, 410})
+
+
+def _shown(status: int | None) -> Shown | None:
+    """What a status says by itself; None for 200, whose body decides."""
+    if status is None:
+        return Shown.NOTHING
+    if status in _ABSENT:
+        return Shown.ABSENT
+    if status in _REFUSED or 300 <= status < 400:
+        return Shown.REFUSED
+    if status == 200:
+        return None
+    return Shown.UNREADABLE if 200 < status < 300 else Shown.NOTHING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a metadata read says about one SOP Instance UID. `elements` maps 8-hex-digit tags to normalised values."""
+    """What a metadata read says about one SOP Instance UID. `elements` maps 8-hex-digit tags to normalised values.
+
+    They are None where nothing readable came.
+    """
 
     status: int | None
     loss: Loss | None = None
     elements: dict[str, tuple[str, ...]] | None = field(default=None, repr=False)
     retry_after: float | None = None
 
+    def shown(self, ids: Identifiers) -> Shown:
+        """What it says about `ids`."""
+        if (shown := _shown(self.status)) is not None:
+            return shown
+        if self.elements is None:
+            return Shown.UNREADABLE
+        found = tuple(self.elements.get(tag) for tag in ("0020000D", "0020000E", "00080018"))
+        return Shown.IT if found == tuple((uid,) for uid in ids.key) else Shown.ANOTHER
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """What came of retrieving one instance to compare it: the SHA-256 (hex, from byte 128 on) of what the service holds.
+    """What came of retrieving one instance to compare it: the SHA-256 (hex) of the data set that the service holds.
 
-    `sha256` is there only with a status of 200 and a body that was whole.
+    `sha256` is there only with a status of 200 and a body that was whole; `key` are its study, series and SOP Instance UID.
     """
 
     status: int | None
     loss: Loss | None = None
     sha256: str | None = None
+    transfer_syntax_uid: str | None = None
+    key: tuple[str, str, str] | None = None
     retry_after: float | None = None
+
+    def shown(self, ids: Identifiers) -> Shown:
+        """What it says about `ids`."""
+        if (shown := _shown(self.status)) is not None:
+            return shown
+        if self.sha256 is None or self.key is None:
+            return Shown.UNREADABLE
+        return Shown.IT if self.key == ids.key else Shown.ANOTHER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What a search said of a study before something was sent: nothing (`answered` is false), or which instances are there.
+
+    `absent`: the study is not known at all. Else `series` holds the SOP Instance UIDs of each series that was listed to its end.
+    """
+
+    answered: bool
+    absent: bool = False
+    series: dict[str, frozenset[str]] = field(default_factory=dict)

@@ -18,6 +18,8 @@ from ingestd.core.outcome import Quarantine, Reason, Retry
 LONGEST_WAIT_SECONDS = 900.0
 CREATING_BASE_SECONDS = 60.0  # FailureReason 45071 clears in minutes, if at all
 REFUSED_ALONE_LIMIT = 3
+UNNAMED_LIMIT = 3
+WORD_AFTER_SECONDS = 600.0  # a new role takes five minutes to spread
 _TROUBLE = frozenset({Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE})  # one patience: they alternate in one outage
 _OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE})  # nothing the service said
 
@@ -32,6 +34,11 @@ class RetryRules:
     retry_after_cap_seconds: float
     creating_hours: float
     patience_seconds: float
+
+    @property
+    def word_after_seconds(self) -> float:
+        """How long a service that has never let anything be read is asked before its word is taken."""
+        return min(WORD_AFTER_SECONDS, self.patience_seconds)
 
 
 def full_jitter(*, base: float, cap: float, attempt: int, rand: float) -> float:
@@ -56,13 +63,16 @@ def defer(
     same = past if past is not None and (past.wait is retry.wait or {past.wait, retry.wait} <= _TROUBLE) else None
     attempts = past.attempts + 1 if past is not None else 1
     since = same.since if same is not None else now
-    others_went = same is not None and same.last_receipt < last_receipt and (alone or retry.wait is Wait.SERVER_TROUBLE)
-    counts = retry.wait is Wait.REFUSED_ALONE or others_went
+    chargeable = retry.wait is Wait.SERVER_TROUBLE or (alone and retry.wait is Wait.REQUEST_TROUBLE)
+    others_went = same is not None and same.last_receipt < last_receipt and chargeable
+    counts = retry.wait is Wait.REFUSED_ALONE or (retry.wait is Wait.UNNAMED and alone) or others_went
     counted = (same.counted if same is not None else 0) + counts
     if verdict := _out_of_patience(retry, counted=counted, waited=now - since, rules=rules):
         return verdict
     base = CREATING_BASE_SECONDS if retry.wait is Wait.CREATING else rules.base_seconds
     after = base + full_jitter(base=base, cap=LONGEST_WAIT_SECONDS, attempt=attempts, rand=rand)
+    if retry.wait is Wait.UNANSWERED and (left := since + rules.word_after_seconds - now) > 0:
+        after = min(after, left)  # the question whose answer may be its word
     return Deferral(
         path=instance.path,
         stamp=instance.stamp,
@@ -73,6 +83,7 @@ def defer(
         attempts=attempts,
         counted=counted,
         last_receipt=last_receipt,
+        asked=retry.asked,
     )
 
 
@@ -102,6 +113,16 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
                 comment=retry.comment,
                 by_service=True,
             )
+        case Wait.UNNAMED:
+            if counted < UNNAMED_LIMIT:
+                return None
+            return Quarantine(
+                reason=Reason.POISON,
+                text=f"the service answered 2xx to this file alone {counted} times, named nothing, and does not hold it",
+                what_to_do="read the service's words in `comment`; if the file is good, report it to the service's support",
+                comment=retry.comment,
+                by_service=True,
+            )
         case Wait.CREATING:
             if waited < rules.creating_hours * 3600:
                 return None
@@ -114,7 +135,7 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
                 comment=retry.comment,
                 by_service=True,
             )
-        case Wait.UNVERIFIED | Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE:
+        case Wait.UNVERIFIED | Wait.UNANSWERED | Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE:
             return None
         case _:
             assert_never(retry.wait)

@@ -9,7 +9,7 @@ fourth batch belongs to files that an event brought, newest first, so that a fre
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -54,7 +54,7 @@ class Shelves:
     def __init__(self, rules: BatchRules) -> None:
         self._rules = rules
         self._shelves: dict[str, _Shelf] = {}
-        self._busy: set[str] = set()
+        self._busy: Counter[str] = Counter()  # how often each is in a batch, in flight or asked about
         self._taken = 0
         self._count = 0
         self.content_bytes = 0  # bytes of small files that are held in memory
@@ -80,11 +80,14 @@ class Shelves:
 
     def release(self, instance: Instance) -> None:
         """`instance` is no longer in a batch or in flight."""
-        self._busy.discard(instance.sop_instance_uid)
+        uid = instance.sop_instance_uid
+        self._busy[uid] -= 1
+        if self._busy[uid] <= 0:
+            del self._busy[uid]
 
     def occupy(self, instance: Instance) -> None:
-        """`instance` is in flight without having been taken from here: it replaces what the service holds."""
-        self._busy.add(instance.sop_instance_uid)
+        """`instance` is in flight or asked about without having been taken from here."""
+        self._busy[instance.sop_instance_uid] += 1
 
     def take(self, *, now: float, idle: bool, arriving: Collection[str]) -> Batch | None:
         """The next batch, or None while nothing is ripe.
@@ -126,7 +129,7 @@ class Shelves:
                 break
             chosen[id(instance)] = instance
             size += instance.size
-            self._busy.add(instance.sop_instance_uid)
+            self._busy[instance.sop_instance_uid] += 1
         del self._shelves[key]
         if left := deque(i for i in shelf.instances if id(i) not in chosen):
             hinted_at = shelf.hinted_at if any(i.hinted for i in left) else -math.inf

@@ -4,22 +4,19 @@ A readable Store Instances Response is read instance by instance whatever the st
 202, 400, 409 or 500. What it leaves unnamed, and every instance where nothing readable came, is judged by the status; and since a
 status alone can't say whose fault a refusal is, the *control* decides: an empty Store transaction that runs through routing,
 identity, role and parser. It fails: the service, the role or the URL is wrong, so hold. It passes: the request was refused for what
-was in it, so isolate the culprit by halves.
+was in it, so isolate the culprit by halves. A 2xx refuses nothing: what it leaves unnamed is asked for (verification.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
 from ingestd.core.answer import Answer, Failed, Loss, Referenced
 from ingestd.core.failure_reasons import FailureClass, classify, meaning
-from ingestd.core.model import Batch, Instance, Wait
+from ingestd.core.model import Asked, Batch, Instance, Wait
 from ingestd.core.outcome import (
-    AlreadyStored,
     Disposition,
-    DuplicatePolicy,
     Hold,
     HoldCause,
     Isolate,
@@ -32,7 +29,8 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
-from ingestd.core.record import Receipt
+from ingestd.core.profiles import Profile
+from ingestd.core.proof import Proof
 
 _HOLD_STATUSES = {
     401: HoldCause.IDENTITY,
@@ -47,6 +45,7 @@ _HOLD_STATUSES = {
 }
 
 _NEVER_ABOUT_A_BATCH = frozenset({401, 429})
+UNNAMED_LIMIT = 3  # times that a 2xx may leave a batch unnamed before it is isolated
 HOLDS_LIMIT = 3  # Hold answers that a batch may draw while the control passes in between
 
 _IRREPLACEABLE = Quarantine(
@@ -95,6 +94,8 @@ def wants_control(batch: Batch, answer: Answer) -> bool:
         return False
     if _in_trouble(answer):
         return len(batch.instances) > 1 and _troubled_before(batch) and bool(_unnamed(batch, answer))
+    if _taken(answer) and not _unnamed_too_often(batch):
+        return False
     return bool(_unnamed(batch, answer))
 
 
@@ -104,13 +105,11 @@ def dispose(
     *,
     control: Answer | None = None,
     normal: int | None = None,
-    receipts: Mapping[tuple[str, str, str], Receipt] | None = None,
-    policy: DuplicatePolicy = DuplicatePolicy.VERIFY,
+    profile: Profile,
 ) -> tuple[Disposition, ...]:
     """One disposition for each instance, in the batch's order.
 
-    `control` is the control's answer where `wants_control` asked for it, `normal` as in control_passed. `receipts` are the newest
-    ones for the batch's instances.
+    `control` is the control's answer where `wants_control` asked for it, `normal` as in control_passed.
     """
     named = _named(batch, answer)
     well = control is not None and control_passed(control, normal)
@@ -121,10 +120,10 @@ def dispose(
         if i in answer.changed:
             out.append(Resettle())
         elif isinstance(item, Referenced):
-            out.append(_stored(instance, item, _receipt(instance, receipts), _digest(instance, answer, i)))
+            replaced = instance.replacing and not answer.deleted
+            out.append(_stored(item, _digest(instance, answer, i), profile, replaced=replaced))
         elif isinstance(item, Failed) and item.failure_reason is not None:
-            other = _other_bytes(_receipt(instance, receipts), _digest(instance, answer, i))
-            out.append(_failed(item, item.failure_reason, answer.status, policy, other_bytes=other))
+            out.append(_failed(item, item.failure_reason, answer.status))
         else:
             out.append(whole_request)
     return tuple(_deleted(d) for d in out) if answer.deleted else tuple(out)
@@ -163,41 +162,30 @@ def _unnamed(batch: Batch, answer: Answer) -> list[Instance]:
     return left
 
 
-def _receipt(instance: Instance, receipts: Mapping[tuple[str, str, str], Receipt] | None) -> Receipt | None:
-    return receipts.get(instance.ids.key) if receipts else None
-
-
 def _digest(instance: Instance, answer: Answer, index: int) -> str | None:
     return answer.digests[index] if answer.digests else instance.sha256
 
 
-def _other_bytes(receipt: Receipt | None, sha256: str | None) -> bool:
-    """A receipt shows that the service was given other bytes under these UIDs."""
-    return receipt is not None and sha256 is not None and receipt.sha256 not in ("", sha256)
+def _stored(item: Referenced, sha256: str | None, profile: Profile, *, replaced: bool) -> Disposition:
+    """Named: stored, where the service names only what it did not have; another may have kept what was there.
 
-
-def _stored(instance: Instance, item: Referenced, receipt: Receipt | None, sha256: str | None) -> Disposition:
-    """Stored, unless a receipt shows the same UIDs with other bytes: Orthanc says stored and keeps the old ones.
-
-    A service that names an instance before it has read it to the end (no digest then) has proved nothing.
+    A service that names an instance before it has read it to the end (no digest then) has proved nothing. `replaced`: it was to
+    overwrite what was there, so its name is no news.
     """
     if sha256 is None:
         return Retry(wait=Wait.REQUEST_TROUBLE)
-    if instance.replacing or _other_bytes(receipt, sha256):
-        return Verify(by_bytes=True, named=True)
-    if item.warning_reason is not None:
-        return StoredWithWarning(warning_reason=item.warning_reason, retrieve_url=item.retrieve_url)
-    return Stored(retrieve_url=item.retrieve_url)
+    warning = item.warning_reason
+    if replaced or not profile.names_only_new or not (warning is None or warning in profile.harmless_warnings):
+        return Verify(asked=Asked.NAMED, warning_reason=warning, retrieve_url=item.retrieve_url)
+    if warning is not None:
+        return StoredWithWarning(proof=Proof.NEW, warning_reason=warning, retrieve_url=item.retrieve_url)
+    return Stored(proof=Proof.NEW, retrieve_url=item.retrieve_url)
 
 
-def _failed(
-    item: Failed, failure_reason: int, status: int | None, policy: DuplicatePolicy, *, other_bytes: bool
-) -> Disposition:
+def _failed(item: Failed, failure_reason: int, status: int | None) -> Disposition:
     match classify(failure_reason):
-        case FailureClass.HOLDS_IT if policy is DuplicatePolicy.ACCEPT and not other_bytes:
-            return AlreadyStored(same_bytes=False)
         case FailureClass.HOLDS_IT:
-            return Verify(by_bytes=policy is not DuplicatePolicy.VERIFY)
+            return Verify(asked=Asked.HELD)
         case FailureClass.CREATING:
             return Retry(wait=Wait.CREATING, http_status=status, failure_reason=failure_reason, comment=item.comment)
         case FailureClass.SERVER_TROUBLE:
@@ -236,12 +224,19 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well
         if well and not alone:
             return Isolate()
         return Retry(wait=Wait.REQUEST_TROUBLE, http_status=answer.status, comment=answer.comment)
+    if _taken(answer) and not _unnamed_too_often(batch):
+        return Verify(asked=Asked.UNNAMED, comment=answer.comment)
     if not well:
         hold = hold_for(control) if control is not None else None
         return replace(hold, counts=False) if hold is not None else Hold(cause=HoldCause.CONTROL)
-    if alone:
-        return Retry(wait=Wait.REFUSED_ALONE, http_status=answer.status, comment=answer.comment)
-    return Isolate()
+    return _refused_alone(answer) if alone else Isolate()
+
+
+def _refused_alone(answer: Answer) -> Disposition:
+    """The control passed. A 409 is what a service says of an instance that it has: it is asked first."""
+    if answer.status == 409:
+        return Verify(asked=Asked.REFUSED, comment=answer.comment)
+    return Retry(wait=Wait.REFUSED_ALONE, http_status=answer.status, comment=answer.comment)
 
 
 def _too_large(answer: Answer) -> Quarantine:
@@ -263,6 +258,17 @@ def _irreplaceable(batch: Batch, answer: Answer) -> bool:
 def _held_too_often(batch: Batch, hold: Hold) -> bool:
     """A gateway that refuses one file with a Hold answer must not stop the rest."""
     return hold.counts and max(i.holds for i in batch.instances) >= HOLDS_LIMIT - 1
+
+
+def _taken(answer: Answer) -> bool:
+    """A 2xx: whatever else it says, nothing was refused."""
+    return answer.status is not None and 200 <= answer.status < 300
+
+
+def _unnamed_too_often(batch: Batch) -> bool:
+    """It was left unnamed before, asked for, and not there: the others may be why."""
+    histories = [i.history for i in batch.instances if i.history is not None and i.history.wait is Wait.UNNAMED]
+    return len(batch.instances) > 1 and any(h.attempts >= UNNAMED_LIMIT - 1 for h in histories)
 
 
 def _troubled_before(batch: Batch) -> bool:

@@ -26,7 +26,10 @@ class Event(enum.Enum):
     )
     BATCH = (Level.INFO, "the canonical line of one Store transaction")
     VERIFIED = (Level.INFO, "the service was asked whether it holds an instance")
-    READ_REFUSED = (Level.WARNING, "the service lets us store and not read, so duplicates can't be verified; they wait")
+    UNANSWERED = (
+        Level.WARNING,
+        "the service was asked what it holds and gave no answer that counts: it is asked again, nothing is sent again",
+    )
     QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
     NOTED = (Level.DEBUG, "remarks about a file that was sent all the same")
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")

@@ -36,7 +36,7 @@ class Step(enum.Enum):
     SENT = "its batch got a slot, or it is sent to replace what the service holds"
     RETURNED = "its request said nothing about it"
     ISOLATED = "its request was refused as a whole: it goes into a smaller batch"
-    ASKED = "the service says it holds it"
+    ASKED = "the service is asked what it holds, because its answer proves nothing"
     MOVED = "it was moved, or removed on the same proof"
     VANISHED = "it is not there any more"
     DUE = "its time has come"
@@ -54,6 +54,7 @@ TABLE: dict[tuple[State, Step], State] = {
     (State.QUIET, Step.ENDED): State.ENDING,
     (State.QUIET, Step.VANISHED): State.GONE,
     (State.READY, Step.BATCHED): State.BATCHED,
+    (State.READY, Step.ASKED): State.VERIFYING,
     (State.READY, Step.ENDED): State.ENDING,
     (State.BATCHED, Step.SENT): State.IN_FLIGHT,
     (State.IN_FLIGHT, Step.RETURNED): State.READY,

@@ -81,14 +81,15 @@ class Inspection:
     """What the Part 10 walk found. `ids` is there whenever all UIDs could be read, whatever the wholeness.
 
     `text` says in one line, without a value out of the data set, why it is not whole. `notes` are remarks that never decide.
-    `content` and `sha256` (hex, of the bytes from 128 on: services replace the preamble) are there for small whole files, which are
-    read once.
+    `data_set_at` is the byte at which the data set begins, 0 where there is no header. `content` and `sha256` (hex, of the data
+    set: what stands before it belongs to whoever sent the file on) are there for small whole files, which are read once.
     """
 
     wholeness: Wholeness
     text: str = ""
     ids: Identifiers | None = None
     notes: tuple[str, ...] = ()
+    data_set_at: int = 0
     content: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
 
@@ -114,7 +115,11 @@ class Wait(enum.Enum):
     REFUSED_ALONE = "refused_alone"  # a whole-request refusal met it alone, and the control passed
     CREATING = "creating"  # FailureReason 45071
     CHANGED = "changed"  # it changed, or could not be read to its end, while it was sent
-    UNVERIFIED = "unverified"  # FailureReason 45070, and the service could not show that it holds it
+    UNVERIFIED = "unverified"  # the service says that it has it, and when asked that it has not: it is sent again
+    UNANSWERED = (
+        "unanswered"  # the service was asked what it holds and has not answered: it is asked again, nothing is sent
+    )
+    UNNAMED = "unnamed"  # a 2xx named it in neither sequence, and when asked the service does not hold it
 
 
 class Asked(enum.Enum):
@@ -122,7 +127,8 @@ class Asked(enum.Enum):
 
     NAMED = "named"  # this request named it as stored
     HELD = "held"  # the service says that it holds it (45070, 0111H)
-    UNNAMED = "unnamed"  # a 2xx or a lone 409 that named nothing
+    UNNAMED = "unnamed"  # a 2xx that named nothing
+    REFUSED = "refused"  # a 409 that met it alone and named nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +167,9 @@ class Deferral:
 class Instance:
     """A whole, settled file that may be sent: what was judged (`stamp`) is what must be opened.
 
-    `content` and `sha256` as in Inspection. `evidence` says what shows that nobody writes it.
-    `history` is its last wait for the service, if it had one. `holds` counts the Hold
-    answers that its requests drew while the control passed in between. `replacing`: it was sent to replace what the service held.
+    `data_set_at`, `content` and `sha256` as in Inspection. `evidence` says what shows that nobody writes it. `history` is its last
+    wait for the service, if it had one. `holds` counts the Hold answers that its requests drew while the control passed in between.
+    `replacing`: it was sent to replace what the service held.
     """
 
     path: str
@@ -171,6 +177,7 @@ class Instance:
     ids: Identifiers
     first_seen: float
     hinted: bool = False
+    data_set_at: int = 0
     content: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
     history: Deferral | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from ingestd.core.model import Wait
+from ingestd.core.model import Asked, Wait
+from ingestd.core.proof import Proof
 
 
 class Reason(enum.Enum):
@@ -37,8 +38,9 @@ class Outcome(enum.Enum):
 class DuplicatePolicy(enum.Enum):
     """What proves that an instance of which the service says "already there" is the same: `duplicates.policy`."""
 
-    VERIFY = "verify"  # its metadata, or a receipt and its metadata
+    VERIFY = "verify"  # our receipt of its bytes and its metadata, else its bytes
     COMPARE = "compare"  # its bytes
+    METADATA = "metadata"  # its metadata: they show neither other pixels nor half an image
     ACCEPT = "accept"  # the service's word
 
 
@@ -56,38 +58,46 @@ class HoldCause(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
+    proof: Proof
     retrieve_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredWithWarning:
+    proof: Proof
     warning_reason: int
     retrieve_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlreadyStored:
-    """The service holds it. `same_bytes`: it was shown to hold these very bytes, and not only their name, or like elements."""
+    """The service held it before."""
 
-    same_bytes: bool = True
+    proof: Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verify:
-    """The service says it holds this SOP Instance UID: ask it, and compare.
+    """What was answered proves nothing: ask the service what it holds. `asked` says why; the rest as in Referenced.
 
-    `by_bytes`: retrieve it and compare digests. `named`: this request named it as stored, and a receipt shows other bytes.
+    `comment`: the words of a lone 409, for the verdict that may follow.
     """
 
-    by_bytes: bool = False
-    named: bool = False
+    asked: Asked
+    warning_reason: int | None = None
+    retrieve_url: str | None = None
+    comment: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """The instance leaves the window and comes back by the journal; core.backoff says when, and when patience ends."""
+    """The instance leaves the window and comes back by the journal; core.backoff says when, and when patience ends.
+
+    `asked`: it comes back to be asked about, and is not sent.
+    """
 
     wait: Wait
+    asked: Asked | None = None
     http_status: int | None = None
     failure_reason: int | None = None
     comment: str | None = field(default=None, repr=False)
@@ -132,6 +142,7 @@ class Quarantine:
     failure_reason: int | None = None
     comment: str | None = field(default=None, repr=False)
     by_service: bool = False  # the service's verdict, not ours: the brake counts these
+    differs: tuple[str, ...] | None = None  # of a conflict: the tags whose values differ, None where that is not known
 
 
 Disposition = (

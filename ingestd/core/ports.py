@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ingestd.core.answer import Answer, Fetched, Held
+from ingestd.core.answer import Answer, Fetched, Held, Listed
 from ingestd.core.events import Event
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Outcome, Reason
@@ -86,6 +86,9 @@ class Inbox(Protocol):
     def elements(self, instance: Instance) -> dict[str, tuple[str, ...]]:
         """The data set's elements without bulk data, in the normal form of Held.elements. Raises as examine does."""
 
+    def digest(self, instance: Instance, *, at: int | None = None) -> str:
+        """SHA-256 (hex) of its data set, or from byte `at` on; reads all of it. Raises as examine does."""
+
 
 class Reading(Protocol):
     """One pass over an instance's bytes, from the first to the last."""
@@ -95,7 +98,7 @@ class Reading(Protocol):
 
     @property
     def sha256(self) -> str | None:
-        """Hex digest of the bytes from 128 on once the pass has ended, None before."""
+        """Hex digest of the data set once the pass has ended, None before."""
 
 
 class Bodies(Protocol):
@@ -103,6 +106,29 @@ class Bodies(Protocol):
 
     def read(self, instance: Instance) -> Reading:
         """A fresh pass; opens the file when it is iterated, and checks before and after that it is the one that was judged."""
+
+
+class Arrival(Protocol):
+    """One DICOM object that comes in pieces over the network: which it is, and its digest. One thread."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether nothing yet says that it is no Part 10 object."""
+
+    def write(self, data: bytes) -> None: ...
+    def end(self) -> None:
+        """No more will come, and all of it was there."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Hex digest of its data set, None before the end and of what has no header."""
+
+    @property
+    def transfer_syntax_uid(self) -> str | None: ...
+
+    @property
+    def key(self) -> tuple[str, str, str] | None:
+        """Its study, series and SOP Instance UID, None where they can't be read."""
 
 
 class Origin(Protocol):
@@ -122,7 +148,13 @@ class Origin(Protocol):
         """Retrieve Metadata of one instance (PS3.18 10.4.1.1.2)."""
 
     def fetch(self, ids: Identifiers) -> Fetched:
-        """Retrieve one instance as it is stored (PS3.18 10.4.1.1.1), only to digest it."""
+        """Retrieve one instance as it is stored (PS3.18 10.4.1.1.1), only to digest its data set."""
+
+    def listed(self, study_uid: str, series_uids: Sequence[str]) -> Listed:
+        """Which instances of these series it has, asked before a send; never takes longer than connecting may."""
+
+    def shows(self, ids: Identifiers) -> bool | None:
+        """Whether a search shows this instance; None where that was not answered. Never takes longer than connecting may."""
 
     def replace(self, instance: Instance) -> Answer:
         """Store this instance in place of what the service holds: PUT where it has that, else DELETE and then POST."""
@@ -171,6 +203,9 @@ class Journal(Protocol):
 
     def receipt(self, ids: Identifiers) -> Receipt | None:
         """The newest receipt for these three UIDs. One that names no service is of the one that its retrieve URL names."""
+
+    def has_read(self, service: str) -> bool:
+        """Whether one of the newest receipts rests on something that this service let us read; False where that is not known."""
 
     def commit(self, changes: Changes) -> None:
         """All of it or nothing, durable when this returns. Of nothing at all: a test, if the journal is doubtful."""

@@ -26,6 +26,9 @@ class Proof(enum.Enum):
         return self in (Proof.NEW, Proof.FETCHED)
 
 
+OLD_START = 128  # bytes before what a digest of the first kind was made over
+
+
 class DigestKind(enum.Enum):
     """Over which bytes of a file a digest was made; the words stand in the receipts."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingestd.core.failure_reasons import ALREADY_STORED
 from ingestd.core.model import Deferral, Identifiers, Stamp
 from ingestd.core.outcome import Outcome, Quarantine
+from ingestd.core.profiles import Profile
 from ingestd.core.proof import DigestKind, Proof
 
 
@@ -39,9 +39,22 @@ class Receipt:
     mtime_ns: int | None = None
 
     @property
-    def proves(self) -> bool:
-        """Whether the service was given, or shown to hold, the bytes with this digest: only then may a file go for it."""
-        return bool(self.sha256) and self.reason != ALREADY_STORED
+    def for_removal(self) -> bool:
+        """Whether the proof that it names is enough for the file to go for good."""
+        return self.proof is not None and self.proof.for_removal
+
+    def of_bytes(self, profile: Profile) -> bool:
+        """Whether it proves that the service held the bytes with this digest, when it was written; only then may a file go for it.
+
+        One of the first kind names no proof: what such a service named as new it had not, and held as it was sent. One that
+        another service's answer led to proves nothing but that something was there.
+        """
+        if not self.sha256:
+            return False
+        if self.proof is not None:
+            return self.for_removal
+        fresh = self.outcome is Outcome.STORED or self.reason in profile.harmless_warnings
+        return profile.names_only_new and fresh and self.http_status in range(200, 300)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,74 +1,223 @@
-"""What reading an instance back means: the service says that it holds it, and was asked to show it (Verify).
+"""What proves that the service holds these bytes, asked step by step: facts in, the next question or the outcome out (I2).
 
-A receipt is never taken for the service's word; what can't be read proves nothing; and other bytes under the same UIDs are a
-conflict, never silently "already stored" (I2).
+The service named an instance, or says that it has it, or said nothing about it, and that alone proves nothing here. What is cheap
+is asked first; bytes decide where nothing else can. A question that is not answered is asked again later and the file is not sent
+for it; only a service that has never let anything be read is taken at its word. Other bytes under the same UIDs are a conflict,
+never silently "already stored"; a service that rewrites what it stores convicts nobody by them.
+
+    what is asked   when                                                        what it can prove
+    SEARCH          it was absent before the send; no search was believed yet   ASKED
+    METADATA        a receipt of these very bytes; a policy or profile that     REMEMBERED, SEEN
+                    is content with metadata; the words of a conflict
+    FETCH           nothing else decides; files go for good                     FETCHED, a conflict
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 
-from ingestd.core.answer import Answer, Fetched, Held, Loss
-from ingestd.core.disposition import hold_for
-from ingestd.core.model import Wait
-from ingestd.core.outcome import AlreadyStored, Disposition, Quarantine, Reason, Retry, Stored
-from ingestd.core.record import Receipt
-
-
-def receipt_speaks(receipt: Receipt | None, sha256: str | None) -> bool:
-    """Whether the receipt can tell if the file has the bytes that were stored: both digests are known."""
-    return receipt is not None and bool(receipt.sha256) and sha256 is not None
-
-
-def _unread(status: int | None, loss: Loss | None, retry_after: float | None) -> Disposition | None:
-    """What a read that showed nothing means; None where it succeeded."""
-    if status in (403, 404, 406):
-        # It is not there, or reading is not allowed: nothing is proved, and the others may go on.
-        return Retry(wait=Wait.UNVERIFIED, http_status=status)
-    if hold := hold_for(Answer(status=status, loss=loss, retry_after=retry_after)):
-        return replace(hold, counts=False)
-    return None if status == 200 else Retry(wait=Wait.UNVERIFIED, http_status=status)
+from ingestd.core.answer import Fetched, Held, Shown
+from ingestd.core.model import Asked, Identifiers, Wait
+from ingestd.core.outcome import (
+    AlreadyStored,
+    Disposition,
+    DuplicatePolicy,
+    Quarantine,
+    Reason,
+    Retry,
+    Stored,
+    StoredWithWarning,
+)
+from ingestd.core.profiles import ELEMENTS_DISCARDED, Profile
+from ingestd.core.proof import Proof
 
 
-def dispose_held(
-    held: Held, *, sha256: str | None, receipt: Receipt | None, own: Mapping[str, tuple[str, ...]] | None
-) -> Disposition:
-    """What a metadata read means for an instance that the service says it holds (Verify).
+class Step(enum.Enum):
+    """What to ask next."""
 
-    `own` are the file's elements in the normal form of `Held.elements`; needed only where no receipt speaks: there is none, or
-    one of the two digests is unknown. Absent elements are no evidence, and where all are absent nothing was shown (I2).
+    SEARCH = "whether a search shows it"
+    METADATA = "its metadata"
+    FETCH = "its bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that decides about one instance; what was not asked is None.
+
+    `sha256`: of the file's data set. `for_removal`: the file goes for good. `absent_before`: the service did not have it before
+    these very bytes were sent. `searches`: a search has shown something that this service stored. `reads`: a read of this service
+    has succeeded, ever. `remembered`: a receipt says that this service got, or gave back, these very bytes. `waited`: seconds since
+    it was first asked, `word_after` those after which the word of a service that lets nothing be asked is taken. `own`: the file's
+    elements in the normal form of `held`.
     """
-    if (unread := _unread(held.status, held.loss, held.retry_after)) is not None:
-        return unread
-    if held.elements is None:
-        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    if receipt is not None and receipt_speaks(receipt, sha256):
-        return AlreadyStored(same_bytes=receipt.proves) if receipt.sha256 == sha256 else conflict()
-    common = sorted(own.keys() & held.elements.keys()) if own is not None else []
-    if own is None or not common:
-        return Retry(wait=Wait.UNVERIFIED, http_status=held.status)
-    different = tuple(tag for tag in common if own[tag] != held.elements[tag])
-    return conflict(different) if different else AlreadyStored(same_bytes=False)
+
+    ids: Identifiers
+    asked: Asked
+    sha256: str
+    policy: DuplicatePolicy
+    profile: Profile
+    for_removal: bool = False
+    warning: int | None = None
+    retrieve_url: str | None = None
+    absent_before: bool = False
+    searches: bool = False
+    reads: bool = False
+    remembered: bool = False
+    waited: float = 0.0
+    word_after: float = 600.0
+    comment: str | None = None
+    searched: bool = False
+    shows: bool | None = None
+    held: Held | None = None
+    own: Mapping[str, tuple[str, ...]] | None = None
+    fetched: Fetched | None = None
+
+    @property
+    def read(self) -> bool:
+        """Whether a read has succeeded, now or before."""
+        shown = (self.held_shown, self.fetched_shown)
+        return self.reads or self.shows is not None or Shown.IT in shown
+
+    @property
+    def held_shown(self) -> Shown | None:
+        return self.held.shown(self.ids) if self.held is not None else None
+
+    @property
+    def fetched_shown(self) -> Shown | None:
+        return self.fetched.shown(self.ids) if self.fetched is not None else None
 
 
-def dispose_fetched(fetched: Fetched, *, sha256: str | None, named: bool) -> Disposition:
-    """What the bytes that the service holds mean (Verify by bytes). `named`: the request itself said stored."""
-    if (unread := _unread(fetched.status, fetched.loss, fetched.retry_after)) is not None:
-        return unread
-    if fetched.sha256 is None or sha256 is None:
-        return Retry(wait=Wait.UNVERIFIED, http_status=fetched.status)
-    if fetched.sha256 != sha256:
-        return conflict()
-    return Stored() if named else AlreadyStored()
+def decide(facts: Facts) -> Step | Disposition:
+    """What to ask next, or what becomes of the instance."""
+    if facts.for_removal and facts.fetched is None:
+        return Step.FETCH
+    match facts.fetched_shown:
+        case Shown.IT:
+            return _by_bytes(facts)
+        case Shown.NOTHING:
+            return _unanswered(facts)
+        case Shown.ABSENT if facts.held_shown is not Shown.IT:
+            return _absent(facts)
+    if (proof := for_a_move(facts)) is not None:
+        return _proved(facts, proof)
+    if (step := _cheaper(facts)) is not None:
+        return step
+    match facts.held_shown:
+        case Shown.NOTHING if facts.fetched is None:
+            return _unanswered(facts)
+        case Shown.ABSENT if facts.fetched is None:
+            return _absent(facts)
+    return Step.FETCH if facts.fetched is None and not facts.profile.rewrites else _unanswered(facts)
 
 
-def conflict(tags: tuple[str, ...] = ()) -> Quarantine:
-    """The service holds another file under the same UIDs; `tags` are elements that differ, their values never shown."""
-    where = f" in {', '.join(f'({t[:4]},{t[4:]})' for t in tags[:8])}" if tags else ""
+def for_a_move(facts: Facts) -> Proof | None:
+    """The proof that is there without the bytes; enough to move the file and not to remove it."""
+    if facts.policy is DuplicatePolicy.ACCEPT and facts.asked in (Asked.NAMED, Asked.HELD):
+        return Proof.WORD
+    if _was_absent(facts) and (facts.searches or facts.shows):
+        return Proof.ASKED
+    if facts.held_shown is not Shown.IT or not facts.own or differing(facts):
+        return None
+    if facts.remembered and facts.policy is DuplicatePolicy.VERIFY:
+        return Proof.REMEMBERED
+    content = facts.policy is DuplicatePolicy.METADATA or (facts.profile.rewrites and facts.asked is Asked.NAMED)
+    return Proof.SEEN if content else None
+
+
+def differing(facts: Facts) -> tuple[str, ...]:
+    """The tags whose values differ between the file and the service's metadata, but for those that the service coerces."""
+    if facts.held is None or facts.held.elements is None or not facts.own:
+        return ()
+    theirs = facts.held.elements
+    common = sorted(facts.own.keys() & theirs.keys() - facts.profile.coerced)
+    return tuple(tag for tag in common if facts.own[tag] != theirs[tag])
+
+
+def _was_absent(facts: Facts) -> bool:
+    return facts.asked is Asked.NAMED and facts.absent_before and facts.warning != ELEMENTS_DISCARDED
+
+
+def _cheaper(facts: Facts) -> Step | None:
+    """What can prove it without its bytes."""
+    if _was_absent(facts) and not facts.searched:
+        return Step.SEARCH
+    rewritten = facts.profile.rewrites and facts.asked is Asked.NAMED
+    remembered = facts.remembered and facts.policy is DuplicatePolicy.VERIFY
+    if facts.held is None and (remembered or rewritten or facts.policy is DuplicatePolicy.METADATA):
+        return Step.METADATA
+    return None
+
+
+def _by_bytes(facts: Facts) -> Step | Disposition:
+    fetched = facts.fetched
+    same_syntax = fetched is not None and fetched.transfer_syntax_uid == facts.ids.transfer_syntax_uid
+    if fetched is not None and fetched.sha256 == facts.sha256 and same_syntax:
+        return _proved(facts, Proof.FETCHED)
+    if facts.profile.rewrites or facts.warning is not None:
+        if (proof := for_a_move(facts)) is not None:
+            return _proved(facts, proof)
+        if facts.profile.rewrites:
+            return _cheaper(facts) or _unanswered(facts)
+    if facts.held is None:
+        return Step.METADATA  # for the words
+    return _conflict(facts, same_syntax=same_syntax)
+
+
+def _proved(facts: Facts, proof: Proof) -> Disposition:
+    if facts.asked in (Asked.HELD, Asked.REFUSED):
+        return AlreadyStored(proof=proof)
+    if facts.warning is not None:
+        return StoredWithWarning(proof=proof, warning_reason=facts.warning, retrieve_url=facts.retrieve_url)
+    return Stored(proof=proof, retrieve_url=facts.retrieve_url)
+
+
+def _absent(facts: Facts) -> Disposition:
+    """It says that it has no such instance. Where nothing was ever read that may be the route's fault."""
+    if not (facts.read or facts.profile.readable):
+        return _unanswered(facts)
+    match facts.asked:
+        case Asked.NAMED | Asked.HELD:
+            return Retry(wait=Wait.UNVERIFIED, http_status=404)
+        case Asked.UNNAMED:
+            return Retry(wait=Wait.UNNAMED, comment=facts.comment)
+        case Asked.REFUSED:
+            return Retry(wait=Wait.REFUSED_ALONE, http_status=409, comment=facts.comment)
+
+
+def _unanswered(facts: Facts) -> Disposition:
+    """It is asked again and nothing is sent; but a service that has never let anything be read is not waited for without end.
+
+    Its word is taken. Where it gave none the file is sent again, which changes nothing if it is there.
+    """
+    patient = facts.waited < facts.word_after
+    if not facts.read and facts.asked is Asked.NAMED:
+        return _proved(facts, Proof.WORD)
+    if not facts.read and not patient:
+        return _proved(facts, Proof.WORD) if facts.asked is Asked.HELD else Retry(wait=Wait.UNVERIFIED)
+    return Retry(wait=Wait.UNANSWERED, asked=facts.asked, comment=facts.comment)
+
+
+def _conflict(facts: Facts, *, same_syntax: bool) -> Quarantine:
+    """The service holds another file under the same UIDs; the elements that differ are named, their values never shown."""
+    tags = differing(facts)
+    known = facts.held_shown is Shown.IT and bool(facts.own)
+    text = "the service holds another file under the same UIDs"
+    if facts.warning is not None:
+        text = f"the service stored this instance changed (WarningReason {facts.warning})"
+    if not same_syntax:
+        text += ", in another transfer syntax"
+    if tags:
+        text += f"; these elements differ: {', '.join(f'({t[:4]},{t[4:]})' for t in tags[:8])}"
+        text += f" and {len(tags) - 8} more" if len(tags) > 8 else ""
+    elif known:
+        text += "; its metadata are the same, so the pixels or other bulk data differ"
     return Quarantine(
         reason=Reason.CONFLICT,
-        text=f"the service holds another file under the same UIDs{where}",
+        text=text,
         what_to_do="decide which one is right: `ingestd failed retry --replace` puts this one in its place",
         http_status=200,
+        by_service=True,
+        differs=tags if known else None,
     )

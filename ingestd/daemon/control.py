@@ -19,13 +19,13 @@ class Control:
 
     def probe(self) -> None:
         """Ask whether the service is back."""
-        self._jobs.submit((), lambda: Probed(answer=self._origin.control()))
+        self._jobs.give((), lambda: Probed(answer=self._origin.control()))
 
     def learn(self) -> None:
         """It stored something just now, so how it answers the control is how it does when it is well."""
         if self.normal is None and not self._learning:
             self._learning = True
-            self._jobs.submit((), lambda: Learnt(answer=self._origin.control()))
+            self._jobs.give((), lambda: Learnt(answer=self._origin.control()))
 
     def learnt(self, answer: Answer) -> None:
         self._learning = False

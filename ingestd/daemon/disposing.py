@@ -10,9 +10,8 @@ from typing import assert_never
 from ingestd.core import backoff
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import JournalError
-from ingestd.core.failure_reasons import ALREADY_STORED
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Deferral, Instance, Wait
+from ingestd.core.model import Asked, Deferral, Instance, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
     Disposition,
@@ -29,6 +28,7 @@ from ingestd.core.outcome import (
     Verify,
 )
 from ingestd.core.ports import Clock, Journal, LogValue, Orders, Rand
+from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Receipt
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.braking import Braking
@@ -56,10 +56,11 @@ def counted(dispositions: Iterable[Disposition]) -> dict[str, LogValue]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisposeRules:
-    """The `retry` keys, and whether a conflict is replaced for everyone (`duplicates.conflict`)."""
+    """The `retry` keys, whether a conflict is replaced for everyone (`duplicates.conflict`), and of which service receipts are."""
 
     retry: backoff.RetryRules
     replace_conflicts: bool
+    service: str
 
 
 class Disposing:
@@ -91,22 +92,28 @@ class Disposing:
         self.replacements: deque[Instance] = deque()
 
     def apply(
-        self, instance: Instance, disposition: Disposition, *, status: int | None, alone: bool, now: float
+        self,
+        instance: Instance,
+        disposition: Disposition,
+        *,
+        status: int | None,
+        alone: bool,
+        now: float,
+        absent_before: bool = False,
     ) -> None:
-        """Carry `disposition` out; `alone`: the instance was the only one in its request."""
+        """Carry `disposition` out; `alone`: the instance was the only one in its request. `absent_before` as in Facts."""
         entry = self._window[instance.path]
         if not isinstance(disposition, Verify):
             self._shelves.release(instance)
         match disposition:
-            case Stored(retrieve_url=url):
-                self._stored(entry, instance, Outcome.STORED, status=status, url=url)
-            case StoredWithWarning(warning_reason=reason, retrieve_url=url):
-                self._stored(entry, instance, Outcome.STORED_WITH_WARNING, status=status, reason=reason, url=url)
-            case AlreadyStored(same_bytes=same):
-                said = None if same else ALREADY_STORED
-                self._stored(entry, instance, Outcome.ALREADY_STORED, status=status, reason=said)
+            case Stored(proof=proof, retrieve_url=url):
+                self._stored(entry, instance, Outcome.STORED, proof, status=status, url=url)
+            case StoredWithWarning(proof=proof, warning_reason=reason, retrieve_url=url):
+                self._stored(entry, instance, Outcome.STORED_WITH_WARNING, proof, status=status, reason=reason, url=url)
+            case AlreadyStored(proof=proof):
+                self._stored(entry, instance, Outcome.ALREADY_STORED, proof, status=status)
             case Verify():
-                self._ask(entry, instance, disposition, now)
+                self._ask(entry, instance, disposition, now, alone=alone, absent_before=absent_before)
             case Retry():
                 self._retry(entry, instance, disposition, alone=alone, now=now)
             case Hold(counts=counts):
@@ -123,15 +130,32 @@ class Disposing:
             case _:
                 assert_never(disposition)
 
-    def _ask(self, entry: Entry, instance: Instance, how: Verify, now: float) -> None:
+    def ask_again(self, entry: Entry, instance: Instance, asked: Asked, now: float) -> None:
+        """It waited for the answer to a question, and has settled again: ask once more, and send nothing."""
+        self._shelves.occupy(instance)
+        self._ask(entry, instance, Verify(asked=asked), now, alone=False, absent_before=False)
+
+    def _ask(
+        self, entry: Entry, instance: Instance, how: Verify, now: float, *, alone: bool, absent_before: bool
+    ) -> None:
+        history = (
+            instance.history if instance.history is not None and instance.history.wait is Wait.UNANSWERED else None
+        )
         try:
             receipt = self._journal.receipt(instance.ids)
-        except JournalError:  # Endings.commit says so, and nothing is sent until it is mended
-            self._shelves.release(instance)
-            self._return(entry, instance, now)
-        else:
-            self._window.step(entry, Step.ASKED)
-            self.questions.append(Question(instance=instance, receipt=receipt, how=how))
+        except JournalError:  # Endings.commit says so; without a receipt the service's bytes decide
+            receipt = None
+        self._window.step(entry, Step.ASKED)
+        self.questions.append(
+            Question(
+                instance=instance,
+                receipt=receipt,
+                how=how,
+                alone=alone,
+                absent_before=absent_before,
+                waited=now - history.since if history is not None else 0.0,
+            )
+        )
 
     def _refused(self, entry: Entry, instance: Instance, verdict: Quarantine, now: float) -> None:
         """A verdict: into failed/, unless the brake is on (it is more likely us) or a conflict is to be replaced."""
@@ -157,14 +181,32 @@ class Disposing:
         entry: Entry,
         instance: Instance,
         outcome: Outcome,
+        proof: Proof,
         *,
         status: int | None,
         reason: int | None = None,
         url: str | None = None,
     ) -> None:
-        at = self._clock.wall()
-        receipt = _receipt_for(instance, outcome, at=at, status=status, reason=reason, url=url)
-        proved = instance if receipt.proves else replace(instance, sha256=None)
+        receipt = Receipt(
+            stored_at=self._clock.wall(),
+            study_uid=instance.ids.study_uid,
+            series_uid=instance.ids.series_uid,
+            sop_instance_uid=instance.ids.sop_instance_uid,
+            size=instance.size,
+            sha256=instance.sha256 or "",
+            path=instance.path,
+            outcome=outcome,
+            http_status=status,
+            reason=reason,
+            retrieve_url=url,
+            service=self._rules.service,
+            proof=proof,
+            digest_kind=DigestKind.DATA_SET,
+            transfer_syntax_uid=instance.ids.transfer_syntax_uid,
+            data_set_bytes=instance.size - instance.data_set_at,
+            mtime_ns=instance.stamp.mtime_ns,
+        )
+        proved = instance if proof.for_removal else replace(instance, sha256=None)
         self._endings.stored(entry, proved, outcome, receipt)
         self._braking.stored()
         self._orders.replaced(instance.path, instance.stamp)
@@ -185,22 +227,3 @@ class Disposing:
         self._orders.replaced(instance.path, instance.stamp)
         if verdict.by_service:
             self._braking.refused()
-
-
-def _receipt_for(
-    instance: Instance, outcome: Outcome, *, at: float, status: int | None, reason: int | None, url: str | None
-) -> Receipt:
-    """The receipt that proves `instance` stored."""
-    return Receipt(
-        stored_at=at,
-        study_uid=instance.ids.study_uid,
-        series_uid=instance.ids.series_uid,
-        sop_instance_uid=instance.ids.sop_instance_uid,
-        size=instance.size,
-        sha256=instance.sha256 or "",
-        path=instance.path,
-        outcome=outcome,
-        http_status=status,
-        reason=reason,
-        retrieve_url=url,
-    )

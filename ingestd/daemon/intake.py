@@ -10,6 +10,7 @@ back since (F13): the file is due now.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -19,7 +20,7 @@ from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
+from ingestd.core.model import Asked, Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Clock, Journal, Recorder, Scanner
 from ingestd.core.settle import SENDABLE, Judged, LookAgain, SetAside, Settled, SettleRules, settle
@@ -64,9 +65,12 @@ class Intake:
         shelves: Shelves,
         endings: Endings,
         recorder: Recorder,
+        ask: Callable[[Entry, Instance, Asked, float], None],
         rules: IntakeRules,
     ) -> None:
+        """`ask` takes an instance that is asked about again instead of being sent."""
         self._clock = clock
+        self._ask = ask
         self._scanner = scanner
         self._looking = looking
         self._journal = journal
@@ -252,6 +256,7 @@ class Intake:
             ids=inspection.ids,
             first_seen=entry.first_seen,
             hinted=entry.hinted,
+            data_set_at=inspection.data_set_at,
             content=inspection.content,
             sha256=inspection.sha256,
             history=history,
@@ -260,6 +265,9 @@ class Intake:
         if inspection.notes:
             self._recorder.log(Event.NOTED, path=entry.path, problem="; ".join(inspection.notes))
         if history is not None and history.stored and self._stored_before(entry, instance):
+            return
+        if history is not None and history.asked is not None:
+            self._ask(entry, instance, history.asked, now)
             return
         self._shelves.put(instance, now=now)
 
@@ -274,6 +282,6 @@ class Intake:
             return False
         if receipt is None or receipt.path != instance.path:
             return False
-        proved = replace(instance, sha256=receipt.sha256 if receipt.proves else None)
+        proved = replace(instance, sha256=receipt.sha256 if receipt.for_removal else None)
         self._endings.stored(entry, proved, receipt.outcome, None)
         return True

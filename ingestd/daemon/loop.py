@@ -201,7 +201,7 @@ class Daemon:
         moved += self._sending.reap(now)
         if dispatch and self._endings.problem is None:  # what is stored now could not be remembered
             moved += self._sending.probe(now)
-            moved += self._sending.dispatch()
+            moved += self._sending.dispatch(now)
             moved += self._sending.batch(now)
         if intake:
             moved += self._intake.examine(now)

@@ -16,13 +16,11 @@ from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker, BreakerState
 from ingestd.core.concurrency import Concurrency
 from ingestd.core.disposition import dispose, hold_for
-from ingestd.core.errors import JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Batch, Instance, Wait
+from ingestd.core.model import Asked, Batch, Instance, Wait
 from ingestd.core.outcome import (
     Disposition,
-    DuplicatePolicy,
     Hold,
     HoldCause,
     Isolate,
@@ -30,34 +28,36 @@ from ingestd.core.outcome import (
     SendAgain,
     Stored,
     StoredWithWarning,
+    Verify,
 )
-from ingestd.core.ports import Inbox, Journal, Origin, Rand, Recorder
+from ingestd.core.ports import Inbox, Origin, Rand, Recorder
+from ingestd.core.presence import Presence
 from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.control import Control
 from ingestd.daemon.disposing import Disposing, counted
-from ingestd.daemon.jobs import Job, Jobs, Learnt, Probed, Question, Sent, Verified
+from ingestd.daemon.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Sent, Verified
 
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
+VERIFIERS = 2  # such jobs at once: each may retrieve an instance of any size
 
-_UNREAD = Retry(wait=Wait.UNVERIFIED, http_status=403)
-_READ_HINT = "duplicates can't be verified: give the identity the right to read, or set duplicates.policy = accept"
+_UNANSWERED_SAID_SECONDS = 60.0
+_UNANSWERED_HINT = (
+    "these files wait and are not sent again: let our identity read as well (Azure: DICOM Data Owner, or Reader beside it), "
+    "and see that service.url is the whole DICOMweb root; or set duplicates.policy = accept"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRules:
-    """The slots, the `retry` keys, `duplicates.policy`, and for each hold the line that says how to mend it.
-
-    `prove`: stored files are removed, sooner or later (`done.action`, `done.retention_days`).
-    """
+    """The slots, the `retry` keys, how it is asked what it holds, and for each hold the line that says how to mend it."""
 
     concurrency: int
     retry: RetryRules
-    policy: DuplicatePolicy
+    ask: AskRules
     hints: Mapping[HoldCause, str]
-    prove: bool = False
 
 
 class Sending:
@@ -68,19 +68,19 @@ class Sending:
         *,
         origin: Origin,
         inbox: Inbox,
-        journal: Journal,
         window: Window,
         shelves: Shelves,
         disposing: Disposing,
         braking: Braking,
         recorder: Recorder,
         jobs: Jobs,
+        known: Known,
         rules: SendRules,
         rand: Rand,
     ) -> None:
+        """`known` is what this service has shown in earlier lives."""
         self._origin = origin
         self._inbox = inbox
-        self._journal = journal
         self._window = window
         self._shelves = shelves
         self._disposing = disposing
@@ -91,7 +91,10 @@ class Sending:
         self._rand = rand
         self._prepared: deque[Batch] = deque()
         self._control = Control(origin=origin, jobs=jobs)
-        self._say_refused_at = 0.0
+        self._presence = Presence(wanted=not rules.ask.profile.names_only_new)
+        self._say_unanswered_at = 0.0
+        self._unanswered = 0
+        self.known = known
         self._asked = False  # questions and batches take turns
         self.breaker = Breaker()
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
@@ -125,8 +128,8 @@ class Sending:
             match job.future.result():
                 case Sent() as sent:
                     self._answered(sent, now)
-                case Verified(dispositions=dispositions):
-                    self._verified(dispositions, now)
+                case Verified() as verified:
+                    self._verified(verified, now)
                 case Probed(answer=answer):
                     self._probed(answer, now)
                 case Learnt(answer=answer):
@@ -148,20 +151,12 @@ class Sending:
 
     def _answered(self, sent: Sent, now: float) -> None:
         batch, answer = sent.batch, sent.answer
-        try:
-            known = {i.ids.key: r for i in batch.instances if (r := self._journal.receipt(i.ids)) is not None}
-        except JournalError:
-            # Nobody knows what the answer means: sent again once the journal is mended (Endings.commit).
-            for instance in batch.instances:
-                self._disposing.apply(instance, SendAgain(), status=None, alone=False, now=now)
-            return
+        if sent.listed is not None:
+            unknown, listed = sent.listed
+            self._presence.learn(unknown, listed, now=now)
+            self.known = replace(self.known, reads=self.known.reads or listed.answered)
         dispositions = dispose(
-            batch,
-            answer,
-            control=sent.control,
-            normal=self._control.normal,
-            receipts=known,
-            policy=self._rules.policy,
+            batch, answer, control=sent.control, normal=self._control.normal, profile=self._rules.ask.profile
         )
         isolated: list[Instance] = []
         for n, (instance, disposition) in enumerate(zip(batch.instances, dispositions, strict=True)):
@@ -172,9 +167,10 @@ class Sending:
             digest = (answer.digests[n] if answer.digests else None) or instance.sha256
             alone = len(batch.instances) == 1
             ended = replace(instance, sha256=digest)
-            self._disposing.apply(ended, disposition, status=answer.status, alone=alone, now=now)
+            absent = self._presence.was_absent(instance)
+            self._disposing.apply(ended, disposition, status=answer.status, alone=alone, now=now, absent_before=absent)
         self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(batch.instances))))
-        if any(isinstance(d, Stored | StoredWithWarning) for d in dispositions):
+        if any(_stored_something(d) for d in dispositions):
             self.breaker = self.breaker.stored()
             self._control.learn()
         self.concurrency = self.concurrency.after(answer, calm=self.breaker.closed)
@@ -190,26 +186,32 @@ class Sending:
             **counted(dispositions),
         )
 
-    def _verified(self, dispositions: Sequence[tuple[Question, Disposition]], now: float) -> None:
-        hold = next((d for _, d in dispositions if isinstance(d, Hold)), None)
-        asked_before = hold is not None and any(q.holds for q, d in dispositions if isinstance(d, Hold))
-        if hold is not None and asked_before and hold.cause is not HoldCause.UNREACHABLE:
-            # The control passed and the read is held again: reading is refused, and must not stop what is to be sent.
-            dispositions = [(q, _UNREAD if isinstance(d, Hold | SendAgain) else d) for q, d in dispositions]
-        for question, disposition in dispositions:
-            if isinstance(disposition, Hold | SendAgain):  # asked again, not sent again
-                self._disposing.questions.append(
-                    replace(question, holds=question.holds + isinstance(disposition, Hold))
-                )
-            else:
-                self._disposing.apply(question.instance, disposition, status=200, alone=False, now=now)
-        said = [d for _, d in dispositions]
+    def _verified(self, verified: Verified, now: float) -> None:
+        known = verified.known
+        self.known = Known(reads=self.known.reads or known.reads, searches=self.known.searches or known.searches)
+        hold = self._strange(verified.control)
+        said: list[Disposition] = []
+        for question, found in verified.dispositions:
+            unasked = hold is not None and isinstance(found, Retry) and found.asked is Asked.UNNAMED
+            disposition = hold if hold is not None and unasked else found
+            said.append(disposition)
+            self._disposing.apply(question.instance, disposition, status=200, alone=question.alone, now=now)
         self._hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
-        refused = [d.http_status for d in said if isinstance(d, Retry) and d.http_status in (403, 406)]
-        if refused and now >= self._say_refused_at:
-            self._say_refused_at = now + 60.0
-            self._recorder.log(Event.READ_REFUSED, status=str(refused[0]), files=len(refused), hint=_READ_HINT)
+        self._say_unanswered(said, now)
+
+    def _strange(self, control: Answer | None) -> Hold | None:
+        """A 2xx named nothing and could not be asked about: whether it is a store service at all, the control tells."""
+        if control is None or self._control.passes(control):
+            return None
+        return hold_for(control) or Hold(cause=HoldCause.CONTROL)
+
+    def _say_unanswered(self, said: Sequence[Disposition], now: float) -> None:
+        self._unanswered += sum(isinstance(d, Retry) and d.wait is Wait.UNANSWERED for d in said)
+        if self._unanswered and now >= self._say_unanswered_at:
+            self._say_unanswered_at = now + _UNANSWERED_SAID_SECONDS
+            self._recorder.log(Event.UNANSWERED, files=self._unanswered, hint=_UNANSWERED_HINT)
+            self._unanswered = 0
 
     # The control
 
@@ -246,38 +248,43 @@ class Sending:
 
     # Batches and slots
 
-    def dispatch(self) -> int:
+    def dispatch(self, now: float) -> int:
         """Give free slots their work; how many got some."""
         given = 0
         while self.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
-            if self._disposing.questions and not (self._asked and self._prepared):
+            if self._disposing.questions and self._jobs.asking < VERIFIERS and not (self._asked and self._prepared):
                 self._asked = True
                 self._ask()
             elif self._disposing.replacements:
                 self._replace(self._disposing.replacements.popleft())
             elif self._prepared:
                 self._asked = False
-                self._send(self._prepared.popleft())
+                self._send(self._prepared.popleft(), now)
             else:
                 break
             given += 1
         return given
 
-    def _send(self, batch: Batch) -> None:
+    def _send(self, batch: Batch, now: float) -> None:
         for instance in batch.instances:
             self._window.step(self._window[instance.path], Step.SENT)
-        self._jobs.submit(batch.instances, lambda: work.store(self._origin, batch))
+        unknown = self._presence.unknown(batch, now=now)
+        self._presence.sending(batch.instances)
+        self._jobs.give(batch.instances, lambda: work.store(self._origin, batch, unknown))
 
     def _replace(self, instance: Instance) -> None:
         self._window.step(self._window[instance.path], Step.SENT)
-        self._jobs.submit((instance,), lambda: work.replace_held(self._origin, instance))
+        self._presence.sending((instance,))
+        self._jobs.give((instance,), lambda: work.replace_held(self._origin, instance))
 
     def _ask(self) -> None:
         waiting = self._disposing.questions
         some = tuple(waiting.popleft() for _ in range(min(VERIFY_ROUND, len(waiting))))
-        prove = self._rules.prove
-        self._jobs.submit(
-            tuple(q.instance for q in some), lambda: work.verify(self._origin, self._inbox, some, prove=prove)
+        known, rules = self.known, self._rules.ask
+        self._jobs.give(
+            tuple(q.instance for q in some),
+            lambda: work.verify(self._origin, self._inbox, some, known, rules),
+            asks=True,
         )
 
     def batch(self, now: float) -> int:
@@ -295,3 +302,9 @@ class Sending:
             self._prepared.append(batch)
             made += 1
         return made
+
+
+def _stored_something(disposition: Disposition) -> bool:
+    """The service named an instance as stored, whatever that proves."""
+    named = isinstance(disposition, Verify) and disposition.asked is Asked.NAMED
+    return named or isinstance(disposition, Stored | StoredWithWarning)

@@ -12,19 +12,21 @@ response_timeout seconds after the last byte went out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 from urllib.parse import quote
 
 from ingestd.config import Service
-from ingestd.core.answer import Answer, Fetched, Held, Loss
+from ingestd.core.answer import Answer, Fetched, Held, Listed, Loss
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
-from ingestd.core.ports import Bodies, Clock
+from ingestd.core.ports import Arrival, Bodies, Clock
 from ingestd.dicomweb.auth import TokenSource
 from ingestd.dicomweb.dicom_json import elements, one_dataset
 from ingestd.dicomweb.digest import InstanceDigest
 from ingestd.dicomweb.exchange import Exchange, Reply
+from ingestd.dicomweb.json_reader import ObjectsSink
+from ingestd.dicomweb.listing import Listing
 from ingestd.dicomweb.multipart_reader import ACCEPT_EITHER, ACCEPT_MULTIPART, NOT_ACCEPTED
 from ingestd.dicomweb.partitions import ACCEPT, Partition, partition_path
 from ingestd.dicomweb.replace import replace_by
@@ -39,7 +41,8 @@ from ingestd.dicomweb.tls import Certificates
 class OriginServer:
     """`url` is the base with its version, such as https://host/v2; `connections` are kept open between requests. Any thread.
 
-    `partition` (Azure) stands in the path of all that is stored and read. `proxy` is an http:// URL.
+    `partition` (Azure) stands in the path of all that is stored and read. `proxy` is an http:// URL. `arrival` makes what reads an
+    instance that is retrieved.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class OriginServer:
         *,
         url: str,
         bodies: Bodies,
+        arrival: Callable[[], Arrival],
         clock: Clock,
         token: TokenSource | None = None,
         connections: int = 4,
@@ -61,6 +65,8 @@ class OriginServer:
         self._partition = Partition(partition, clock=clock) if partition is not None else None
         self._url = self._base + partition_path(partition)
         self._bodies = bodies
+        self._arrival = arrival
+        self._ask_within = connect_timeout
         self._clock = clock
         self._minimum_rate = minimum_rate
         self._tls = (tls or Certificates(clock=clock)) if self._url.startswith("https:") else None
@@ -76,12 +82,20 @@ class OriginServer:
 
     @classmethod
     def of(
-        cls, service: Service, *, bodies: Bodies, clock: Clock, token: TokenSource | None, tls: Certificates | None
+        cls,
+        service: Service,
+        *,
+        bodies: Bodies,
+        arrival: Callable[[], Arrival],
+        clock: Clock,
+        token: TokenSource | None,
+        tls: Certificates | None,
     ) -> Self:
         """As the settings have it. A connection for each slot, and one for the control."""
         return cls(
             url=service.url,
             bodies=bodies,
+            arrival=arrival,
             clock=clock,
             token=token,
             connections=service.concurrency + 1,
@@ -113,6 +127,14 @@ class OriginServer:
             elements=None if dataset is None else elements(dataset),
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
         )
+
+    def listed(self, study_uid: str, series_uids: Sequence[str]) -> Listed:
+        """Which instances of these series the service has, as far as it says so within connect_timeout; see listing.py."""
+        return self._listing().of(study_uid, series_uids)
+
+    def shows(self, ids: Identifiers) -> bool | None:
+        """Whether Search (PS3.18 10.6) shows this instance; None where that was not answered within connect_timeout."""
+        return self._listing().shows(*ids.key)
 
     @property
     def problem(self) -> str | None:
@@ -168,14 +190,23 @@ class OriginServer:
         )
 
     def _retrieve(self, ids: Identifiers, accept: str) -> Fetched:
-        sink = InstanceDigest(rate=self._minimum_rate)
+        sink = InstanceDigest(self._arrival, rate=self._minimum_rate)
         reply = self._exchange.ask("GET", self._instance(ids), accept=accept, sink=sink)
+        found = sink.finish() if reply.status == 200 and reply.whole else None
         return Fetched(
             status=reply.status,
             loss=reply.loss,
-            sha256=sink.sha256 if reply.status == 200 and reply.whole else None,
+            sha256=found.sha256 if found is not None else None,
+            transfer_syntax_uid=found.transfer_syntax_uid if found is not None else None,
+            key=found.key if found is not None else None,
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
         )
+
+    def _listing(self) -> Listing:
+        def ask(path: str, *, sink: ObjectsSink, within: float) -> Reply:
+            return self._exchange.ask("GET", f"{self._url}{path}", sink=sink, answer_within=within)
+
+        return Listing(ask, clock=self._clock, within=self._ask_within, rate=self._minimum_rate)
 
     def _delete(self, instance: Instance) -> Answer:
         """Delete what the service holds in this one's place, once our own file has been read to its end.

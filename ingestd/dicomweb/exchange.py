@@ -107,16 +107,23 @@ class Exchange:
         """A request with the headers that all have."""
         return self._client.build_request(method, url, headers=dict(headers), content=content)
 
-    def ask(self, build: Callable[[], httpx.Request], *, send_within: float = 0.0, sink: Sink | None = None) -> Reply:
-        """The reply to the request that `build` makes, anew for each try.
+    def ask(
+        self,
+        build: Callable[[], httpx.Request],
+        *,
+        send_within: float = 0.0,
+        answer_within: float | None = None,
+        sink: Sink | None = None,
+    ) -> Reply:
+        """The reply to the request that `build` makes, anew for each try. `answer_within` seconds stand for response_timeout.
 
         A try ends `send_within` + response_timeout seconds after its begin, the answer response_timeout seconds after the last
         byte was sent, or with a sink later, as it goes on arriving. Raises what the request's own body raises.
         """
         try:
-            return self._once(build(), send_within, sink, fresh=False)
+            return self._once(build(), send_within, answer_within, sink, fresh=False)
         except _StaleConnectionError:
-            return self._once(build(), send_within, sink, fresh=True)
+            return self._once(build(), send_within, answer_within, sink, fresh=True)
 
     def abort(self) -> None:
         """End every call under way: LOST. Those that come later: NOT_SENT."""
@@ -125,12 +132,20 @@ class Exchange:
     def close(self) -> None:
         self._client.close()
 
-    def _once(self, request: httpx.Request, send_within: float, sink: Sink | None, *, fresh: bool) -> Reply:
+    def _once(
+        self,
+        request: httpx.Request,
+        send_within: float,
+        answer_within: float | None,
+        sink: Sink | None,
+        *,
+        fresh: bool,
+    ) -> Reply:
         request.extensions = {"fresh": fresh}
         call = Call(
             self._clock,
             send_within=send_within,
-            answer_within=self._response_timeout,
+            answer_within=self._response_timeout if answer_within is None else answer_within,
             connect_within=self._connect_timeout,
             answer_rate=sink.rate if sink is not None else None,
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import httpx
@@ -54,6 +55,7 @@ class Signed:
         accept: str = DICOM_JSON,
         body: Callable[[], Body] | None = None,
         size: int = 0,
+        answer_within: float | None = None,
         sink: Sink | None = None,
     ) -> Reply:
         """The reply. `body` makes a fresh one for each try, with `size` bytes of instances in it.
@@ -73,13 +75,14 @@ class Signed:
             headers = self._token.headers(lasting=self._upload_seconds(size)) if self._token is not None else {}
         except TokenError as error:
             return Reply(loss=Loss.NOT_SENT, problem=f"{UNSIGNED}: {error}")
-        reply = self._once(build, headers, size, sink)
+        once = partial(self._once, build, size=size, answer_within=answer_within, sink=sink)
+        reply = once(headers)
         if reply.status != UNAUTHORIZED or self._token is None:
             return reply
         fresh = self._token.renewed(headers)
         if fresh is None:
             return reply
-        second = self._once(build, fresh, size, sink)
+        second = once(fresh)
         return replace(second, sent=reply.sent + second.sent)
 
     def abort(self) -> None:
@@ -88,9 +91,19 @@ class Signed:
     def close(self) -> None:
         self._exchange.close()
 
-    def _once(self, build: Callable[[Headers], httpx.Request], headers: Headers, size: int, sink: Sink | None) -> Reply:
+    def _once(
+        self,
+        build: Callable[[Headers], httpx.Request],
+        headers: Headers,
+        *,
+        size: int,
+        answer_within: float | None,
+        sink: Sink | None,
+    ) -> Reply:
         began = self._clock.monotonic()
-        reply = self._exchange.ask(lambda: build(headers), send_within=size / self._minimum_rate, sink=sink)
+        reply = self._exchange.ask(
+            lambda: build(headers), send_within=size / self._minimum_rate, answer_within=answer_within, sink=sink
+        )
         if size and reply.status is not None and reply.sent >= size:
             self._last = (size, self._clock.monotonic() - began)
         return reply

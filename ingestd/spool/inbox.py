@@ -23,7 +23,7 @@ from ingestd.core.model import Inspection, Instance, Look, Stamp
 from ingestd.core.ports import Reading
 from ingestd.core.settle import SENDABLE
 from ingestd.spool import fsutil
-from ingestd.spool.digests import PREAMBLE, digest_of_bytes
+from ingestd.spool.digests import digest_from, digest_of_bytes
 from ingestd.spool.lease import Lease, give_back, take
 from ingestd.spool.mounts import on_network
 from ingestd.spool.part10 import walk
@@ -77,7 +77,7 @@ class InboxFolder:
 
     def read(self, instance: Instance) -> Reading:
         if instance.content is not None:
-            return _Content(instance.content, instance.sha256)
+            return _Content(instance)
         return _Pass(self._root, instance)
 
     def elements(self, instance: Instance) -> dict[str, tuple[str, ...]]:
@@ -87,6 +87,13 @@ class InboxFolder:
         with _Opened(self._root, instance.path) as opened:
             _unchanged(opened.handle, instance.stamp)
             found = comparable_elements(opened.handle)
+            _unchanged(opened.handle, instance.stamp)
+            return found
+
+    def digest(self, instance: Instance, *, at: int | None = None) -> str:
+        with _Opened(self._root, instance.path) as opened:
+            _unchanged(opened.handle, instance.stamp)
+            found = digest_from(opened.handle, instance.data_set_at if at is None else at)
             _unchanged(opened.handle, instance.stamp)
             return found
 
@@ -158,22 +165,22 @@ def _inspect(handle: int, size: int) -> Inspection:
     found = walk(BytesSource(content, hole=FileSource(handle).ends_in_hole(size)), size)
     if found.wholeness not in SENDABLE:
         return found
-    return replace(found, content=content, sha256=digest_of_bytes(content))
+    return replace(found, content=content, sha256=digest_of_bytes(content, found.data_set_at))
 
 
 class _Content:
     """A pass over bytes that were read, judged and digested when the file was examined; filing checks the file they came from."""
 
-    __slots__ = ("_content", "_digest", "sha256")
+    __slots__ = ("_instance", "sha256")
 
-    def __init__(self, content: bytes, digest: str | None) -> None:
-        self._content = content
-        self._digest = digest
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
         self.sha256: str | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self._content
-        self.sha256 = self._digest or digest_of_bytes(self._content)
+        content = self._instance.content or b""
+        yield content
+        self.sha256 = self._instance.sha256 or digest_of_bytes(content, self._instance.data_set_at)
 
 
 class _Pass:
@@ -196,7 +203,7 @@ class _Pass:
                 piece = os.read(opened.handle, min(fsutil.PIECE, instance.size - at))
                 if not piece:
                     raise FileChangedError(_CHANGED)
-                digest.update(memoryview(piece)[max(PREAMBLE - at, 0) :])
+                digest.update(memoryview(piece)[max(instance.data_set_at - at, 0) :])
                 at += len(piece)
                 yield piece
             if os.read(opened.handle, 1):

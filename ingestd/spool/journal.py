@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from ingestd.core.errors import JournalError
 from ingestd.core.model import Deferral, Identifiers, Wait
+from ingestd.core.proof import Proof
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray
 from ingestd.spool.journal_file import (
     DAMAGED,
@@ -75,6 +76,11 @@ _OF_INSTANCE = "sop_instance_uid = ? AND study_uid = ? AND series_uid = ?"
 _RECEIPT = f"SELECT {RECEIPT} FROM receipts WHERE {_OF_INSTANCE} ORDER BY id DESC LIMIT 1"  # noqa: S608
 _RECEIPTS_OF = f"SELECT {RECEIPT} FROM receipts WHERE path = ? ORDER BY id"  # noqa: S608 - constants
 _ANY = "SELECT EXISTS (SELECT 1 FROM deferrals), EXISTS (SELECT 1 FROM strays), EXISTS (SELECT 1 FROM second_looks)"
+_READ = (Proof.FETCHED, Proof.ASKED, Proof.REMEMBERED, Proof.SEEN)
+_HAS_READ = (
+    "SELECT 1 FROM (SELECT service, proof FROM receipts ORDER BY id DESC LIMIT 10000) "
+    "WHERE service = ? AND proof IN (?, ?, ?, ?) LIMIT 1"
+)
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'receipts'"
 # A receipt from after the newest one was stamped by a clock that was wrong then (F13): those around it say how old it is.
 _OLDEST_RECEIPTS = (
@@ -154,6 +160,10 @@ class SqliteJournal:
         if self._failed:  # it can be read; what was stored last is not in it yet
             raise JournalError("the journal lacks what was stored last: it is asked again once it can be written")
         return receipt
+
+    def has_read(self, service: str) -> bool:
+        key = (service, *(proof.value for proof in _READ))
+        return self._known(None, lambda c: c.execute(_HAS_READ, key).fetchone()) is not None
 
     def receipts_of(self, path: str) -> Sequence[Receipt]:
         """Every receipt of a path in the inbox, oldest first; reads them all, so not for the hot path."""

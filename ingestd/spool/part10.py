@@ -49,9 +49,9 @@ def walk(source: Source, size: int) -> Inspection:
         meta = read_file_meta(view)
     except NotWholeError as verdict:
         return Inspection(wholeness=verdict.wholeness, text=verdict.text)
-    if _uid(meta.sop_class_uid) == _MEDIA_STORAGE_DIRECTORY:
+    if uid_of(meta.sop_class_uid) == _MEDIA_STORAGE_DIRECTORY:
         return Inspection(wholeness=Wholeness.DICOMDIR, text="a DICOMDIR lists instances and is none")
-    syntax = _uid(meta.transfer_syntax_uid)
+    syntax = uid_of(meta.transfer_syntax_uid)
     if syntax is None:
         text = "the file meta information has no readable Transfer Syntax UID"
         return Inspection(wholeness=Wholeness.NOT_DICOM, text=text, notes=meta.notes)
@@ -64,7 +64,7 @@ def walk(source: Source, size: int) -> Inspection:
     except NotWholeError as verdict:
         ids, _, _ = _identify(syntax, elements)
         notes = meta.notes + elements.notes
-        return Inspection(wholeness=verdict.wholeness, text=verdict.text, ids=ids, notes=notes)
+        return Inspection(wholeness=verdict.wholeness, text=verdict.text, ids=ids, notes=notes, data_set_at=meta.end)
     return _judge(meta, syntax, elements, hole=source.ends_in_hole(size))
 
 
@@ -98,10 +98,11 @@ def _judge(meta: FileMeta, syntax: str, elements: Walk, *, hole: bool) -> Inspec
             wholeness = Wholeness.WHOLE_ZERO_TAIL
             text = "zeros follow the last element" if elements.zero_tail else "the file ends in a hole"
         notes += _remarks(meta, syntax, elements)
-    return Inspection(wholeness=wholeness, text=text, ids=ids, notes=notes)
+    return Inspection(wholeness=wholeness, text=text, ids=ids, notes=notes, data_set_at=meta.end)
 
 
-def _uid(value: bytes | None) -> str | None:
+def uid_of(value: bytes | None) -> str | None:
+    """A UID without its padding; None for what is none."""
     if not value:
         return None
     stripped = value.rstrip(_PADDING)
@@ -113,7 +114,7 @@ def _uid(value: bytes | None) -> str | None:
 def _identify(syntax: str, elements: Walk) -> tuple[Identifiers | None, str, int]:
     """The identifiers; or the name and the tag of one that is missing."""
     values = elements.values
-    found = [_uid(values.get(tag)) for tag, _ in _IDENTIFIERS]
+    found = [uid_of(values.get(tag)) for tag, _ in _IDENTIFIERS]
     study, series, instance, sop_class = found
     if study is None or series is None or instance is None or sop_class is None:
         tag, name = _IDENTIFIERS[found.index(None)]

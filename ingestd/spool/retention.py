@@ -1,9 +1,9 @@
 """Retention: files of done/ that are older than `done.retention_days` are removed, if a receipt proves them stored.
 
 The proof is by content, not by name: the file's own UIDs find the newest receipt of that instance, and the file must have the
-size and the digest (from byte 128 on) that the receipt has. So it holds whatever moved the file within done/, and a file that
-the journal knows nothing about (I5), that was changed, whose instance was stored with other bytes since, or whose bytes the
-service was never shown to hold (`duplicates.policy = accept`), is kept and counted.
+digest that the receipt has (proving.py). So it holds whatever moved the file within done/, and a file that the journal knows
+nothing about (I5), that was changed, whose instance was stored with other bytes since, or whose bytes the service does not show
+that it holds, is kept and counted.
 The age is the receipt's; a file's times say nothing (F13).
 
     killed                                   what is left
@@ -18,7 +18,6 @@ after the cutoff: what was filed since can't be old enough, but for files that h
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 from collections.abc import Generator, Iterator
@@ -30,10 +29,10 @@ from ingestd.core.errors import FileError, FilingError, JournalError
 from ingestd.core.ports import Clock, RetentionStatus
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
-from ingestd.spool.digests import pieces
 from ingestd.spool.entry import Entry
 from ingestd.spool.mounts import MountPoints
 from ingestd.spool.part10 import walk
+from ingestd.spool.proving import Proving
 from ingestd.spool.receipts import Receipts
 from ingestd.spool.removal import remove
 from ingestd.spool.sources import FileSource
@@ -51,6 +50,7 @@ class _Round:
     """One pass of a tree: `cutoff` in seconds since the epoch, `day` the UTC day after which folders are passed over."""
 
     receipts: Receipts
+    proving: Proving
     cutoff: float
     day: str | None
     removed: int = 0
@@ -62,10 +62,11 @@ class _Round:
 class DoneRetention:
     """A task of the upkeep thread, and the port Retention. `layout` is done.layout, `age` in seconds."""
 
-    def __init__(self, *, done: Path, state: Path, layout: str, age: float, clock: Clock) -> None:
+    def __init__(self, *, done: Path, state: Path, layout: str, age: float, proving: Proving, clock: Clock) -> None:
         self._done = done
         self._mounts = MountPoints(done)
         self._state = state
+        self._proving = proving
         self._clock = clock
         self._age = age
         self._rest = min(max(age / 24, LEAST_REST_SECONDS), DAY_SECONDS)
@@ -88,7 +89,7 @@ class DoneRetention:
         before = self._status
         cutoff = min(self._clock.now(), self._clock.wall()) - self._age
         day = utc_day(cutoff) if before.rounds else None
-        this = _Round(receipts=Receipts(self._state), cutoff=cutoff, day=day)
+        this = _Round(receipts=Receipts(self._state), proving=self._proving, cutoff=cutoff, day=day)
         try:
             yield from self._round(this)
         except JournalError as error:
@@ -175,18 +176,14 @@ def _file(folder: int, path: str, this: _Round) -> Steps:
         handle, status = fsutil.open_file(folder, name)
         try:
             size = status.st_size
-            ids = walk(FileSource(handle), size).ids
-            receipt = this.receipts.newest(ids) if ids is not None else None
-            if receipt is None or receipt.size != size or not receipt.proves:
+            found = walk(FileSource(handle), size)
+            receipt = this.receipts.newest(found.ids) if found.ids is not None else None
+            if receipt is None:
                 this.unproven += 1
                 return False
             if receipt.stored_at >= this.cutoff:
                 return False
-            digest = hashlib.sha256()
-            for piece in pieces(handle):
-                digest.update(piece)
-                yield
-            if digest.hexdigest() != receipt.sha256:
+            if not (yield from this.proving.proves(receipt, handle, found)):
                 this.unproven += 1
                 return False
         finally:

@@ -15,6 +15,7 @@ from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.replace import NEITHER
 from ingestd.emulator.samples import ct_instance
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 pytestmark = pytest.mark.real
 
@@ -30,7 +31,7 @@ class Bench:
         self.bodies = FakeBodies()
         self.rest = httpx.Client(base_url=orthanc, trust_env=False)
         self.origin = OriginServer(
-            url=f"{orthanc}/dicom-web", bodies=self.bodies, clock=SystemClock(), response_timeout=30.0
+            url=f"{orthanc}/dicom-web", bodies=self.bodies, arrival=Arrival, clock=SystemClock(), response_timeout=30.0
         )
 
     def drop(self, number: int, *, size: int = 4096, content: bytes | None = None) -> Instance:

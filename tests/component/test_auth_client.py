@@ -22,6 +22,7 @@ from ingestd.dicomweb.auth import BasicPassword, Headers, TokenError, TokenFile,
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.token_cell import Token, TokenCell
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 CONTENT = b"\0" * 128 + b"DICM" + b"pixels" * 50_000
 IDS = Identifiers(
@@ -55,7 +56,13 @@ class Tokens:
 @contextmanager
 def client(server: HostileServer, bodies: FakeBodies, token: TokenSource | None) -> Iterator[OriginServer]:
     origin = OriginServer(
-        url=server.url, bodies=bodies, clock=CLOCK, token=token, connect_timeout=2.0, response_timeout=5.0
+        url=server.url,
+        bodies=bodies,
+        arrival=Arrival,
+        clock=CLOCK,
+        token=token,
+        connect_timeout=2.0,
+        response_timeout=5.0,
     )
     try:
         yield origin

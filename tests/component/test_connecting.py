@@ -17,6 +17,7 @@ from ingestd.core.answer import Loss
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.lookup import Lookup
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -25,7 +26,7 @@ Resolver = Callable[..., object]
 
 @contextmanager
 def client(url: str, **options: object) -> Iterator[OriginServer]:
-    origin = OriginServer(url=url, bodies=FakeBodies(), clock=SystemClock(), **options)
+    origin = OriginServer(url=url, bodies=FakeBodies(), arrival=Arrival, clock=SystemClock(), **options)
     try:
         yield origin
     finally:

@@ -8,12 +8,14 @@ import pytest
 from fakes.daemon_bench import Bench
 from fakes.spool_fakes import FakeReading
 from fakes.studies import made
+from fakes.values import GENERIC
 
 from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileBusyError, FilingError, JournalError
 from ingestd.core.events import Event
-from ingestd.core.model import Instance, Wait
+from ingestd.core.model import Asked, Instance, Wait
 from ingestd.core.outcome import DuplicatePolicy, Outcome, Reason
+from ingestd.core.proof import Proof
 from ingestd.core.record import Changes
 from ingestd.daemon.loop import STUCK_SECONDS, End
 
@@ -266,17 +268,23 @@ def test_already_stored_that_cannot_be_shown_is_tried_again() -> None:
     assert bench.recorder.count(Outcome.STORED) == 1
 
 
-def test_an_outage_while_verifying_holds() -> None:
-    """I3: a metadata read that finds nobody says nothing about the file."""
+def test_an_outage_while_verifying_is_asked_again_and_nothing_is_sent() -> None:
+    """I2, I3, F87: a metadata read that finds nobody says nothing about the file; what is to be sent goes on."""
     bench = Bench()
     one = made(1)
     bench.drop("first.dcm", one.content)
     bench.tick()
     bench.origin.script_held(Held(status=None, loss=Loss.NOT_SENT))
     bench.drop("again.dcm", one.content)
+    bench.tick()
+    sent = len(bench.origin.stores)
+    assert bench.journal.deferrals["again.dcm"].asked is Asked.HELD
     bench.after(10, steps=10)
     assert bench.recorder.count(Outcome.ALREADY_STORED) == 1
-    assert Event.HELD in bench.recorder.events
+    assert bench.journal.receipts[-1].proof is Proof.REMEMBERED
+    assert len(bench.origin.stores) == sent
+    assert Event.HELD not in bench.recorder.events
+    assert len(list(bench.recorder.of(Event.UNANSWERED))) == 1
 
 
 def test_server_trouble_is_counted_only_while_others_are_stored() -> None:
@@ -687,7 +695,8 @@ def test_duplicates_by_policy(policy: DuplicatePolicy, reads: int) -> None:
     assert len(bench.origin.fetches) == reads
     bench.drop("changed.dcm", one.content.replace(b"Anony^Mous", b"Other^Name"))
     bench.tick(20)
-    assert "changed.dcm" in bench.filer.failed  # a receipt shows other bytes: never silently "already stored"
+    assert ("changed.dcm" in bench.filer.failed) is (policy is not DuplicatePolicy.ACCEPT)
+    assert bench.journal.receipts[-1].proof is (Proof.WORD if policy is DuplicatePolicy.ACCEPT else Proof.FETCHED)
 
 
 @pytest.mark.parametrize("everyone", [True, False])
@@ -708,8 +717,8 @@ def test_a_conflict_is_replaced_where_that_is_wanted(everyone: bool) -> None:
 
 
 def test_a_service_that_says_stored_and_keeps_the_old_bytes_is_caught() -> None:
-    """I2: Orthanc answers 200 for a changed file under the same UIDs and keeps what it had."""
-    bench = Bench()
+    """I2, F81: Orthanc answers 200 for a changed file under the same UIDs and keeps what it had."""
+    bench = Bench(profile=GENERIC)
     one = made(1)
     bench.drop("first.dcm", one.content)
     bench.tick()
@@ -878,9 +887,10 @@ def test_a_refused_read_is_an_alarm() -> None:
     bench.drop("first.dcm", one.content)
     bench.tick()
     bench.origin.script_held(*[Held(status=403)] * 50)
+    bench.origin.script_fetched(*[Fetched(status=403)] * 50)
     bench.drop("again.dcm", one.content)
     bench.after(30, steps=30)
-    assert len(list(bench.recorder.of(Event.READ_REFUSED))) == 1
+    assert len(list(bench.recorder.of(Event.UNANSWERED))) == 1
 
 
 @pytest.mark.parametrize("status", [503, 302, 401])
@@ -891,6 +901,7 @@ def test_reads_that_are_held_do_not_stop_what_is_to_be_sent(status: int) -> None
     bench.drop("first.dcm", one.content)
     bench.tick()
     bench.origin.script_held(*[Held(status=status)] * 500)
+    bench.origin.script_fetched(*[Fetched(status=status)] * 500)
     bench.drop("again.dcm", one.content)
     bench.tick()
     for n in range(2, 12):

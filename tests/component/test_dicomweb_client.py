@@ -21,6 +21,7 @@ from ingestd.core.model import Identifiers
 from ingestd.dicomweb.auth import TokenFile
 from ingestd.dicomweb.client import OriginServer
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 CONTENT = b"\0" * 128 + b"DICM" + b"pixels" * 5000
 IDS = Identifiers(
@@ -31,7 +32,7 @@ IDS = Identifiers(
 @contextmanager
 def client(server: HostileServer, bodies: FakeBodies, **options: object) -> Iterator[OriginServer]:
     settings: dict[str, object] = {"connect_timeout": 2.0, "response_timeout": 5.0} | options
-    origin = OriginServer(url=server.url, bodies=bodies, clock=SystemClock(), **settings)
+    origin = OriginServer(url=server.url, bodies=bodies, arrival=Arrival, clock=SystemClock(), **settings)
     try:
         yield origin
     finally:

@@ -26,6 +26,7 @@ from ingestd.dicomweb.tls import Certificates
 from ingestd.dicomweb.wire import Wire
 from ingestd.dicomweb.wires import Wires
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -37,7 +38,7 @@ GOOD = answer(200, named("1.2.3.4.1"), content_type="application/dicom+json")
 @contextmanager
 def client(server: HostileServer, bodies: FakeBodies, **options: object) -> Iterator[OriginServer]:
     settings: dict[str, object] = {"connect_timeout": 2.0, "response_timeout": 5.0} | options
-    origin = OriginServer(url=server.url, bodies=bodies, clock=SystemClock(), **settings)
+    origin = OriginServer(url=server.url, bodies=bodies, arrival=Arrival, clock=SystemClock(), **settings)
     try:
         yield origin
     finally:
@@ -261,7 +262,7 @@ def test_silence_after_the_body_is_a_timeout() -> None:
 def test_nobody_there_is_nothing_sent(url: str) -> None:
     """F47, I3."""
     bodies = FakeBodies()
-    origin = OriginServer(url=url, bodies=bodies, clock=SystemClock(), connect_timeout=2.0)
+    origin = OriginServer(url=url, bodies=bodies, arrival=Arrival, clock=SystemClock(), connect_timeout=2.0)
     found = origin.store([bodies.add(SMALL)])
     origin.close()
     assert (outcome(found), found.sent_bytes) == (Loss.NOT_SENT, 0)
@@ -278,7 +279,9 @@ def test_a_tls_handshake_that_never_ends_is_bounded(tls: tuple[Certificates, ssl
     bodies = FakeBodies()
     with hostile(then_stop_reading) as server:
         url = server.url.replace("http:", "https:")
-        origin = OriginServer(url=url, bodies=bodies, clock=SystemClock(), connect_timeout=0.4, tls=tls[0])
+        origin = OriginServer(
+            url=url, bodies=bodies, arrival=Arrival, clock=SystemClock(), connect_timeout=0.4, tls=tls[0]
+        )
         started = time.monotonic()
         assert outcome(origin.control()) is Loss.NOT_SENT
         assert time.monotonic() - started < 2

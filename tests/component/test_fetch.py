@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.bodies_fake import FakeBodies, digest
+from fakes.bodies_fake import FakeBodies, data_set, digest
 from fakes.hostile_server import HostileServer, Peer, Script, answer, answering, hostile
+from fakes.origin_fake import fetched
 
 from ingestd.core.answer import Fetched, Loss
 from ingestd.dicomweb.client import OriginServer
 from ingestd.emulator.samples import ct_instance
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -34,7 +36,7 @@ WHOLE = PART + INSTANCE + END
 @contextmanager
 def client(server: HostileServer, **options: object) -> Iterator[OriginServer]:
     settings: dict[str, object] = {"connect_timeout": 2.0, "response_timeout": 5.0} | options
-    origin = OriginServer(url=server.url, bodies=FILES, clock=SystemClock(), **settings)
+    origin = OriginServer(url=server.url, bodies=FILES, arrival=Arrival, clock=SystemClock(), **settings)
     try:
         yield origin
     finally:
@@ -83,8 +85,8 @@ def chunked(content_type: str, body: bytes, size: int) -> bytes:
     ],
 )
 def test_a_whole_instance_has_its_digest(said: bytes) -> None:
-    """From byte 128 on, as receipts have it, however it is framed."""
-    assert fetch(saying(said)) == Fetched(status=200, sha256=digest(INSTANCE))
+    """Of the data set, as receipts have it, however it is framed."""
+    assert fetch(saying(said)) == fetched(IDS, digest(INSTANCE))
 
 
 def test_content_that_looks_like_delimiters_is_content() -> None:
@@ -115,7 +117,7 @@ def test_a_service_that_reads_no_list_is_asked_again_for_multipart_alone(status:
             peer.send(answer(status) if refused else answer(200, WHOLE, content_type=MULTIPART))
 
     with hostile(script) as server, client(server) as origin:
-        assert origin.fetch(IDS) == Fetched(status=200, sha256=digest(INSTANCE))
+        assert origin.fetch(IDS) == fetched(IDS, digest(INSTANCE))
     assert len(server.requests) == 2
 
 
@@ -210,7 +212,7 @@ def test_more_than_its_content_length_is_not_read() -> None:
 def test_nobody_there_is_not_sent() -> None:
     with hostile(answering(200)) as server:
         url = server.url
-    origin = OriginServer(url=url, bodies=FILES, clock=SystemClock(), connect_timeout=1.0)
+    origin = OriginServer(url=url, bodies=FILES, arrival=Arrival, clock=SystemClock(), connect_timeout=1.0)
     assert origin.fetch(IDS) == Fetched(status=None, loss=Loss.NOT_SENT)
     origin.close()
 
@@ -256,7 +258,7 @@ def test_a_large_instance_may_take_longer_than_other_answers() -> None:
 
     began = time.monotonic()
     found = fetch(script, response_timeout=0.5, minimum_rate=512 << 10)
-    assert found == Fetched(status=200, sha256=digest(content))
+    assert found == fetched(IDS, digest(content))
     assert time.monotonic() - began > 1.0
 
 
@@ -335,10 +337,10 @@ def test_300_mib_are_digested_in_constant_memory(kind: str) -> None:
             seen.append(resident())
         peer.send(end)
 
-    expected = hashlib.sha256(INSTANCE[128:])
+    expected = hashlib.sha256(data_set(INSTANCE))
     for _ in range(blocks):
         expected.update(block)
-    assert fetch(script) == Fetched(status=200, sha256=expected.hexdigest())
+    assert fetch(script) == fetched(IDS, expected.hexdigest())
     assert max(seen) - seen[0] < 16 << 20
 
 

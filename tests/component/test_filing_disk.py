@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from fakes.bodies_fake import digest
 from fakes.spool_fakes import part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError, FilingError
@@ -128,7 +128,7 @@ def test_the_reason_file_says_everything(either: House) -> None:
         "study_uid": "1.2.3",
         "series_uid": "1.2.3.4",
         "sop_instance_uid": "1.2.3.4.5",
-        "sha256": hashlib.sha256(part10()[128:]).hexdigest(),
+        "sha256": digest(part10()),
     }
     assert sorted(tree(either.failed)) == ["study/a.dcm", "study/a.dcm.reason.json"]
     assert stat.S_IMODE((either.failed / "study" / "a.dcm.reason.json").stat().st_mode) == 0o600
@@ -141,7 +141,7 @@ def test_the_unknown_is_null_and_the_digest_is_made_up_for(near: House) -> None:
     said = json.loads((near.failed / "a.dcm.reason.json").read_bytes())
     unknown = {key for key, value in said.items() if value is None}
     assert unknown == {"http_status", "failure_reason", "comment", "study_uid", "series_uid", "sop_instance_uid"}
-    assert said["sha256"] == hashlib.sha256(part10()[128:]).hexdigest()
+    assert said["sha256"] == digest(part10())
 
 
 def test_the_reason_file_stands_before_the_file_moves(near: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,7 +642,7 @@ def test_a_change_that_left_no_trace_in_the_stamp_is_not_removed(near: House) ->
     """I1, I4, F20: two writes within one tick of the kernel's clock (or two seconds of vfat's) leave the same times."""
     near.drop("a.dcm", part10(name="B"))
     present = settled(InboxFolder(near.inbox), "a.dcm")
-    sent = replace(present, sha256=hashlib.sha256(part10(name="A")[128:]).hexdigest())
+    sent = replace(present, sha256=digest(part10(name="A")))
     with pytest.raises(FileChangedError):
         deleting(near).to_done(sent, at=AT)
     assert tree(near.inbox) == {"a.dcm": part10(name="B")}

@@ -19,6 +19,7 @@ from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.codes import HOLDS
 from ingestd.dicomweb.partitions import KNOWN_SECONDS
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 IDS = Identifiers(
     study_uid="1.2", series_uid="1.2.3", sop_instance_uid="1.2.3.4", sop_class_uid="", transfer_syntax_uid=""
@@ -39,6 +40,7 @@ def client(
     origin = OriginServer(
         url=server.url,
         bodies=FakeBodies(),
+        arrival=Arrival,
         clock=clock or SystemClock(),
         partition=partition,
         connect_timeout=2.0,

@@ -19,6 +19,7 @@ from ingestd.dicomweb.auth import TokenFile
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.tls import Certificates
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 pytestmark = pytest.mark.timeout(30)
 GOOD = answer(200, named("1.2.3.4.1"), content_type="application/dicom+json")
@@ -54,6 +55,7 @@ def behind(
         origin = OriginServer(
             url=server.url,
             bodies=settings.pop("bodies", None) or FakeBodies(),
+            arrival=Arrival,
             clock=SystemClock(),
             tls=Certificates(clock=SystemClock(), ca_bundle=authority.ca),
             proxy=proxy_of(between),
@@ -159,7 +161,9 @@ def test_a_proxy_that_is_away_is_named(authority: Authority) -> None:
     """F47."""
     with hostile(answering(204)) as gone:
         proxy = proxy_of(gone)
-    origin = OriginServer(url="https://service.invalid/v2", bodies=FakeBodies(), clock=SystemClock(), proxy=proxy)
+    origin = OriginServer(
+        url="https://service.invalid/v2", bodies=FakeBodies(), arrival=Arrival, clock=SystemClock(), proxy=proxy
+    )
     found = origin.control()
     origin.close()
     assert (found.loss, found.comment) == (Loss.NOT_SENT, "no connection to service.proxy: Connection refused")
@@ -175,7 +179,11 @@ def test_the_proxy_looks_names_up(authority: Authority) -> None:
 
     with hostile(notes) as between:
         origin = OriginServer(
-            url="https://service.invalid/v2", bodies=FakeBodies(), clock=SystemClock(), proxy=proxy_of(between)
+            url="https://service.invalid/v2",
+            bodies=FakeBodies(),
+            arrival=Arrival,
+            clock=SystemClock(),
+            proxy=proxy_of(between),
         )
         assert origin.control().loss is Loss.NOT_SENT
         origin.close()
@@ -234,6 +242,7 @@ def test_a_tunnel_that_was_idle_too_long_costs_no_attempt(authority: Authority) 
             origin = OriginServer(
                 url=server.url,
                 bodies=bodies,
+                arrival=Arrival,
                 clock=SystemClock(),
                 tls=Certificates(clock=SystemClock(), ca_bundle=authority.ca),
                 proxy=proxy_of(between),
@@ -248,7 +257,11 @@ def test_plain_http_is_asked_of_the_proxy_by_its_whole_url() -> None:
     """RFC 9112 3.2.2."""
     with hostile(answering(204)) as between:
         origin = OriginServer(
-            url="http://service.invalid/v2", bodies=FakeBodies(), clock=SystemClock(), proxy=proxy_of(between)
+            url="http://service.invalid/v2",
+            bodies=FakeBodies(),
+            arrival=Arrival,
+            clock=SystemClock(),
+            proxy=proxy_of(between),
         )
         assert origin.control().status == 204
         origin.close()

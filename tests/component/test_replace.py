@@ -13,6 +13,7 @@ from ingestd.core.errors import FileChangedError, FileGoneError
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.replace import DELETED, NEITHER, NO_SUCH_METHOD
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -44,7 +45,12 @@ def asked(script: Script, prepare: Callable[[FakeBodies], None] | None = None) -
         prepare(bodies)
     with hostile(script) as server:
         origin = OriginServer(
-            url=server.url, bodies=bodies, clock=SystemClock(), connect_timeout=2.0, response_timeout=2.0
+            url=server.url,
+            bodies=bodies,
+            arrival=Arrival,
+            clock=SystemClock(),
+            connect_timeout=2.0,
+            response_timeout=2.0,
         )
         try:
             return origin.replace(instance), server.requests
@@ -177,7 +183,7 @@ def test_after_abort_nothing_is_sent() -> None:
     bodies = FakeBodies()
     instance = bodies.add(CONTENT)
     with hostile(lambda peer: None) as server:
-        origin = OriginServer(url=server.url, bodies=bodies, clock=SystemClock())
+        origin = OriginServer(url=server.url, bodies=bodies, arrival=Arrival, clock=SystemClock())
         origin.abort()
         assert origin.replace(instance).loss is Loss.NOT_SENT
         origin.close()

@@ -11,15 +11,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from fakes.bodies_fake import digest
 from fakes.ops_fakes import FakeClock
+from fakes.origin_fake import fetched
 from fakes.spool_fakes import part10
+from fakes.values import GENERIC, SERVICE
 
+from ingestd.core.answer import Fetched
+from ingestd.core.model import Identifiers
 from ingestd.core.outcome import Outcome
+from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Changes, Receipt
 from ingestd.core.when import utc_day
 from ingestd.ops.clock import SystemClock
 from ingestd.spool import retention as retention_module
 from ingestd.spool.journal import SqliteJournal
+from ingestd.spool.proving import Proving
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
 from ingestd.spool.upkeep import Upkeep
 
@@ -32,9 +39,21 @@ class House:
     state: Path
     journal: SqliteJournal
     clock: FakeClock
+    held: Fetched | None = None
+    fetches: int = 0
 
     def retention(self, layout: str = "{date}/{path}") -> DoneRetention:
-        return DoneRetention(done=self.done, state=self.state, layout=layout, age=AGE, clock=self.clock)
+        return DoneRetention(
+            done=self.done, state=self.state, layout=layout, age=AGE, proving=self.proving(), clock=self.clock
+        )
+
+    def proving(self) -> Proving:
+        """A service that gives back what `held` says."""
+        return Proving(profile=GENERIC, service=SERVICE, fetch=self.fetch)
+
+    def fetch(self, ids: Identifiers) -> Fetched:
+        self.fetches += 1
+        return self.held if self.held is not None else Fetched(status=404)
 
     def filed(self, path: str, content: bytes, *, days: float, folder: str | None = None) -> Path:
         """A file in done/ whose receipt is so many days old."""
@@ -59,12 +78,16 @@ def receipt(content: bytes, *, at: float, path: str, sop: str = "1.2.3.4.5") -> 
         series_uid="1.2.3.4",
         sop_instance_uid=sop,
         size=len(content),
-        sha256=hashlib.sha256(content[128:]).hexdigest(),
+        sha256=digest(content),
         path=path,
         outcome=Outcome.STORED,
         http_status=200,
         reason=None,
         retrieve_url=None,
+        service=SERVICE,
+        proof=Proof.NEW,
+        digest_kind=DigestKind.DATA_SET,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
     )
 
 
@@ -129,7 +152,7 @@ def without_a_digest(house: House) -> None:
 
 def that_the_service_was_not_shown_to_hold(house: House) -> None:
     house.put("2001-01-01/a.dcm", part10())
-    accepted = replace(receipt(part10(), at=0.0, path="a.dcm"), outcome=Outcome.ALREADY_STORED, reason=45070)
+    accepted = replace(receipt(part10(), at=0.0, path="a.dcm"), outcome=Outcome.ALREADY_STORED, proof=Proof.WORD)
     house.journal.commit(Changes(receipts=(accepted,)))
 
 
@@ -315,7 +338,9 @@ def test_the_thread_works_in_small_slices_and_stops_when_told(house: House) -> N
     for number in range(300):
         house.put(f"2001-01-01/{number}.dcm", part10())
     clock = SystemClock()
-    retention = DoneRetention(done=house.done, state=house.state, layout="{date}/{path}", age=AGE, clock=clock)
+    retention = DoneRetention(
+        done=house.done, state=house.state, layout="{date}/{path}", age=AGE, proving=house.proving(), clock=clock
+    )
     upkeep = Upkeep([retention], clock=clock)
     upkeep.start()
     until(lambda: retention.status().rounds == 1)
@@ -333,3 +358,78 @@ def test_old_rows_are_found_without_reading_them_all(house: House) -> None:
     query = "EXPLAIN QUERY PLAN SELECT id, stored_at FROM receipts ORDER BY id LIMIT 5"
     assert [row[3] for row in connection.execute(query)] == ["SCAN receipts"]  # by rowid: no sort, and LIMIT ends it
     connection.close()
+
+
+# What the receipt says is not enough.
+
+IDS = Identifiers(
+    study_uid="1.2.3",
+    series_uid="1.2.3.4",
+    sop_instance_uid="1.2.3.4.5",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+    transfer_syntax_uid="1.2.840.10008.1.2.1",
+)
+SAME = fetched(IDS, digest(part10()))
+
+
+@pytest.mark.parametrize("proof", [None, *(proof for proof in Proof if not proof.for_removal)])
+@pytest.mark.parametrize(
+    ("held", "goes"),
+    [
+        (SAME, True),
+        (fetched(IDS, digest(part10(name="C^D"))), False),
+        (replace(SAME, transfer_syntax_uid="1.2.840.10008.1.2"), False),
+        (Fetched(status=404), False),
+        (Fetched(status=403), False),
+        (Fetched(status=None), False),
+    ],
+)
+def test_what_is_not_proved_for_good_is_fetched_once(
+    house: House, proof: Proof | None, held: Fetched, goes: bool
+) -> None:
+    """I1, I2, F79: the service may have been restored or corrected since; it is asked slowly, and once."""
+    target = house.put("2001-01-01/a.dcm", part10())
+    house.journal.commit(Changes(receipts=(replace(receipt(part10(), at=0.0, path="a.dcm"), proof=proof),)))
+    house.held = held
+    retention = house.retention()
+    first = swept(retention).status()
+    assert (target.exists(), first.removed, first.unproven) == (not goes, int(goes), int(not goes))
+    swept(retention)
+    assert house.fetches == 1
+
+
+def test_another_services_receipt_proves_nothing_here(house: House) -> None:
+    """I2: service.url was changed; this one has the file or has it not."""
+    target = house.put("2001-01-01/a.dcm", part10())
+    elsewhere = replace(receipt(part10(), at=0.0, path="a.dcm"), service="https://old.example/dicom-web")
+    house.journal.commit(Changes(receipts=(elsewhere,)))
+    swept(house.retention())
+    assert (target.exists(), house.fetches) == (True, 1)
+    house.held = SAME
+    swept(house.retention())
+    assert not target.exists()
+
+
+def test_a_receipt_of_the_first_kind_is_compared_as_it_was_made(house: House) -> None:
+    """F96: its digest is from byte 128 on; the service's answer is compared by the data set."""
+    target = house.put("2001-01-01/a.dcm", part10())
+    old = replace(
+        receipt(part10(), at=0.0, path="a.dcm"),
+        sha256=hashlib.sha256(part10()[128:]).hexdigest(),
+        digest_kind=DigestKind.FROM_128,
+        proof=None,
+        transfer_syntax_uid=None,
+    )
+    house.journal.commit(Changes(receipts=(old,)))
+    house.held = SAME
+    swept(house.retention())
+    assert (target.exists(), house.fetches) == (False, 1)
+
+
+def test_the_same_image_from_another_sender_is_the_same(house: House) -> None:
+    """F88: its file meta information differs, and so does its size."""
+    content = part10()
+    target = house.put("2001-01-01/a.dcm", b"\1" * 128 + content[128:])
+    house.journal.commit(Changes(receipts=(replace(receipt(content, at=0.0, path="a.dcm"), size=1),)))
+    swept(house.retention())
+    assert not target.exists()

@@ -22,6 +22,7 @@ from ingestd.dicomweb import tls
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.tls import Certificates
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 pytestmark = pytest.mark.timeout(30)
 GOOD = answer(200, named("1.2.3.4.1"), content_type="application/dicom+json")
@@ -38,7 +39,13 @@ def certificates(**paths: Path | None) -> Certificates:
 
 def control(url: str, trust: Certificates | None = None) -> Answer:
     origin = OriginServer(
-        url=url, bodies=FakeBodies(), clock=SystemClock(), tls=trust, connect_timeout=5.0, response_timeout=5.0
+        url=url,
+        bodies=FakeBodies(),
+        arrival=Arrival,
+        clock=SystemClock(),
+        tls=trust,
+        connect_timeout=5.0,
+        response_timeout=5.0,
     )
     try:
         return origin.control()
@@ -274,7 +281,11 @@ def test_a_client_certificate_that_is_refused_is_nothing_sent(
     for content in (b"s" * 1000, b"L" * (8 << 20)):
         with hostile(answering(204), tls=server) as up:
             origin = OriginServer(
-                url=up.url, bodies=bodies, clock=SystemClock(), tls=certificates(ca_bundle=authority.ca, **shown)
+                url=up.url,
+                bodies=bodies,
+                arrival=Arrival,
+                clock=SystemClock(),
+                tls=certificates(ca_bundle=authority.ca, **shown),
             )
             found = origin.store([bodies.add(content)])
             origin.close()
@@ -296,7 +307,7 @@ def test_a_renewed_pair_is_used_from_the_next_request_on(authority: Authority, t
     live.symlink_to(tmp_path / "v1")
     mine = certificates(ca_bundle=authority.ca, client_cert=live / "tls.crt", client_key=live / "tls.key")
     with hostile(tells_who, tls=authority.server(wants_client=True)) as server:
-        origin = OriginServer(url=server.url, bodies=FakeBodies(), clock=SystemClock(), tls=mine)
+        origin = OriginServer(url=server.url, bodies=FakeBodies(), arrival=Arrival, clock=SystemClock(), tls=mine)
         seen = [origin.control().comment for _ in range(2)]
         (tmp_path / "next").symlink_to(tmp_path / "v2")
         os.replace(tmp_path / "next", live)
@@ -321,7 +332,7 @@ def test_a_request_under_way_is_not_broken_by_a_renewal(authority: Authority) ->
 
     found: list[Answer] = []
     with hostile(script, tls=authority.server(wants_client=True)) as server:
-        origin = OriginServer(url=server.url, bodies=FakeBodies(), clock=SystemClock(), tls=mine)
+        origin = OriginServer(url=server.url, bodies=FakeBodies(), arrival=Arrival, clock=SystemClock(), tls=mine)
         sender = threading.Thread(target=lambda: found.append(origin.control()))
         sender.start()
         begun.wait(5)
@@ -345,7 +356,7 @@ def test_a_pair_that_turns_bad_keeps_the_one_before_and_is_named(authority: Auth
     good = {path: path.read_bytes() for path in (pair.certificate, pair.key)}
     mine = certificates(ca_bundle=authority.ca, client_cert=pair.certificate, client_key=pair.key)
     with hostile(tells_who, tls=authority.server(wants_client=True)) as server:
-        origin = OriginServer(url=server.url, bodies=FakeBodies(), clock=SystemClock(), tls=mine)
+        origin = OriginServer(url=server.url, bodies=FakeBodies(), arrival=Arrival, clock=SystemClock(), tls=mine)
         before = origin.control().comment
         assert origin.problem is None
         spoil, text = BAD_PAIRS[bad]

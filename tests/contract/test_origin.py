@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from fakes.bodies_fake import FakeBodies, digest
-from fakes.origin_fake import FakeOrigin
+from fakes.origin_fake import FakeOrigin, fetched
 
-from ingestd.core.answer import Fetched, Loss
+from ingestd.core.answer import Fetched, Listed, Loss
 from ingestd.core.errors import FileChangedError, FileGoneError
 from ingestd.core.model import Instance
 from ingestd.core.ports import Origin
@@ -19,6 +19,7 @@ from ingestd.dicomweb.client import OriginServer
 from ingestd.emulator.samples import ct_instance
 from ingestd.emulator.server import running
 from ingestd.ops.clock import SystemClock
+from ingestd.spool.digests import Arrival
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 SERIES = STUDY + ".1"
@@ -48,7 +49,9 @@ def fake(folder: Path) -> Iterator[Bench]:
 def real(folder: Path) -> Iterator[Bench]:
     bodies = FakeBodies()
     with running(data=folder) as service:
-        origin = OriginServer(url=service.url, bodies=bodies, clock=SystemClock(), response_timeout=20.0)
+        origin = OriginServer(
+            url=service.url, bodies=bodies, arrival=Arrival, clock=SystemClock(), response_timeout=20.0
+        )
         try:
             yield Bench(origin=origin, bodies=bodies)
         finally:
@@ -73,8 +76,8 @@ def test_what_is_stored_is_named(bench: Bench) -> None:
     assert found.seconds >= 0
 
 
-def test_each_instance_has_its_digest_from_byte_128_on(bench: Bench) -> None:
-    """Services replace the preamble; receipts keep this digest."""
+def test_each_instance_has_the_digest_of_its_data_set(bench: Bench) -> None:
+    """F88: what stands before it is the carrier's; receipts keep this digest."""
     instances = [bench.drop(1), bench.drop(2, size=1_000_000)]
     found = bench.origin.store(instances)
     assert found.digests == tuple(digest(bench.bodies.contents[i.path]) for i in instances)
@@ -114,11 +117,11 @@ def test_metadata_of_what_is_not_held_is_a_404(bench: Bench) -> None:
 
 
 def test_fetch_gives_the_digest_of_what_was_stored(bench: Bench) -> None:
-    """From byte 128 on, as receipts have it."""
+    """Of the data set, as receipts have it; with what it is and how it is encoded."""
     instances = [bench.drop(1), bench.drop(2, size=1_000_000)]
     bench.origin.store(instances)
     for instance in instances:
-        assert bench.origin.fetch(instance.ids) == Fetched(status=200, sha256=bench.digest(instance))
+        assert bench.origin.fetch(instance.ids) == fetched(instance.ids, bench.digest(instance))
 
 
 def test_fetch_of_what_is_not_held_is_a_404(bench: Bench) -> None:
@@ -141,7 +144,7 @@ def test_replace_puts_the_new_in_the_place_of_the_old(bench: Bench) -> None:
     assert (found.status, found.loss, found.digests) == (200, None, (bench.digest(new),))
     assert found.response is not None
     assert [r.sop_instance_uid for r in found.response.referenced] == [new.sop_instance_uid]
-    assert bench.origin.fetch(new.ids) == Fetched(status=200, sha256=bench.digest(new))
+    assert bench.origin.fetch(new.ids) == fetched(new.ids, bench.digest(new))
 
 
 def test_replace_stores_what_is_not_held(bench: Bench) -> None:
@@ -193,3 +196,25 @@ def test_after_abort_nothing_is_sent(bench: Bench) -> None:
     assert bench.origin.fetch(instance.ids) == Fetched(status=None, loss=Loss.NOT_SENT)
     held = bench.origin.metadata(instance.ids)
     assert (held.status, held.loss) == (None, Loss.NOT_SENT)
+
+
+def test_a_study_that_is_not_held_is_listed_as_absent(bench: Bench) -> None:
+    """I2, F81: asked before a send."""
+    assert bench.origin.listed(STUDY, [SERIES]) == Listed(answered=True, absent=True)
+    assert bench.origin.shows(bench.drop(1).ids) is False
+
+
+def test_a_series_is_listed_to_its_end(bench: Bench) -> None:
+    """Of another series of the study nothing is held."""
+    instances = [bench.drop(n, size=2000) for n in range(230)]  # more than a page
+    bench.origin.store(instances)
+    held = frozenset(i.sop_instance_uid for i in instances)
+    found = bench.origin.listed(STUDY, [SERIES, "1.2.3"])
+    assert found == Listed(answered=True, series={SERIES: held, "1.2.3": frozenset()})
+    assert bench.origin.shows(instances[0].ids) is True
+
+
+def test_after_abort_nothing_is_known(bench: Bench) -> None:
+    bench.origin.abort()
+    assert bench.origin.listed(STUDY, [SERIES]) == Listed(answered=False)
+    assert bench.origin.shows(bench.drop(1).ids) is None

@@ -69,8 +69,15 @@ class _Reading:
 
 
 def digest(content: bytes) -> str:
-    """As receipts have it: of the bytes from 128 on."""
-    return hashlib.sha256(content[128:]).hexdigest()
+    """As receipts have it: of the data set."""
+    return hashlib.sha256(data_set(content)).hexdigest()
+
+
+def data_set(content: bytes) -> bytes:
+    """What stands behind the file meta information, by its group length (PS3.10 7.1); all of what has no header."""
+    if content[128:138] != b"DICM\2\0\0\0UL":
+        return content
+    return content[144 + int.from_bytes(content[140:144], "little") :]
 
 
 def parts(content_type: str, body: bytes) -> Sequence[bytes]:

@@ -10,19 +10,20 @@ from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder
 from fakes.origin_fake import FakeOrigin
 from fakes.scanner_fake import FakeScanner
 from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal, FakeOrders
-from fakes.values import batch_rules, retry_rules, settle_rules
+from fakes.values import AZURE, SERVICE, batch_rules, retry_rules, settle_rules
 
 from ingestd.core.batch import Shelves
 from ingestd.core.brake import Brake, BrakeRules
 from ingestd.core.outcome import DuplicatePolicy, HoldCause
 from ingestd.core.ports import Supervised
+from ingestd.core.profiles import Profile
 from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.intake import Intake, IntakeRules
-from ingestd.daemon.jobs import Jobs
+from ingestd.daemon.jobs import AskRules, Jobs, Known
 from ingestd.daemon.looking import Looking
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending import Sending, SendRules
@@ -68,6 +69,9 @@ class Bench:
         ready_ahead: int = 1000,
         in_a_row: int = 50,
         policy: DuplicatePolicy = DuplicatePolicy.VERIFY,
+        profile: Profile = AZURE,
+        for_removal: bool = False,
+        patience: float = 0.0,
         replace_conflicts: bool = False,
         slow: bool = False,
         ports: Any = None,  # has clock, wake, inbox, scanner, origin, journal and filer, to use instead of the fakes
@@ -84,7 +88,7 @@ class Bench:
         self.folders_problem: str | None = None
         self.window = Window(window)
         shelves = Shelves(batch_rules())
-        rules = retry_rules(attempts=attempts, patience=0.0)
+        rules = retry_rules(attempts=attempts, patience=patience)
         wake = self.wake = ports.wake if ports else threading.Event()
         common = {"clock": self.clock, "window": self.window, "journal": self.journal}
         self.copier = HeldExecutor()
@@ -93,15 +97,6 @@ class Bench:
         )
         self.lookers = HeldExecutor()
         settle = settle_rules(timeout=timeout)
-        intake = self.intake = Intake(
-            **common,
-            scanner=self.scanner,
-            looking=Looking(inbox=self.inbox, rules=settle, lookers=self.lookers, wake=wake.set, slow=slow),
-            shelves=shelves,
-            endings=endings,
-            recorder=self.recorder,
-            rules=IntakeRules(settle=settle, ready_ahead=ready_ahead, largest_instance=largest),
-        )
         self.orders = FakeOrders()
         braking = Braking(
             brake=Brake(BrakeRules(in_a_row=in_a_row, last=20, share=0.95)), orders=self.orders, recorder=self.recorder
@@ -112,13 +107,22 @@ class Bench:
             endings=endings,
             braking=braking,
             orders=self.orders,
-            rules=DisposeRules(retry=rules, replace_conflicts=replace_conflicts),
+            rules=DisposeRules(retry=rules, replace_conflicts=replace_conflicts, service=SERVICE),
             rand=lambda: 0.5,
+        )
+        intake = self.intake = Intake(
+            **common,
+            scanner=self.scanner,
+            looking=Looking(inbox=self.inbox, rules=settle, lookers=self.lookers, wake=wake.set, slow=slow),
+            shelves=shelves,
+            endings=endings,
+            recorder=self.recorder,
+            ask=disposing.ask_again,
+            rules=IntakeRules(settle=settle, ready_ahead=ready_ahead, largest_instance=largest),
         )
         sending = Sending(
             origin=self.origin,
             inbox=self.inbox,
-            journal=self.journal,
             window=self.window,
             shelves=shelves,
             disposing=disposing,
@@ -128,9 +132,16 @@ class Bench:
             rules=SendRules(
                 concurrency=concurrency,
                 retry=rules,
-                policy=policy,
+                ask=AskRules(
+                    policy=policy,
+                    profile=profile,
+                    for_removal=for_removal,
+                    word_after=600.0,
+                    service=SERVICE,
+                ),
                 hints={HoldCause.UNREACHABLE: "look at the cable"},
             ),
+            known=Known(),
             rand=lambda: 0.5,
         )
         self.daemon = Daemon(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
+from ingestd.core.answer import Answer, Failed, Fetched, Held, Listed, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Bodies
@@ -26,6 +26,11 @@ class Kept:
     sha256: str | None
 
 
+def fetched(ids: Identifiers, sha256: str | None) -> Fetched:
+    """What a service gives back that holds this instance with these bytes."""
+    return Fetched(status=200, sha256=sha256, transfer_syntax_uid=ids.transfer_syntax_uid, key=ids.key)
+
+
 class FakeOrigin:
     """`bodies` makes it read what it is sent, as the real one does; without, it takes the instances' word.
 
@@ -35,6 +40,7 @@ class FakeOrigin:
     script_fetched(...)  answers for the next fetches
     script_replace(...)  answers for the next replacements; without, it keeps the new one and names it
     rejects              FailureReason by SOP Instance UID
+    searchable           False: no search is answered
     """
 
     def __init__(self, bodies: Bodies | None = None) -> None:
@@ -52,6 +58,8 @@ class FakeOrigin:
         self.controls = 0
         self.reads: list[Identifiers] = []
         self.fetches: list[Identifiers] = []
+        self.searches: list[str] = []
+        self.searchable = True
         self.replacements: list[Instance] = []
         self.closed = False
         self.problem: str | None = None
@@ -139,7 +147,23 @@ class FakeOrigin:
             if self._fetcheds:
                 return self._fetcheds.popleft()
             kept = self.kept.get(ids.key)
-            return Fetched(status=404) if kept is None else Fetched(status=200, sha256=kept.sha256)
+            return Fetched(status=404) if kept is None else fetched(kept.ids, kept.sha256)
+
+    def listed(self, study_uid: str, series_uids: Sequence[str]) -> Listed:
+        with self._lock:
+            self.searches.append(study_uid)
+            if self._aborted or not self.searchable:
+                return Listed(answered=False)
+            known = [ids for ids in (kept.ids for kept in self.kept.values()) if ids.study_uid == study_uid]
+            series = {
+                uid: frozenset(ids.sop_instance_uid for ids in known if ids.series_uid == uid) for uid in series_uids
+            }
+            return Listed(answered=True, absent=not known, series=series if known else {})
+
+    def shows(self, ids: Identifiers) -> bool | None:
+        with self._lock:
+            self.searches.append(ids.sop_instance_uid)
+            return None if self._aborted or not self.searchable else ids.key in self.kept
 
     def replace(self, instance: Instance) -> Answer:
         with self._lock:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 
+from fakes.bodies_fake import digest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -25,6 +26,7 @@ from ingestd.core.errors import (
 )
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
 from ingestd.core.ports import Inbox
+from ingestd.core.proof import Proof
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
 from ingestd.core.service_name import service_of
 from ingestd.core.when import utc_day
@@ -140,8 +142,7 @@ class FakeInbox:
         self.examined.append(path)
         found = walk(BytesSource(file.content), len(file.content))
         if len(file.content) <= SMALL and found.wholeness in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
-            digest = hashlib.sha256(file.content[128:]).hexdigest()
-            found = replace(found, content=file.content, sha256=digest)
+            found = replace(found, content=file.content, sha256=digest(file.content))
         return self.look(path), found
 
     def elements(self, instance: Instance) -> dict[str, tuple[str, ...]]:
@@ -152,6 +153,10 @@ class FakeInbox:
             return comparable_elements(handle)
         finally:
             os.close(handle)
+
+    def digest(self, instance: Instance, *, at: int | None = None) -> str:
+        content = self.judged(instance.path, instance.stamp).content
+        return digest(content) if at is None else hashlib.sha256(content[at:]).hexdigest()
 
     def read(self, instance: Instance) -> FakeReading:
         return FakeReading(self, instance)
@@ -186,7 +191,7 @@ class FakeReading:
             self._inbox.judged(instance.path, instance.stamp)
         else:
             yield content
-        self.sha256 = hashlib.sha256(content[128:]).hexdigest()
+        self.sha256 = digest(content)
 
 
 class FakeFiler:
@@ -280,6 +285,10 @@ class FakeJournal:
                 return replace(receipt, service=receipt.service or service_of(receipt.retrieve_url))
         return None
 
+    def has_read(self, service: str) -> bool:
+        read = (Proof.FETCHED, Proof.ASKED, Proof.REMEMBERED, Proof.SEEN)
+        return any(receipt.service == service and receipt.proof in read for receipt in self.receipts)
+
     def commit(self, changes: Changes) -> None:
         self._trouble()
         self._failed = False
@@ -360,6 +369,7 @@ def settled(inbox: Inbox, path: str, *, first_seen: float = 1000.0) -> Instance:
         stamp=look.stamp,
         ids=found.ids,
         first_seen=first_seen,
+        data_set_at=found.data_set_at,
         content=found.content,
         sha256=found.sha256,
     )

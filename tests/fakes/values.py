@@ -7,6 +7,8 @@ from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules
 from ingestd.core.model import Batch, Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
 from ingestd.core.outcome import Outcome
+from ingestd.core.profiles import PROFILES, Profile, ServiceKind
+from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Receipt
 from ingestd.core.settle import SettleRules
 
@@ -73,7 +75,14 @@ def deferral(wait: Wait, *, attempts: int = 1, counted: int = 0, last_receipt: i
     )
 
 
-def receipt(of: Instance, *, sha256: str = SHA) -> Receipt:
+AZURE, GENERIC = PROFILES[ServiceKind.AZURE], PROFILES[ServiceKind.GENERIC]
+REWRITING = Profile(rewrites=True, coerced=frozenset({"00100010"}))
+SERVICE = "http://127.0.0.1:8042/dicom-web"
+
+
+def receipt(
+    of: Instance, *, sha256: str = SHA, proof: Proof | None = Proof.NEW, service: str | None = SERVICE
+) -> Receipt:
     return Receipt(
         stored_at=0.0,
         study_uid=of.ids.study_uid,
@@ -86,6 +95,10 @@ def receipt(of: Instance, *, sha256: str = SHA) -> Receipt:
         http_status=200,
         reason=None,
         retrieve_url=None,
+        service=service,
+        proof=proof,
+        digest_kind=DigestKind.DATA_SET if proof is not None else DigestKind.FROM_128,
+        transfer_syntax_uid=of.ids.transfer_syntax_uid if proof is not None else None,
     )
 
 

@@ -9,8 +9,16 @@ from fakes.values import deferral, instance, retry_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.backoff import LONGEST_WAIT_SECONDS, REFUSED_ALONE_LIMIT, RetryRules, defer, full_jitter, growing
-from ingestd.core.model import Deferral, Instance, Wait
+from ingestd.core.backoff import (
+    LONGEST_WAIT_SECONDS,
+    REFUSED_ALONE_LIMIT,
+    WORD_AFTER_SECONDS,
+    RetryRules,
+    defer,
+    full_jitter,
+    growing,
+)
+from ingestd.core.model import Asked, Deferral, Instance, Wait
 from ingestd.core.outcome import Quarantine, Reason, Retry
 
 RULES = retry_rules(attempts=8, base=1.0, patience=3600.0)
@@ -253,3 +261,50 @@ def test_a_file_that_changes_each_time_it_is_sent_is_sent_ever_more_rarely() -> 
 @pytest.mark.parametrize("wait", [Wait.INCOMPLETE, Wait.UNMOVABLE])
 def test_our_own_waits_end_in_no_verdict_here(wait: Wait) -> None:
     assert attempts_until_verdict([wait], alone=True, receipts_grow=True, seconds_each=900.0) is None
+
+
+def test_an_open_question_waits_for_ever_and_comes_back_to_be_asked() -> None:
+    """I2, F87: never by sending the file again, and never with a verdict."""
+    one = instance("1.1")
+    now = 0.0
+    for attempt in range(1, 200):
+        retry = Retry(wait=Wait.UNANSWERED, asked=Asked.HELD)
+        found = defer(one, retry, alone=True, now=now, last_receipt=attempt, rand=0.9, rules=RULES)
+        assert isinstance(found, Deferral)
+        assert (found.asked, found.counted, found.since) == (Asked.HELD, 0, 0.0)
+        now = found.due_at
+        one = replace(one, history=found)
+    assert now > 3 * RULES.patience_seconds
+
+
+@pytest.mark.parametrize(("patience", "end"), [(3600.0, WORD_AFTER_SECONDS), (5.0, 5.0)])
+def test_an_open_question_is_asked_when_its_word_would_do(patience: float, end: float) -> None:
+    """I2: at ten minutes, or at the end of a shorter patience; not a quarter of an hour later."""
+    rules = retry_rules(patience=patience)
+    assert rules.word_after_seconds == end
+    one = instance("1.1", history=replace(deferral(Wait.UNANSWERED, attempts=30), since=0.0))
+    found = once(one, Wait.UNANSWERED, now=end - 1, rand=0.99, rules=rules)
+    assert isinstance(found, Deferral)
+    assert found.due_at == end
+
+
+def test_what_a_2xx_left_unnamed_alone_three_times_and_is_not_there_is_a_verdict() -> None:
+    """F84: "answered 2xx and does not hold it"; in a batch it may be another's fault and counts for nothing."""
+    one = instance("1.1")
+    for alone in (False, True, False, True):
+        found = once(one, Wait.UNNAMED, alone=alone)
+        assert isinstance(found, Deferral)
+        one = replace(one, history=found)
+    found = once(one, Wait.UNNAMED, alone=True)
+    assert isinstance(found, Quarantine)
+    assert (found.reason, found.by_service) == (Reason.POISON, True)
+    assert "answered 2xx" in found.text
+    assert "refused" not in found.text
+
+
+def test_trouble_of_the_request_is_not_charged_while_others_travel_with_it() -> None:
+    """I3."""
+    one = instance("1.1", history=deferral(Wait.UNVERIFIED, counted=0))
+    found = once(one, Wait.UNVERIFIED, receipts=9)
+    assert isinstance(found, Deferral)
+    assert found.counted == 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from fakes.values import answer, batch_rules, deferral, fail, instance, ref
+from fakes.values import AZURE, answer, batch_rules, deferral, fail, instance, ref
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -344,7 +344,7 @@ def run(
         said = service(of)
         control = Answer(status=204) if wants_control(of, said) else None
         isolated = []
-        for one, disposition in zip(of.instances, dispose(of, said, control=control), strict=True):
+        for one, disposition in zip(of.instances, dispose(of, said, control=control, profile=AZURE), strict=True):
             match disposition:
                 case Stored():
                     stored.add(one.sop_instance_uid)

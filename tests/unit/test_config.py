@@ -70,6 +70,7 @@ def test_folders_and_a_url_are_enough_and_the_rest_is_as_documented() -> None:
     assert settings.done.model_dump() == {"action": "move", "retention_days": None, "layout": "{date}/{path}"}
     assert settings.journal.model_dump() == {"receipts_days": None}
     assert settings.service.model_dump(exclude={"url"}) == {
+        "kind": "auto",
         "partition": None,
         "ca_bundle": None,
         "client_cert": None,

@@ -8,18 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fakes.values import OTHER_SHA, SHA, answer, batch, deferral, fail, instance, receipt, ref, response
+from fakes.values import AZURE, GENERIC, OTHER_SHA, SHA, answer, batch, deferral, fail, instance, ref, response
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answer import Answer, Failed, Loss, Referenced
 from ingestd.core.disposition import HOLDS_LIMIT, control_passed, dispose, hold_for, wants_control
 from ingestd.core.failure_reasons import meaning
-from ingestd.core.model import Batch, Wait
+from ingestd.core.model import Asked, Batch, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
     Disposition,
-    DuplicatePolicy,
     Hold,
     HoldCause,
     Isolate,
@@ -32,6 +31,8 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
+from ingestd.core.profiles import Profile
+from ingestd.core.proof import Proof
 
 A, B = "1.1", "1.2"
 ALONE = batch(instance(A))
@@ -44,8 +45,15 @@ WELL = Answer(status=204)
 UNWELL = Answer(status=403)
 
 
-def judge(of: Batch, said: Answer, control: Answer = WELL, *, normal: int | None = None) -> tuple[Disposition, ...]:
-    return dispose(of, said, control=control if wants_control(of, said) else None, normal=normal)
+NEW = Stored(proof=Proof.NEW)
+UNNAMED = Verify(asked=Asked.UNNAMED)
+REFUSED = Verify(asked=Asked.REFUSED)
+
+
+def judge(
+    of: Batch, said: Answer, control: Answer = WELL, *, normal: int | None = None, profile: Profile = AZURE
+) -> tuple[Disposition, ...]:
+    return dispose(of, said, control=control if wants_control(of, said) else None, normal=normal, profile=profile)
 
 
 def rejected(status: int, reason: int, comment: str | None = None) -> Quarantine:
@@ -67,10 +75,13 @@ def rejected(status: int, reason: int, comment: str | None = None) -> Quarantine
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
-        (ref(A), Stored()),
-        (ref(A, warning=45063), StoredWithWarning(warning_reason=45063)),
-        (ref(A, warning=1), StoredWithWarning(warning_reason=1)),
-        (fail(A, 45070), Verify()),
+        (ref(A), NEW),
+        (ref(A, warning=45063), StoredWithWarning(proof=Proof.NEW, warning_reason=45063)),
+        (ref(A, warning=1), StoredWithWarning(proof=Proof.NEW, warning_reason=1)),
+        (fail(A, 45070), Verify(asked=Asked.HELD)),
+        (ref(A, warning=0xB000), Verify(asked=Asked.NAMED, warning_reason=0xB000)),
+        (ref(A, warning=0xB006), Verify(asked=Asked.NAMED, warning_reason=0xB006)),
+        (ref(A, warning=999), Verify(asked=Asked.NAMED, warning_reason=999)),
         (fail(A, 45071, comment="wait"), Retry(wait=Wait.CREATING, failure_reason=45071, comment="wait")),
         (fail(A, 272, comment="full"), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=272, comment="full")),
         (fail(A, 0xA700), Retry(wait=Wait.SERVER_TROUBLE, failure_reason=0xA700)),
@@ -91,13 +102,13 @@ def test_what_the_response_says_of_an_instance_is_taken_whatever_the_status(
         expected = replace(expected, http_status=status)
     named = answer(status, item, ref(B))
     assert not wants_control(PAIR, named)
-    assert judge(PAIR, named) == (expected, Stored())
+    assert judge(PAIR, named) == (expected, NEW)
 
 
 def test_stored_wins_where_a_uid_stands_in_both_sequences() -> None:
     """I2: the same object twice in one request is stored once and refused once (Azure 1.1)."""
-    assert judge(ALONE, answer(202, ref(A), fail(A, 45070))) == (Stored(),)
-    assert judge(ALONE, answer(202, ref(A), fail(None, 43264))) == (Stored(),)
+    assert judge(ALONE, answer(202, ref(A), fail(A, 45070))) == (NEW,)
+    assert judge(ALONE, answer(202, ref(A), fail(None, 43264))) == (NEW,)
 
 
 def test_the_retrieve_url_is_kept() -> None:
@@ -105,61 +116,26 @@ def test_the_retrieve_url_is_kept() -> None:
     plain = Referenced(sop_instance_uid=A, retrieve_url=url)
     warned = Referenced(sop_instance_uid=B, retrieve_url=url, warning_reason=1)
     assert judge(PAIR, answer(202, plain, warned)) == (
-        Stored(retrieve_url=url),
-        StoredWithWarning(warning_reason=1, retrieve_url=url),
+        Stored(proof=Proof.NEW, retrieve_url=url),
+        StoredWithWarning(proof=Proof.NEW, warning_reason=1, retrieve_url=url),
     )
 
 
-BY_BYTES = Verify(by_bytes=True, named=True)
-PROOFS = {
-    DuplicatePolicy.VERIFY: Verify(),
-    DuplicatePolicy.COMPARE: Verify(by_bytes=True),
-    DuplicatePolicy.ACCEPT: AlreadyStored(same_bytes=False),
-}
-
-
-@pytest.mark.parametrize(("policy", "expected"), PROOFS.items())
-def test_already_there_is_proved_as_the_operator_asks(policy: DuplicatePolicy, expected: Disposition) -> None:
-    """I2, F36: `duplicates.policy`. Other failures are not its affair."""
-    said = answer(409, fail(A, 45070), fail(B, 43265))
-    assert dispose(PAIR, said, policy=policy) == (expected, rejected(409, 43265))
-
-
-@pytest.mark.parametrize("policy", DuplicatePolicy)
-@pytest.mark.parametrize("item", [ref(A), ref(A, warning=45063)])
-def test_no_policy_takes_stored_for_an_answer_where_a_receipt_shows_other_bytes(
-    policy: DuplicatePolicy, item: Referenced
-) -> None:
-    """I2, F36: changed bytes are never silently stored, with a warning or without."""
-    known = {ALONE.instances[0].ids.key: receipt(ALONE.instances[0], sha256=OTHER_SHA)}
-    assert dispose(ALONE, answer(200, item), receipts=known, policy=policy) == (BY_BYTES,)
-
-
-def test_other_bytes_under_a_receipts_uids_are_verified_though_the_service_says_stored() -> None:
-    """I2, F36: Orthanc says stored and keeps the old ones."""
-    said = answer(200, ref(A), ref(B))
-    known = {i.ids.key: receipt(i, sha256=sha) for i, sha in zip(PAIR.instances, (OTHER_SHA, SHA), strict=True)}
-    assert dispose(PAIR, said, receipts=known) == (BY_BYTES, Stored())
-
-
-def test_a_receipt_without_a_digest_speaks_neither_for_nor_against() -> None:
-    """I3: what is not known is no difference."""
-    known = {ALONE.instances[0].ids.key: receipt(ALONE.instances[0], sha256="")}
-    assert dispose(ALONE, answer(200, ref(A)), receipts=known) == (Stored(),)
-
-
-def test_the_digest_that_was_computed_while_sending_is_the_one_compared() -> None:
-    known = {ALONE.instances[0].ids.key: receipt(ALONE.instances[0])}
-    sent = replace(answer(200, ref(A)), digests=(OTHER_SHA,))
-    assert dispose(ALONE, sent, receipts=known) == (BY_BYTES,)
+def test_a_name_proves_nothing_where_the_service_may_have_kept_another() -> None:
+    """I2, F81: Orthanc says stored and keeps the old ones. What the item says comes along."""
+    url = "https://pacs.test/dicom-web/studies/1/series/2/instances/3"
+    said = answer(200, Referenced(sop_instance_uid=A, retrieve_url=url, warning_reason=1), ref(B))
+    assert judge(PAIR, said, profile=GENERIC) == (
+        Verify(asked=Asked.NAMED, warning_reason=1, retrieve_url=url),
+        Verify(asked=Asked.NAMED),
+    )
 
 
 def test_stored_before_all_of_it_was_sent_is_not_stored() -> None:
     """I2, F48, F58: no digest means that not every byte of it went out."""
     early = replace(answer(200, ref(A), ref(B)), digests=(SHA, None))
-    assert judge(PAIR, early) == (Stored(), Retry(wait=Wait.REQUEST_TROUBLE))
-    known = {i.ids.key: receipt(i) for i in PAIR.instances}
-    assert dispose(PAIR, early, receipts=known) == (Stored(), Retry(wait=Wait.REQUEST_TROUBLE))
+    assert judge(PAIR, early) == (NEW, Retry(wait=Wait.REQUEST_TROUBLE))
+    assert judge(PAIR, early, profile=GENERIC) == (Verify(asked=Asked.NAMED), Retry(wait=Wait.REQUEST_TROUBLE))
 
 
 def test_an_unnamed_failure_belongs_to_the_instance_that_was_alone() -> None:
@@ -169,7 +145,8 @@ def test_an_unnamed_failure_belongs_to_the_instance_that_was_alone() -> None:
 
 def test_a_failure_of_anothers_uid_is_not_the_instances_that_was_alone() -> None:
     """I3, F50."""
-    assert judge(ALONE, answer(409, fail("9.9", 43264))) == (Retry(wait=REFUSED_ALONE, http_status=409),)
+    assert judge(ALONE, answer(409, fail("9.9", 43264))) == (REFUSED,)
+    assert judge(ALONE, answer(400, fail("9.9", 43264))) == (Retry(wait=REFUSED_ALONE, http_status=400),)
 
 
 def test_an_unnamed_failure_in_a_batch_accuses_nobody() -> None:
@@ -179,19 +156,22 @@ def test_an_unnamed_failure_in_a_batch_accuses_nobody() -> None:
 
 def test_two_unnamed_failures_for_one_instance_accuse_nobody() -> None:
     said = answer(409, fail(None, 43264), fail(None, 272))
-    assert judge(ALONE, said) == (Retry(wait=Wait.REFUSED_ALONE, http_status=409),)
+    assert judge(ALONE, said) == (REFUSED,)
 
 
 def test_a_failure_without_a_reason_is_no_verdict() -> None:
     """I3."""
     said = answer(202, ref(B), fail(A, None))
-    assert wants_control(PAIR, said)
-    assert judge(PAIR, said) == (Isolate(), Stored())
+    assert not wants_control(PAIR, said)
+    assert judge(PAIR, said) == (UNNAMED, NEW)
+    refused = answer(409, ref(B), fail(A, None))
+    assert wants_control(PAIR, refused)
+    assert judge(PAIR, refused) == (Isolate(), NEW)
 
 
 def test_a_uid_that_was_never_sent_stores_nothing() -> None:
     """I2, F50: another's UID is not ours, nor is a longer one that begins alike."""
-    assert judge(PAIR, answer(200, ref("9.9"), ref(A + ".1"))) == (Isolate(), Isolate())
+    assert judge(PAIR, answer(200, ref("9.9"), ref(A + ".1"))) == (UNNAMED, UNNAMED)
 
 
 # The rows for whole requests, and for what a response leaves unnamed.
@@ -200,9 +180,7 @@ REFUSED_ALONE = Wait.REFUSED_ALONE
 TROUBLE = Wait.REQUEST_TROUBLE
 
 
-@pytest.mark.parametrize(
-    "status", [200, 201, 202, 204, 299, 400, 402, 405, 407, 409, 410, 411, 414, 415, 422, 431, 451, 499]
-)
+@pytest.mark.parametrize("status", [400, 402, 405, 407, 409, 410, 411, 414, 415, 422, 431, 451, 499])
 @pytest.mark.parametrize(
     ("of", "control", "expected"),
     [
@@ -226,9 +204,36 @@ def test_the_control_says_whose_fault_a_refusal_is(
 ) -> None:
     """I2, I3, F50, F61, F62: without a name in it no status is success, and none is the file's fault by itself."""
     if expected == "refused alone":
-        expected = Retry(wait=REFUSED_ALONE, http_status=status)
+        expected = REFUSED if status == 409 else Retry(wait=REFUSED_ALONE, http_status=status)
     assert wants_control(of, answer(status))
     assert judge(of, answer(status), control) == (expected,) * len(of.instances)
+
+
+LEFT_OUT = deferral(Wait.UNNAMED, attempts=2)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+@pytest.mark.parametrize("control", [WELL, UNWELL])
+@pytest.mark.parametrize("of", [PAIR, ALONE, batch(instance(A, history=LEFT_OUT))])
+def test_a_2xx_refuses_nothing_and_what_it_leaves_unnamed_is_asked_for(of: Batch, control: Answer, status: int) -> None:
+    """I2, I3, F50, F84: no body, another type, a coding that can't be read: "refused" was said of files that it had taken."""
+    said = Answer(status=status, comment="<html>")
+    assert not wants_control(of, said)
+    assert judge(of, said, control) == (Verify(asked=Asked.UNNAMED, comment="<html>"),) * len(of.instances)
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"), [(WELL, Isolate()), (UNWELL, Hold(cause=HoldCause.ROLE))], ids=["well", "unwell"]
+)
+def test_what_was_left_unnamed_and_is_not_there_is_isolated_the_third_time(
+    control: Answer, expected: Disposition
+) -> None:
+    """F61, F84: one of the others may be why; whether it is the service the control says."""
+    again = batch(instance(A), instance(B, history=LEFT_OUT))
+    assert wants_control(again, answer(200))
+    assert judge(again, answer(200), control) == (expected, expected)
+    once = batch(instance(A), instance(B, history=deferral(Wait.UNNAMED)))
+    assert judge(once, answer(200), control) == (UNNAMED, UNNAMED)
 
 
 @pytest.mark.parametrize(
@@ -247,8 +252,8 @@ def test_a_service_that_refuses_an_empty_post_is_known_by_that(control: int, exp
 
 def test_a_refusal_whose_control_is_missing_holds() -> None:
     """I3: what can't be told is never the file's fault."""
-    assert dispose(PAIR, answer(400)) == (Hold(cause=HoldCause.CONTROL),) * 2
-    assert dispose(PAIR, Answer()) == (Hold(cause=HoldCause.CONTROL),) * 2
+    assert dispose(PAIR, answer(400), profile=AZURE) == (Hold(cause=HoldCause.CONTROL),) * 2
+    assert dispose(PAIR, Answer(), profile=AZURE) == (Hold(cause=HoldCause.CONTROL),) * 2
 
 
 @pytest.mark.parametrize(
@@ -278,7 +283,7 @@ def test_trouble_is_waited_out_and_the_second_time_isolated_while_the_service_is
     assert wants_control(of, said) is asks
     assert judge(of, said, control) == (disposition,) * len(of.instances)
     if of is ALONE_AGAIN:
-        assert dispose(of, said, control=WELL) == (disposition,)
+        assert dispose(of, said, control=WELL, profile=AZURE) == (disposition,)
 
 
 @pytest.mark.parametrize(("status", "wait"), [(400, REFUSED_ALONE), (500, TROUBLE)])
@@ -387,9 +392,9 @@ def test_the_third_hold_for_one_of_a_batch_asks_whose_fault_it_is(of: Batch, ask
         isolated = Isolate() if n > 1 else Retry(wait=TROUBLE, http_status=status)
         assert judge(of, said) == (isolated,) * n
         assert judge(of, said, UNWELL) == (hold,) * n
-        assert dispose(of, said) == (hold,) * n
+        assert dispose(of, said, profile=AZURE) == (hold,) * n
     else:
-        assert judge(of, said) == dispose(of, said, control=WELL) == (hold,) * n
+        assert judge(of, said) == dispose(of, said, control=WELL, profile=AZURE) == (hold,) * n
 
 
 @pytest.mark.parametrize("said", [answer(401), answer(429), Answer(loss=Loss.NOT_SENT)])
@@ -397,12 +402,12 @@ def test_the_third_hold_for_one_of_a_batch_asks_whose_fault_it_is(of: Batch, ask
 def test_identity_throttling_and_silence_never_accuse_a_batch(of: Batch, said: Answer) -> None:
     """I3, F47, F52, F63: however often."""
     assert not wants_control(of, said)
-    assert dispose(of, said, control=WELL) == (hold_for(said),) * len(of.instances)
+    assert dispose(of, said, control=WELL, profile=AZURE) == (hold_for(said),) * len(of.instances)
 
 
 def test_a_hold_that_names_everyone_asks_for_nothing() -> None:
     assert not wants_control(held(2, 2), answer(503, ref("1.1"), fail("1.2", 43264)))
-    assert judge(held(2, 2), answer(503, ref("1.1"))) == (Stored(), Isolate())
+    assert judge(held(2, 2), answer(503, ref("1.1"))) == (NEW, Isolate())
 
 
 def test_holds_before_make_nothing_else_graver() -> None:
@@ -450,7 +455,8 @@ def test_a_refused_replacement_is_no_verdict_on_what_travels_with_it() -> None:
 
 def test_what_a_replacement_names_is_compared_by_bytes_whatever_the_status() -> None:
     """I2: a service may say stored and keep the old ones, and that it held others was shown just now."""
-    assert judge(REPLACING, answer(405, ref(A))) == (Verify(by_bytes=True, named=True),)
+    assert judge(REPLACING, answer(405, ref(A))) == (Verify(asked=Asked.NAMED),)
+    assert judge(REPLACING, replace(answer(200, ref(A)), deleted=True)) == (NEW,)
 
 
 def test_a_verdict_after_the_old_instance_was_deleted_says_so() -> None:
@@ -463,11 +469,12 @@ def test_a_verdict_after_the_old_instance_was_deleted_says_so() -> None:
 
 def test_a_response_that_names_some_leaves_the_rest_to_the_status() -> None:
     """F51: 503 after the first of two; 202 that forgets one."""
-    assert judge(PAIR, answer(503, ref(A))) == (Stored(), Hold(cause=HoldCause.BUSY, counts=True))
-    assert judge(PAIR, answer(202, ref(A))) == (Stored(), Isolate())
-    assert judge(PAIR, answer(500, ref(A))) == (Stored(), Retry(wait=TROUBLE, http_status=500))
-    assert judge(PAIR_AGAIN, answer(500, ref(A))) == (Stored(), Isolate())
-    assert judge(PAIR_AGAIN, answer(500, ref(A), ref(B))) == (Stored(), Stored())
+    assert judge(PAIR, answer(503, ref(A))) == (NEW, Hold(cause=HoldCause.BUSY, counts=True))
+    assert judge(PAIR, answer(202, ref(A))) == (NEW, UNNAMED)
+    assert judge(PAIR, answer(400, ref(A))) == (NEW, Isolate())
+    assert judge(PAIR, answer(500, ref(A))) == (NEW, Retry(wait=TROUBLE, http_status=500))
+    assert judge(PAIR_AGAIN, answer(500, ref(A))) == (NEW, Isolate())
+    assert judge(PAIR_AGAIN, answer(500, ref(A), ref(B))) == (NEW, NEW)
 
 
 def test_a_file_that_changed_is_looked_at_anew_whatever_the_service_said() -> None:
@@ -476,10 +483,10 @@ def test_a_file_that_changed_is_looked_at_anew_whatever_the_service_said() -> No
     assert not wants_control(PAIR, broken_off)
     assert not wants_control(PAIR_AGAIN, Answer(loss=Loss.FILE_CHANGED))
     assert judge(PAIR, broken_off) == (SendAgain(), Resettle())
-    assert judge(PAIR, replace(answer(200, ref(A), ref(B)), changed=(0,))) == (Resettle(), Stored())
+    assert judge(PAIR, replace(answer(200, ref(A), ref(B)), changed=(0,))) == (Resettle(), NEW)
     unnamed = replace(answer(200, ref(B)), changed=(0,))
     assert not wants_control(PAIR, unnamed)
-    assert judge(PAIR, unnamed) == (Resettle(), Stored())
+    assert judge(PAIR, unnamed) == (Resettle(), NEW)
     assert not wants_control(PAIR, replace(answer(200, ref(B)), changed=(0,)))
 
 
@@ -587,7 +594,7 @@ def test_every_instance_gets_one_disposition_and_the_grave_ones_only_when_named(
             case Quarantine(reason=reason):
                 assert (reason, said.status, len(of.instances)) == (Reason.TOO_LARGE, 413, 1)
             case AlreadyStored():
-                pytest.fail("only a verification shows that, or a policy that asks for none")
+                pytest.fail("only a question shows that")
             case Isolate():
                 assert len(of.instances) > 1
             case _:
@@ -599,17 +606,19 @@ def test_the_control_is_asked_for_exactly_where_it_decides(data: st.DataObject, 
     """I3: it costs a request; and where it is not asked, nobody is held for want of it."""
     said = data.draw(answers(of))
     if wants_control(of, said):
-        assert dispose(of, said, control=WELL) != dispose(of, said, control=UNWELL)
+        assert dispose(of, said, control=WELL, profile=AZURE) != dispose(of, said, control=UNWELL, profile=AZURE)
     else:
-        assert Hold(cause=HoldCause.CONTROL) not in dispose(of, said)
+        assert Hold(cause=HoldCause.CONTROL) not in dispose(of, said, profile=AZURE)
 
 
-@given(data=st.data(), of=batches(), control=controls, policy=st.sampled_from(DuplicatePolicy))
-def test_a_policy_touches_nothing_but_duplicates(
-    data: st.DataObject, of: Batch, control: Answer, policy: DuplicatePolicy
-) -> None:
-    """I2: accept takes 45070 for its word, and no other word."""
+@given(data=st.data(), of=batches(), control=controls)
+def test_a_profile_touches_nothing_but_what_a_name_proves(data: st.DataObject, of: Batch, control: Answer) -> None:
+    """I2, F81."""
     said = data.draw(answers(of))
-    expected = tuple(PROOFS[policy] if d == Verify() else d for d in judge(of, said, control))
-    control_asked = control if wants_control(of, said) else None
-    assert dispose(of, said, control=control_asked, policy=policy) == expected
+    strict = judge(of, said, control, profile=GENERIC)
+    for mine, theirs in zip(judge(of, said, control), strict, strict=True):
+        if isinstance(mine, Stored | StoredWithWarning):
+            assert isinstance(theirs, Verify)
+            assert theirs.asked is Asked.NAMED
+        else:
+            assert mine == theirs

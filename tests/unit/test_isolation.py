@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from fakes.values import answer, batch_rules, fail, instance, ref, retry_rules
+from fakes.values import AZURE, answer, batch_rules, fail, instance, ref, retry_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,8 +22,8 @@ from ingestd.core.backoff import defer
 from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker
 from ingestd.core.disposition import HOLDS_LIMIT, control_passed, dispose, wants_control
-from ingestd.core.model import Batch, Deferral, Instance
-from ingestd.core.outcome import Hold, HoldCause, Isolate, Reason, Retry, SendAgain, Stored
+from ingestd.core.model import Asked, Batch, Deferral, Instance, Wait
+from ingestd.core.outcome import Hold, HoldCause, Isolate, Reason, Retry, SendAgain, Stored, Verify
 
 Service = Callable[[Batch, float], Answer]  # an empty batch is the control
 
@@ -95,7 +95,7 @@ class Heart:
         said = self.service(of, self.now)
         control = self.service(Batch(instances=()), self.now) if wants_control(of, said) else None
         isolated: list[Instance] = []
-        for one, disposition in zip(of.instances, dispose(of, said, control=control), strict=True):
+        for one, disposition in zip(of.instances, dispose(of, said, control=control, profile=AZURE), strict=True):
             if isinstance(disposition, Isolate):
                 isolated.append(one)
                 continue
@@ -109,6 +109,9 @@ class Heart:
                     self._breaker = self._held(disposition)
                 case SendAgain():
                     self.drop(one)
+                case Verify(asked=asked):  # a service that can be read, and does not hold it
+                    wait = {Asked.UNNAMED: Wait.UNNAMED, Asked.REFUSED: Wait.REFUSED_ALONE}[asked]
+                    self._retry(one, Retry(wait=wait), alone=len(of.instances) == 1)
                 case Retry():
                     self._retry(one, disposition, alone=len(of.instances) == 1)
                 case other:

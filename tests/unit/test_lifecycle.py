@@ -59,7 +59,7 @@ def test_what_the_service_holds_is_replaced_only_after_it_was_asked() -> None:
     """F36: a slot, or a conflict that was shown."""
     assert {s for (s, step) in TABLE if step is Step.SENT} == {State.BATCHED, State.VERIFYING}
     assert {to for (_, step), to in TABLE.items() if step is Step.SENT} == {State.IN_FLIGHT}
-    assert {s for (s, _), to in TABLE.items() if to is State.VERIFYING} == {State.IN_FLIGHT}
+    assert {s for (s, _), to in TABLE.items() if to is State.VERIFYING} == {State.IN_FLIGHT, State.READY}
 
 
 def test_every_step_occurs_and_every_meaning_is_said_once() -> None:

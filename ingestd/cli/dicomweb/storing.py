@@ -23,11 +23,10 @@ from ingestd.core.batch import BatchRules, halves
 from ingestd.core.disposition import dispose
 from ingestd.core.errors import ServiceError
 from ingestd.core.failure_reasons import ALREADY_STORED
-from ingestd.core.model import Batch, Instance, Wait
+from ingestd.core.model import Asked, Batch, Instance, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
     Disposition,
-    DuplicatePolicy,
     Hold,
     HoldCause,
     Isolate,
@@ -39,6 +38,8 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
+from ingestd.core.profiles import Profile
+from ingestd.core.proof import Proof
 from ingestd.dicomweb.session import Session
 from ingestd.dicomweb.store import refusal, store
 from ingestd.ops.clock import SystemClock
@@ -49,6 +50,7 @@ _COLOURS = {STORED: "green", WARNED: "yellow", THERE: "green", FAILED: "red", LE
 _THERE = "the service has an instance with these UIDs; whether its bytes are the same it does not say"
 _WARNINGS = {1: "some attributes are not valid; they are stored and can't be searched"}
 OUTCOME_WIDTH = 15
+_ITS_WORD = Profile()  # of no kind of service that is known: nothing that it says proves more than that it says so
 _PASSED = Answer(status=204)  # no control is sent: a refusal of ours is halved at once
 
 
@@ -108,7 +110,7 @@ class Storing:
         while waiting:
             batch, tries = waiting.popleft()
             answer = store(self._session, batch, bodies, clock=SystemClock(), study=self._study, single=self._single)
-            found = dispose(Batch(instances=batch), answer, control=_PASSED, policy=DuplicatePolicy.ACCEPT)
+            found = dispose(Batch(instances=batch), answer, control=_PASSED, profile=_ITS_WORD)
             again: list[Instance] = []
             apart: list[Instance] = []
             for instance, disposition in zip(batch, found, strict=True):
@@ -182,16 +184,34 @@ def run_store(screen: Screen, paths: Sequence[Path], *, study: str | None, singl
     return Exit.SOME_FAILED if counts[FAILED] else Exit.DONE
 
 
+def _by_its_word(disposition: Disposition) -> Disposition:
+    """A command takes the service's word, and says that it is that."""
+    match disposition:
+        case Verify(asked=Asked.NAMED, warning_reason=int() as code):
+            return StoredWithWarning(proof=Proof.WORD, warning_reason=code)
+        case Verify(asked=Asked.NAMED):
+            return Stored(proof=Proof.WORD)
+        case Verify(asked=Asked.HELD):
+            return AlreadyStored(proof=Proof.WORD)
+        case Verify(asked=Asked.REFUSED):
+            return Retry(wait=Wait.REFUSED_ALONE)
+        case _:
+            return disposition
+
+
 def _row(instance: Instance, disposition: Disposition, answer: Answer, *, single: bool) -> Row:
     """What is said of a file whose disposition will not change."""
     outcome, text, comment, reason = LEFT, "", None, None
+    disposition = _by_its_word(disposition)
     match disposition:
         case Stored():
             outcome = STORED
         case StoredWithWarning(warning_reason=code):
             outcome, text = WARNED, _WARNINGS.get(code, f"WarningReason {code}")
             text, reason = f"stored; {text}", code
-        case AlreadyStored() | Verify():
+        case Verify():
+            text, comment = f"the service answers {answer.status} and names nothing: is it there?", answer.comment
+        case AlreadyStored():
             outcome, reason = THERE, ALREADY_STORED
             text = f"FailureReason {ALREADY_STORED}: {_THERE}"
         case Quarantine():

@@ -1,0 +1,59 @@
+"""Whether a file of done/ may go for good: that the service holds its bytes must be proved (core.proof).
+
+A receipt proves it that says that this very service got these bytes as new, or gave them back. For any other receipt the service is
+asked for the bytes, once in the life of a process; what stays unproved is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator
+
+from ingestd.core.answer import Fetched
+from ingestd.core.model import Identifiers, Inspection
+from ingestd.core.profiles import Profile
+from ingestd.core.proof import OLD_START, DigestKind
+from ingestd.core.record import Receipt
+from ingestd.spool.digests import pieces
+
+MOST_ASKED = 100_000  # instances that are remembered as asked for; the oldest knowledge is not worth more
+
+Steps = Generator[None, None, bool]
+
+
+class Proving:
+    """`service` is the one that the daemon stores to, `fetch` retrieves an instance of it (ports.Origin). The upkeep thread's."""
+
+    def __init__(self, *, profile: Profile, service: str, fetch: Callable[[Identifiers], Fetched]) -> None:
+        self._profile = profile
+        self._service = service
+        self._fetch = fetch
+        self._asked: dict[tuple[str, str, str], None] = {}
+
+    def proves(self, receipt: Receipt, handle: int, found: Inspection) -> Steps:
+        """Whether `receipt` and the service prove that the open file, of which the walk says `found`, is held. Raises OSError."""
+        ids = found.ids
+        if ids is None or receipt.transfer_syntax_uid not in (None, ids.transfer_syntax_uid):
+            return False
+        old = receipt.digest_kind is DigestKind.FROM_128
+        digest = yield from _digest(handle, OLD_START if old else found.data_set_at)
+        if digest != receipt.sha256:
+            return False
+        if receipt.of_bytes(self._profile) and receipt.service == self._service:
+            return True
+        if ids.key in self._asked:
+            return False
+        while len(self._asked) >= MOST_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[ids.key] = None
+        own = (yield from _digest(handle, found.data_set_at)) if old else digest
+        fetched = self._fetch(ids)
+        return fetched.sha256 == own and fetched.transfer_syntax_uid == ids.transfer_syntax_uid
+
+
+def _digest(handle: int, at: int) -> Generator[None, None, str]:
+    digest = hashlib.sha256()
+    for piece in pieces(handle, at):
+        digest.update(piece)
+        yield
+    return digest.hexdigest()
