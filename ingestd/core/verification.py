@@ -71,4 +71,5 @@ def conflict(tags: tuple[str, ...] = ()) -> Quarantine:
         text=f"the service holds another file under the same UIDs{where}",
         what_to_do="decide which one is right: `ingestd failed retry --replace` puts this one in its place",
         http_status=200,
+        by_service=True,
     )

@@ -60,7 +60,7 @@ def test_elements_that_differ_are_a_conflict_that_names_their_tags_and_no_value(
     held = Held(status=200, elements={**OWN, "00100020": ("P2",), "00200013": ("8",)})
     conflict = dispose_held(held, sha256=SHA, receipt=None, own=OWN)
     assert isinstance(conflict, Quarantine)
-    assert (conflict.reason, conflict.http_status, conflict.by_service) == (Reason.CONFLICT, 200, False)
+    assert (conflict.reason, conflict.http_status, conflict.by_service) == (Reason.CONFLICT, 200, True)
     assert conflict.text == "the service holds another file under the same UIDs in (0010,0020), (0020,0013)"
 
 
@@ -150,7 +150,7 @@ def test_the_bytes_that_the_service_holds_decide(
     got = dispose_fetched(fetched, sha256=sha256, named=named)
     if expected == "conflict":
         assert isinstance(got, Quarantine)
-        assert (got.reason, got.http_status, got.by_service) == (Reason.CONFLICT, 200, False)
+        assert (got.reason, got.http_status, got.by_service) == (Reason.CONFLICT, 200, True)
         assert got.text == "the service holds another file under the same UIDs"
     else:
         assert got == (proved if expected == "proved" else expected)
