@@ -16,7 +16,10 @@ from ingestd.core.model import Deferral, Instance, Wait
 from ingestd.core.outcome import Quarantine, Reason, Retry
 
 LONGEST_WAIT_SECONDS = 900.0
-CREATING_BASE_SECONDS = 60.0  # FailureReason 45071 clears in minutes, if at all
+MINUTE = 60.0
+_IN_MINUTES = frozenset(
+    {Wait.CREATING, Wait.APART}
+)  # FailureReason 45071 and what a gateway refuses clear slowly, if at all
 REFUSED_ALONE_LIMIT = 3
 _TROUBLE = frozenset({Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE})  # one patience: they alternate in one outage
 _OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE})  # nothing the service said
@@ -61,7 +64,7 @@ def defer(
     counted = (same.counted if same is not None else 0) + counts
     if verdict := _out_of_patience(retry, counted=counted, waited=now - since, rules=rules):
         return verdict
-    base = CREATING_BASE_SECONDS if retry.wait is Wait.CREATING else rules.base_seconds
+    base = MINUTE if retry.wait in _IN_MINUTES else rules.base_seconds
     after = base + full_jitter(base=base, cap=LONGEST_WAIT_SECONDS, attempt=attempts, rand=rand)
     return Deferral(
         path=instance.path,
@@ -114,7 +117,7 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
                 comment=retry.comment,
                 by_service=True,
             )
-        case Wait.UNVERIFIED | Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE:
-            return None
+        case Wait.UNVERIFIED | Wait.CHANGED | Wait.APART | Wait.DIED | Wait.INCOMPLETE | Wait.UNMOVABLE:
+            return None  # nothing was heard about the file (I3)
         case _:
             assert_never(retry.wait)

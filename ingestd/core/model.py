@@ -103,7 +103,11 @@ class Wait(enum.Enum):
     REFUSED_ALONE = "refused_alone"  # a whole-request refusal met it alone, and the control passed
     CREATING = "creating"  # FailureReason 45071
     CHANGED = "changed"  # it changed, or could not be read to its end, while it was sent
-    UNVERIFIED = "unverified"  # FailureReason 45070, and the service could not show that it holds it
+    UNVERIFIED = "unverified"  # the service says that it holds it, and did not show it
+    APART = (
+        "apart"  # an answer that speaks of no file (401, 403, one about others) met its request, and the control passed
+    )
+    DIED = "died"  # its request ended in an error of our own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

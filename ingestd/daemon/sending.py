@@ -34,6 +34,7 @@ from ingestd.core.outcome import (
 from ingestd.core.ports import Inbox, Journal, Origin, Rand, Recorder
 from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
+from ingestd.daemon.apart import Apart
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.control import Control
 from ingestd.daemon.disposing import Disposing, counted
@@ -91,6 +92,7 @@ class Sending:
         self._rand = rand
         self._prepared: deque[Batch] = deque()
         self._control = Control(origin=origin, jobs=jobs)
+        self._apart = Apart(recorder=recorder)
         self._say_refused_at = 0.0
         self._asked = False  # questions and batches take turns
         self.breaker = Breaker()
@@ -136,15 +138,15 @@ class Sending:
         return taken
 
     def _died(self, job: Job, error: BaseException, now: float) -> None:
-        """A bug, or no memory: contained and said; sending pauses as if the service were away (F10, F46)."""
-        self._recorder.log(Event.JOB_DIED, problem=type(error).__name__)
+        """A bug makes its files wait; without memory or a thread sending pauses, as if the service were away (F10, F46)."""
+        fate = self._apart.died(error, now, files=len(job.instances))
         probing = self.breaker.state is BreakerState.PROBING and not job.instances
         if not job.instances:
             self._control.died()
-        if probing or job.instances:
+        if probing or (job.instances and isinstance(fate, SendAgain)):
             self._hold(Hold(cause=HoldCause.UNREACHABLE), now, probe=probing)
         for instance in job.instances:
-            self._disposing.apply(instance, SendAgain(), status=None, alone=False, now=now)
+            self._disposing.apply(instance, fate, status=None, alone=False, now=now)
 
     def _answered(self, sent: Sent, now: float) -> None:
         batch, answer = sent.batch, sent.answer
@@ -179,6 +181,7 @@ class Sending:
             self._control.learn()
         self.concurrency = self.concurrency.after(answer, calm=self.breaker.closed)
         self._hold_for(dispositions, now)
+        self._apart.answered(dispositions, answer.outcome, now)
         self._recorder.request(answer.outcome, answer.seconds, answer.sent_bytes)
         self._recorder.log(
             Event.BATCH,
