@@ -326,7 +326,7 @@ def test_two_files_of_one_instance_never_travel_together() -> None:
 
 
 def test_a_job_that_dies_returns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F10, F46: contained, said, and sent again."""
+    """F10, F46: contained, said, and sent again after a pause, for without memory nobody gets on."""
     bench = Bench()
 
     def explode(instances: object) -> Answer:
@@ -337,6 +337,7 @@ def test_a_job_that_dies_returns_its_files(monkeypatch: pytest.MonkeyPatch) -> N
     bench.after(10, steps=10)
     assert len(bench.filer.done) == 1
     assert [line.fields["problem"] for line in bench.recorder.of(Event.JOB_DIED)] == ["MemoryError"]
+    assert [line.fields["cause"] for line in bench.recorder.of(Event.HELD)] == ["unreachable"]
 
 
 def test_a_batch_whose_job_dies_each_time_stops_nobody_else() -> None:
