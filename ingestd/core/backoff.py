@@ -17,9 +17,7 @@ from ingestd.core.outcome import Quarantine, Reason, Retry
 
 LONGEST_WAIT_SECONDS = 900.0
 MINUTE = 60.0
-_IN_MINUTES = frozenset(
-    {Wait.CREATING, Wait.APART}
-)  # FailureReason 45071 and what a gateway refuses clear slowly, if at all
+_IN_MINUTES = frozenset({Wait.CREATING, Wait.APART})  # 45071 and a gateway's refusals clear slowly, if at all
 REFUSED_ALONE_LIMIT = 3
 _TROUBLE = frozenset({Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE})  # one patience: they alternate in one outage
 _OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE})  # nothing the service said
