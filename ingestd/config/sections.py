@@ -112,7 +112,7 @@ class Duplicates(Section):
 
 
 class Brake(Section):
-    """When the service refuses nearly everything, sending stops until `ingestd resume`."""
+    """When the service refuses nearly everything, sending stops until `ingestd resume`. At most ten of one study count."""
 
     in_a_row: Annotated[int, Field(ge=1)] = 50
     """So many instances refused in a row."""

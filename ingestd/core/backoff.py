@@ -16,7 +16,8 @@ from ingestd.core.model import Deferral, Instance, Wait
 from ingestd.core.outcome import Quarantine, Reason, Retry
 
 LONGEST_WAIT_SECONDS = 900.0
-CREATING_BASE_SECONDS = 60.0  # FailureReason 45071 clears in minutes, if at all
+MINUTE = 60.0
+_IN_MINUTES = frozenset({Wait.CREATING, Wait.APART})  # 45071 and a gateway's refusals clear slowly, if at all
 REFUSED_ALONE_LIMIT = 3
 UNNAMED_LIMIT = 3
 WORD_AFTER_SECONDS = 600.0  # a new role takes five minutes to spread
@@ -69,7 +70,7 @@ def defer(
     counted = (same.counted if same is not None else 0) + counts
     if verdict := _out_of_patience(retry, counted=counted, waited=now - since, rules=rules):
         return verdict
-    base = CREATING_BASE_SECONDS if retry.wait is Wait.CREATING else rules.base_seconds
+    base = MINUTE if retry.wait in _IN_MINUTES else rules.base_seconds
     after = base + full_jitter(base=base, cap=LONGEST_WAIT_SECONDS, attempt=attempts, rand=rand)
     if retry.wait is Wait.UNANSWERED and (left := since + rules.word_after_seconds - now) > 0:
         after = min(after, left)  # the question whose answer may be its word
@@ -135,7 +136,9 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
                 comment=retry.comment,
                 by_service=True,
             )
-        case Wait.UNVERIFIED | Wait.UNANSWERED | Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE:
+        case Wait.APART | Wait.DIED | Wait.UNVERIFIED | Wait.UNANSWERED:
+            return None  # nothing was heard about the file (I3)
+        case Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE:
             return None
         case _:
             assert_never(retry.wait)

@@ -47,12 +47,14 @@ _HOLD_STATUSES = {
 _NEVER_ABOUT_A_BATCH = frozenset({401, 429})
 UNNAMED_LIMIT = 3  # times that a 2xx may leave a batch unnamed before it is isolated
 HOLDS_LIMIT = 3  # Hold answers that a batch may draw while the control passes in between
+_ABOUT_CONTENT = frozenset({400, 409, 415, 422})  # the refusals that can be about what is in a request (RFC 9110 15.5)
 
 _IRREPLACEABLE = Quarantine(
     reason=Reason.CONFLICT,
     text="the service holds another file under the same UIDs, and can't replace it: it has neither PUT nor DELETE",
     what_to_do="delete the instance by the service's own means, then `ingestd failed retry` this file",
     http_status=405,
+    by_service=True,
 )
 
 
@@ -89,7 +91,7 @@ def control_passed(control: Answer, normal: int | None = None) -> bool:
 def wants_control(batch: Batch, answer: Answer) -> bool:
     """Whether `dispose` needs the control's answer to judge this one."""
     if (hold := hold_for(answer)) is not None:
-        return _held_too_often(batch, hold) and bool(_unnamed(batch, answer))
+        return _perhaps_apart(batch, hold) and bool(_unnamed(batch, answer))
     if answer.loss is Loss.FILE_CHANGED or answer.status == 413 or _irreplaceable(batch, answer):
         return False
     if _in_trouble(answer):
@@ -173,7 +175,7 @@ def _stored(item: Referenced, sha256: str | None, profile: Profile, *, replaced:
     overwrite what was there, so its name is no news.
     """
     if sha256 is None:
-        return Retry(wait=Wait.REQUEST_TROUBLE)
+        return Retry(wait=Wait.UNVERIFIED)
     warning = item.warning_reason
     if replaced or not profile.names_only_new or not (warning is None or warning in profile.harmless_warnings):
         return Verify(asked=Asked.NAMED, warning_reason=warning, retrieve_url=item.retrieve_url)
@@ -210,9 +212,7 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well
     """What becomes of each instance that the answer does not name; `well`: the control passed."""
     alone = len(batch.instances) == 1
     if hold := hold_for(answer):
-        if not (well and _held_too_often(batch, hold)):
-            return hold
-        return Retry(wait=Wait.REQUEST_TROUBLE, http_status=answer.status) if alone else Isolate()
+        return _apart(batch, answer, hold) if well and _perhaps_apart(batch, hold) else hold
     if answer.loss is Loss.FILE_CHANGED:
         # Where nobody is named it may be any of them: sent again unseen, they would go round for ever.
         return SendAgain() if answer.changed else Resettle()
@@ -229,14 +229,26 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well
     if not well:
         hold = hold_for(control) if control is not None else None
         return replace(hold, counts=False) if hold is not None else Hold(cause=HoldCause.CONTROL)
-    return _refused_alone(answer) if alone else Isolate()
+    return _refused_alone(batch.instances[0], answer) if alone else Isolate()
 
 
-def _refused_alone(answer: Answer) -> Disposition:
+def _refused_alone(instance: Instance, answer: Answer) -> Disposition:
     """The control passed. A 409 is what a service says of an instance that it has: it is asked first."""
+    if not _perhaps_about(instance, answer):
+        return Retry(wait=Wait.APART, http_status=answer.status, comment=answer.comment)
     if answer.status == 409:
         return Verify(asked=Asked.REFUSED, comment=answer.comment)
     return Retry(wait=Wait.REFUSED_ALONE, http_status=answer.status, comment=answer.comment)
+
+
+def _apart(batch: Batch, answer: Answer, hold: Hold) -> Disposition:
+    """A Hold answer that this batch drew and the control did not: a 401 makes all of it wait (F86), others are isolated first.
+
+    Only a 5xx is trouble with what was sent; 401, 403 and the like speak of no file, however often they come (I3).
+    """
+    if len(batch.instances) > 1 and hold.cause is not HoldCause.IDENTITY:
+        return Isolate()
+    return Retry(wait=Wait.REQUEST_TROUBLE if _in_trouble(answer) else Wait.APART, http_status=answer.status)
 
 
 def _too_large(answer: Answer) -> Quarantine:
@@ -255,9 +267,25 @@ def _irreplaceable(batch: Batch, answer: Answer) -> bool:
     return answer.status in (405, 501) and all(i.replacing for i in batch.instances)
 
 
-def _held_too_often(batch: Batch, hold: Hold) -> bool:
-    """A gateway that refuses one file with a Hold answer must not stop the rest."""
-    return hold.counts and max(i.holds for i in batch.instances) >= HOLDS_LIMIT - 1
+def _perhaps_about(instance: Instance, answer: Answer) -> bool:
+    """Whether an answer that met this instance alone can be about it: a refusal must speak of content, and of nobody else."""
+    if (answer.status or 0) < 400:
+        return True
+    said = answer.response
+    items: tuple[Referenced | Failed, ...] = (*said.referenced, *said.failed) if said is not None else ()
+    of_others = any(item.sop_instance_uid not in (None, instance.sop_instance_uid) for item in items)
+    return answer.status in _ABOUT_CONTENT and not of_others
+
+
+def _perhaps_apart(batch: Batch, hold: Hold) -> bool:
+    """Whether the control must say if it is this batch alone: a gateway that refuses one file must not stop the rest.
+
+    At once for 401, which a large upload draws by itself (F86), and where one has waited apart before; else the third time.
+    """
+    if hold.cause is HoldCause.IDENTITY:
+        return True
+    before = any(i.holds >= HOLDS_LIMIT - 1 or (i.history and i.history.wait is Wait.APART) for i in batch.instances)
+    return hold.counts and before
 
 
 def _taken(answer: Answer) -> bool:

@@ -30,6 +30,10 @@ class Event(enum.Enum):
         Level.WARNING,
         "the service was asked what it holds and gave no answer that counts: it is asked again, nothing is sent again",
     )
+    SET_APART = (
+        Level.WARNING,
+        "a request draws an answer that speaks of none of its files, and the control passes: its files wait, the others go on",
+    )
     QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
     NOTED = (Level.DEBUG, "remarks about a file that was sent all the same")
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
@@ -64,7 +68,7 @@ class Event(enum.Enum):
         "old files were removed from done/, each proved stored by its receipt; others have no proof",
     )
     RETENTION_TROUBLE = (Level.ERROR, "something in done/ can't be read or removed")
-    JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files are sent again")
+    JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files wait and are sent again")
     THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")
     WATCH_OFF = (Level.WARNING, "no file events here: the scan alone finds files")
     LIBRARY = (Level.WARNING, "a library complained; its words are not written, they can quote a patient")

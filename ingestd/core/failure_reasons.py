@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 ALREADY_STORED = 45070  # B00EH, Azure: the same three UIDs are there already
+DUPLICATE = 0x0111  # PS3.7 C.5.8, duplicate SOP instance: the same, in the standard's own code
 BEING_CREATED = 45071  # B00FH, Azure: another attempt has begun and not ended
 
 
@@ -20,7 +21,7 @@ class FailureClass(enum.Enum):
 
 def classify(failure_reason: int) -> FailureClass:
     """The class of a code; one that is not known is a verdict, never success and never silence."""
-    if failure_reason == ALREADY_STORED:
+    if failure_reason in (ALREADY_STORED, DUPLICATE):
         return FailureClass.HOLDS_IT
     if failure_reason == BEING_CREATED:
         return FailureClass.CREATING
@@ -34,7 +35,7 @@ MEANINGS: Mapping[int, str] = MappingProxyType(
         0x0106: "invalid attribute value",
         0x0107: "attribute list error",
         0x0110: "processing failure: the service could not store it just now",
-        0x0111: "duplicate SOP instance",
+        DUPLICATE: "duplicate SOP instance",
         0x0117: "invalid SOP instance UID",
         0x0119: "class and instance conflict",
         0x0120: "a required attribute is missing (Azure: work items only)",

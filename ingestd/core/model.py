@@ -120,6 +120,10 @@ class Wait(enum.Enum):
         "unanswered"  # the service was asked what it holds and has not answered: it is asked again, nothing is sent
     )
     UNNAMED = "unnamed"  # a 2xx named it in neither sequence, and when asked the service does not hold it
+    APART = (
+        "apart"  # an answer that speaks of no file (401, 403, one about others) met its request, and the control passed
+    )
+    DIED = "died"  # its request ended in an error of our own
 
 
 class Asked(enum.Enum):

@@ -31,9 +31,9 @@ class Braking:
     def stored(self) -> None:
         self._brake.stored()
 
-    def refused(self) -> None:
-        """A verdict of the service quarantined an instance; the brake goes on when it is one too many."""
-        if self.on or (why := self._brake.refused()) is None:
+    def refused(self, study_uid: str) -> None:
+        """A verdict of the service quarantined an instance of this study; the brake goes on when it is one too many."""
+        if self.on or (why := self._brake.refused(study_uid)) is None:
             return
         self.why = why
         self._recorder.log(Event.BRAKED, problem=why)

@@ -226,4 +226,4 @@ class Disposing:
         self._endings.quarantine(entry, verdict, stamp=instance.stamp, instance=instance, attempts=attempts)
         self._orders.replaced(instance.path, instance.stamp)
         if verdict.by_service:
-            self._braking.refused()
+            self._braking.refused(instance.ids.study_uid)

@@ -18,7 +18,7 @@ from ingestd.core.concurrency import Concurrency
 from ingestd.core.disposition import dispose, hold_for
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Asked, Batch, Instance, Wait
+from ingestd.core.model import Asked, Batch, Instance
 from ingestd.core.outcome import (
     Disposition,
     Hold,
@@ -34,6 +34,7 @@ from ingestd.core.ports import Inbox, Origin, Rand, Recorder
 from ingestd.core.presence import Presence
 from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
+from ingestd.daemon.apart import Apart
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.control import Control
 from ingestd.daemon.disposing import Disposing, counted
@@ -42,12 +43,6 @@ from ingestd.daemon.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Sent
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
 VERIFIERS = 2  # such jobs at once: each may retrieve an instance of any size
-
-_UNANSWERED_SAID_SECONDS = 60.0
-_UNANSWERED_HINT = (
-    "these files wait and are not sent again: let our identity read as well (Azure: DICOM Data Owner, or Reader beside it), "
-    "and see that service.url is the whole DICOMweb root; or set duplicates.policy = accept"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +87,7 @@ class Sending:
         self._prepared: deque[Batch] = deque()
         self._control = Control(origin=origin, jobs=jobs)
         self._presence = Presence(wanted=not rules.ask.profile.names_only_new)
-        self._say_unanswered_at = 0.0
-        self._unanswered = 0
+        self._apart = Apart(recorder=recorder)
         self.known = known
         self._asked = False  # questions and batches take turns
         self.breaker = Breaker()
@@ -139,15 +133,15 @@ class Sending:
         return taken
 
     def _died(self, job: Job, error: BaseException, now: float) -> None:
-        """A bug, or no memory: contained and said; sending pauses as if the service were away (F10, F46)."""
-        self._recorder.log(Event.JOB_DIED, problem=type(error).__name__)
+        """A bug makes its files wait; without memory or a thread sending pauses, as if the service were away (F10, F46)."""
+        fate = self._apart.died(error, now, files=len(job.instances))
         probing = self.breaker.state is BreakerState.PROBING and not job.instances
         if not job.instances:
             self._control.died()
-        if probing or job.instances:
+        if probing or (job.instances and isinstance(fate, SendAgain)):
             self._hold(Hold(cause=HoldCause.UNREACHABLE), now, probe=probing)
         for instance in job.instances:
-            self._disposing.apply(instance, SendAgain(), status=None, alone=False, now=now)
+            self._disposing.apply(instance, fate, status=None, alone=False, now=now)
 
     def _answered(self, sent: Sent, now: float) -> None:
         batch, answer = sent.batch, sent.answer
@@ -175,6 +169,7 @@ class Sending:
             self._control.learn()
         self.concurrency = self.concurrency.after(answer, calm=self.breaker.closed)
         self._hold_for(dispositions, now)
+        self._apart.answered(dispositions, answer.outcome, now)
         self._recorder.request(answer.outcome, answer.seconds, answer.sent_bytes)
         self._recorder.log(
             Event.BATCH,
@@ -198,20 +193,13 @@ class Sending:
             self._disposing.apply(question.instance, disposition, status=200, alone=question.alone, now=now)
         self._hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
-        self._say_unanswered(said, now)
+        self._apart.asked(said, now)
 
     def _strange(self, control: Answer | None) -> Hold | None:
         """A 2xx named nothing and could not be asked about: whether it is a store service at all, the control tells."""
         if control is None or self._control.passes(control):
             return None
         return hold_for(control) or Hold(cause=HoldCause.CONTROL)
-
-    def _say_unanswered(self, said: Sequence[Disposition], now: float) -> None:
-        self._unanswered += sum(isinstance(d, Retry) and d.wait is Wait.UNANSWERED for d in said)
-        if self._unanswered and now >= self._say_unanswered_at:
-            self._say_unanswered_at = now + _UNANSWERED_SAID_SECONDS
-            self._recorder.log(Event.UNANSWERED, files=self._unanswered, hint=_UNANSWERED_HINT)
-            self._unanswered = 0
 
     # The control
 

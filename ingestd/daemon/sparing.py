@@ -1,4 +1,4 @@
-"""An event of which a folder can hold a hundred thousand: a line each for the first files of a minute, then a count (I8)."""
+"""An event of which a folder can hold a hundred thousand: a line each for the first of a minute, then a count (I8)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ SECONDS = 60.0
 
 
 class Sparing:
-    """Owner thread only. `files` in the first line of a minute: for how many files that line stands, those before it among them."""
+    """Owner thread only; at most `lines` a minute. `files` in a line: for how many it stands, those that got none among them."""
 
-    def __init__(self, event: Event, *, recorder: Recorder) -> None:
+    def __init__(self, event: Event, *, recorder: Recorder, lines: int = LINES) -> None:
         self._event = event
         self._recorder = recorder
+        self._lines = lines
         self._said = 0
         self._unsaid = 0
         self._again_at = 0.0
 
-    def log(self, now: float, **fields: LogValue) -> None:
-        """`now` on Clock.now()."""
+    def log(self, now: float, *, files: int = 1, **fields: LogValue) -> None:
+        """`now` on Clock.now(); `files` that this is about."""
         if now >= self._again_at:
             self._said, self._again_at = 0, now + SECONDS
-        if self._said >= LINES:
-            self._unsaid += 1
+        self._unsaid += files
+        if self._said >= self._lines:
             return
         self._said += 1
-        others, self._unsaid = self._unsaid, 0
-        if others:
-            fields["files"] = others + 1
+        if self._unsaid > 1:
+            fields["files"] = self._unsaid
+        self._unsaid = 0
         self._recorder.log(self._event, **fields)

@@ -262,6 +262,7 @@ def early(status: int, becomes: str, held: str = "") -> tuple[Row, ...]:
             files=1,
             sizes={1: LARGE},
             asked=2,
+            late=not held and becomes == "inbox",
         )
         for word, then in ends.items()
     )
@@ -277,7 +278,7 @@ TABLE = (
     row("F47 the certificate is another CA's", good, becomes="inbox", held="unreachable", away="ca", asked=3),
     row("F47 the port speaks no TLS", good, becomes="inbox", held="unreachable", away="plain", asked=3),
     # --- answers to what was not read yet (F48) ---
-    *early(401, "inbox", "identity"),
+    *early(401, "inbox"),
     *early(403, "inbox", "role"),
     *early(413, "too_large"),
     *early(503, "inbox", "busy"),
@@ -385,7 +386,7 @@ TABLE = (
     row("F51 409 with plain text", says(409, COMMENT.encode(), content_type="text/plain"), becomes="poison"),
     row("F62 400 to everything", says(400), control=says(400), becomes="inbox", held="control"),
     row("F62 404 to everything", says(404), control=says(404), becomes="inbox", held="route"),
-    row("F62 404 to stores alone", says(404), becomes="inbox", held="route"),
+    row("F62 404 to stores alone", says(404), becomes="inbox", held="route", said="set_apart", late=True),
     row("F62 406 to everything", says(406), control=says(406), becomes="inbox", held="route"),
     row("F62 403 to everything", says(403), control=says(403), becomes="inbox", held="role"),
     row("F62 424 to everything", says(424), control=says(424), becomes="inbox", held="dependency"),
@@ -450,7 +451,7 @@ TABLE = (
     ),
     # --- redirects (F53) ---
     *(
-        row(f"F53 {status} to another server", redirects(status), becomes="inbox", held="route")
+        row(f"F53 {status} to another server", redirects(status), becomes="inbox", held="route", said="set_apart", late=True)
         for status in (301, 302, 303, 307, 308)
     ),
     # --- idle connections (F54) ---
@@ -567,14 +568,14 @@ TABLE = (
         )
     ),
     *(
-        row(f"F61 one of sixteen: {what}", chokes(7, behave), becomes={7: "inbox"}, held=held, files=16, asked=16)
-        for what, behave, held in (
-            ("500", says(500), ""),
-            ("502", says(502), ""),
-            ("closes", closes, ""),
-            ("resets", resets, ""),
-            ("403, from a gateway", says(403), "role"),
-            ("503, from a gateway", says(503), "busy"),
+        row(f"F61 one of sixteen: {what}", chokes(7, behave), becomes={7: "inbox"}, held=held, files=16, asked=16, late=late)
+        for what, behave, held, late in (
+            ("500", says(500), "", False),
+            ("502", says(502), "", False),
+            ("closes", closes, "", False),
+            ("resets", resets, "", False),
+            ("403, from a gateway", says(403), "role", True),
+            ("503, from a gateway", says(503), "busy", False),
         )
     ),
     # --- identity (F63) ---
@@ -586,7 +587,35 @@ TABLE = (
         becomes="inbox",
         held="identity",
     ),
-    row("F63 401 once", says(401), good, settings=WITH_TOKEN, becomes="done", held="identity"),
+    row(
+        "F63 401 once, for the control too",
+        says(401),
+        good,
+        control=(says(401), good),
+        settings=WITH_TOKEN,
+        becomes="done",
+        held="identity",
+    ),
+    row(
+        "F86 401 to stores alone",
+        says(401),
+        settings=WITH_TOKEN,
+        becomes="inbox",
+        asked=2,
+        said="set_apart",
+        late=True,
+    ),
+    row(
+        "F86 401 to one large upload",
+        larger_than(5 * SMALL // 2, says(401)),
+        settings=WITH_TOKEN | ONE_BY_ONE,
+        becomes={2: "inbox"},
+        files=6,
+        sizes={2: 4 * SMALL},
+        asked=7,
+        said="set_apart",
+        late=True,
+    ),
     row(
         "F63 F64 401, and the token file has a new one",
         wants_token("two", renewed=rotates),
@@ -737,7 +766,7 @@ def elsewhere() -> Iterator[HostileServer]:
 def test_what_becomes_of_each_file(
     row: Row, tmp_path: Path, authority: Authority, elsewhere: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I1 to I4 and F47 to F63, as the row says."""
+    """I1 to I4, F47 to F63 and F86, as the row says."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, elsewhere.url)  # F59
     stage = Stage(row, tmp_path / "house", elsewhere)

@@ -192,6 +192,7 @@ def test_a_service_at_fault_never_fails_a_file(status: int) -> None:
     """I3, F53, F62: it stays in the inbox and goes out when the service is mended."""
     bench = Bench()
     bench.origin.script(*[Answer(status=status)] * 2)
+    bench.origin.script_control(*[Answer(status=status), Answer(status=204)] * 2)
     bench.drop(made(1).name, made(1).content)
     bench.tick()
     assert (bench.filer.done, bench.filer.failed, bench.journal.deferrals) == ({}, {}, {})
@@ -333,7 +334,7 @@ def test_two_files_of_one_instance_never_travel_together() -> None:
 
 
 def test_a_job_that_dies_returns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F10, F46: contained, said, and sent again."""
+    """F10, F46: contained, said, and sent again after a pause, for without memory nobody gets on."""
     bench = Bench()
 
     def explode(instances: object) -> Answer:
@@ -344,6 +345,92 @@ def test_a_job_that_dies_returns_its_files(monkeypatch: pytest.MonkeyPatch) -> N
     bench.after(10, steps=10)
     assert len(bench.filer.done) == 1
     assert [line.fields["problem"] for line in bench.recorder.of(Event.JOB_DIED)] == ["MemoryError"]
+    assert [line.fields["cause"] for line in bench.recorder.of(Event.HELD)] == ["unreachable"]
+
+
+def test_a_batch_whose_job_dies_each_time_stops_nobody_else() -> None:
+    """F10, I3, I8: a bug that one file brings out: it waits, ever longer, with no verdict, and is sent once the bug is mended."""
+    bench = Bench()
+    bad = made(1, study=9)
+    mended = False
+
+    def bug(instances: Sequence[Instance]) -> Answer:
+        if not mended and any(i.sop_instance_uid == bad.ids[2] for i in instances):
+            raise KeyError("an error nobody thought of")
+        return bench.origin.take(instances)
+
+    bench.origin.script(*[bug] * 500)
+    bench.drop(bad.name, bad.content)
+    bench.tick()
+    assert bench.journal.deferrals[bad.name].wait is Wait.DIED
+    for n in range(1, 61):
+        one = made(n)
+        bench.drop(one.name, one.content)
+        bench.after(60, steps=6)
+    assert (len(bench.filer.done), bench.filer.failed) == (60, {})
+    drawn = sum(i.sop_instance_uid == bad.ids[2] for sent in bench.origin.stores for i in sent)
+    assert 6 <= drawn <= 20
+    assert {line.fields["problem"] for line in bench.recorder.of(Event.JOB_DIED)} == {"KeyError"}
+    assert bench.recorder.events.count(Event.HELD) == 0
+    mended = True
+    bench.after(900, steps=90)
+    assert (len(bench.filer.done), bench.daemon.left) == (61, 0)
+
+
+def test_jobs_that_die_one_after_another_are_a_few_lines() -> None:
+    """F10, I8: sending does not pause for them, so they could come by the thousand."""
+    bench = Bench()
+
+    def bug(instances: Sequence[Instance]) -> Answer:
+        raise KeyError("an error nobody thought of")
+
+    bench.origin.script(*[bug] * 500)
+    for study in range(1, 61):
+        bench.drop(made(1, study=study).name, made(1, study=study).content)
+    bench.tick(80)
+    assert len(bench.journal.deferrals) == 60
+    assert bench.recorder.events.count(Event.JOB_DIED) == 20
+    assert bench.recorder.events.count(Event.HELD) == 0
+
+
+def test_a_question_whose_job_dies_is_asked_later() -> None:
+    """F10, I2: it is neither filed nor judged, and nothing pauses."""
+    bench = Bench()
+    bench.drop(made(1).name, made(1).content)
+    bench.tick()
+    metadata = bench.origin.metadata
+
+    def dies(ids: object) -> Held:
+        raise KeyError("an error nobody thought of")
+
+    bench.origin.metadata = dies  # type: ignore[method-assign]
+    bench.drop("again.dcm", made(1).content)
+    bench.drop(made(2, study=2).name, made(2, study=2).content)
+    bench.tick(20)
+    assert (len(bench.filer.done), bench.filer.failed, bench.recorder.events.count(Event.HELD)) == (2, {}, 0)
+    assert bench.journal.deferrals["again.dcm"].wait is Wait.DIED
+    bench.origin.metadata = metadata  # type: ignore[method-assign]
+    bench.after(60, steps=60)
+    assert (len(bench.filer.done), bench.daemon.left) == (3, 0)
+
+
+def test_a_probe_that_dies_of_a_bug_is_tried_again() -> None:
+    """F10: the breaker's own job has no file to wait, so the breaker does."""
+    bench = Bench()
+    bench.origin.script(Answer(loss=Loss.NOT_SENT))
+    bench.drop(made(1).name, made(1).content)
+    bench.tick()
+    control = bench.origin.control
+    deaths = iter([KeyError("an error nobody thought of")] * 3)
+
+    def dies() -> Answer:
+        if (error := next(deaths, None)) is not None:
+            raise error
+        return control()
+
+    bench.origin.control = dies  # type: ignore[method-assign]
+    bench.after(60, steps=60)
+    assert (len(bench.filer.done), bench.recorder.events.count(Event.JOB_DIED)) == (1, 3)
 
 
 def test_a_dead_thread_is_started_again_and_counted() -> None:
@@ -621,7 +708,7 @@ def test_the_brake_stops_sending_and_a_person_releases_it() -> None:
     bench.after(60, steps=20)
     assert len(bench.filer.failed) == 5
     assert (bench.orders.braked(), bench.recorder.snapshots[-1].braked) == (
-        "the service refused 5 instances in a row",
+        "the service refused 5 instances in a row, counting at most 10 of one study",
         True,
     )
     stores = len(bench.origin.stores)
@@ -632,6 +719,99 @@ def test_the_brake_stops_sending_and_a_person_releases_it() -> None:
     bench.after(5, steps=5)
     assert len(bench.filer.done) == 35
     assert [e for e in bench.recorder.events if e in (Event.BRAKED, Event.RELEASED)] == [Event.BRAKED, Event.RELEASED]
+
+
+def test_one_refused_series_stops_nobody_elses_files() -> None:
+    """F85: sixty of one study are its own trouble; the others go out after them."""
+    bench = Bench(in_a_row=50)
+    for n in range(1, 61):
+        bench.origin.rejects[made(n).ids[2]] = 43264
+        bench.drop(made(n).name, made(n).content)
+    bench.after(30, steps=30)
+    for n in range(1, 31):
+        bench.drop(made(n, study=2).name, made(n, study=2).content)
+    bench.after(30, steps=30)
+    assert (len(bench.filer.failed), len(bench.filer.done)) == (60, 30)
+    assert (bench.orders.braked(), bench.recorder.events.count(Event.BRAKED)) == (None, 0)
+
+
+def test_conflicts_put_the_brake_on_as_refusals_do() -> None:
+    """F85: a service that shows other bytes for everything is more likely the wrong one than all files are."""
+    bench = Bench(in_a_row=5, policy=DuplicatePolicy.COMPARE)
+    for study in range(1, 21):
+        one = made(1, study=study)
+        bench.drop(one.name, one.content)
+    bench.tick(20)
+    bench.clock.advance(5)
+    for study in range(1, 21):
+        one = made(1, study=study)
+        bench.drop(f"again-{one.name}", one.content.replace(b"Anony^Mous", b"Other^Name"))
+    bench.after(60, steps=60)
+    assert bench.orders.braked() == "the service refused 5 instances in a row, counting at most 10 of one study"
+    assert {v.quarantine.reason for v in bench.filer.verdicts.values()} == {Reason.CONFLICT}
+    assert 5 <= len(bench.filer.failed) < 5 + 2 * 25  # what was asked for before the brake came on
+    assert (len(bench.filer.done), bench.daemon.left) == (20, 20 - len(bench.filer.failed))
+
+
+def test_a_401_that_one_upload_draws_makes_that_one_wait_and_nobody_else() -> None:
+    """F86, I8: the control passes with the same token; sending is not paused or slowed, and one line a minute says why."""
+    bench = Bench()
+    large = [made(n, study=9) for n in (1, 2)]
+    uids = {one.ids[2] for one in large}
+
+    def gateway(instances: Sequence[Instance]) -> Answer:
+        return Answer(status=401) if uids & {i.sop_instance_uid for i in instances} else bench.origin.take(instances)
+
+    bench.origin.script(*[gateway] * 500)
+    for one in large:
+        bench.drop(one.name, one.content)
+    bench.tick()
+    assert {d.wait for d in bench.journal.deferrals.values()} == {Wait.APART}
+    for n in range(1, 61):
+        one = made(n)
+        bench.drop(one.name, one.content)
+        bench.after(60, steps=6)
+    assert len(bench.filer.done) == 60
+    assert (bench.filer.failed, bench.daemon.left) == ({}, 2)
+    drawn = sum(bool(uids & {i.sop_instance_uid for i in sent}) for sent in bench.origin.stores)
+    assert 4 <= drawn <= 16  # an hour of growing minutes
+    assert bench.recorder.events.count(Event.HELD) == 0
+    assert {s.concurrency_limit for s in bench.recorder.snapshots} == {2}
+    lines = list(bench.recorder.of(Event.SET_APART))
+    assert (lines[0].fields["status"], lines[0].fields["files"]) == ("401", 2)
+    assert "uploads with a token" in str(lines[0].fields["hint"])
+    assert len(lines) <= drawn
+    uids.clear()
+    bench.after(900, steps=90)
+    assert (len(bench.filer.done), bench.daemon.left) == (62, 0)
+
+
+def test_many_that_wait_apart_are_a_line_a_minute() -> None:
+    """F86, I8: with how many it stands for."""
+    bench = Bench(concurrency=1)
+    bench.origin.script(*[Answer(status=401)] * 30)
+    for study in range(1, 31):
+        bench.drop(made(1, study=study).name, made(1, study=study).content)
+        bench.after(1)
+    assert [line.fields.get("files") for line in bench.recorder.of(Event.SET_APART)] == [None]
+    bench.origin.script(Answer(status=401))
+    bench.after(40)
+    bench.drop(made(2).name, made(2).content)
+    bench.after(1)
+    assert [line.fields.get("files") for line in bench.recorder.of(Event.SET_APART)] == [None, 30]
+
+
+def test_a_401_that_the_control_draws_too_pauses_sending() -> None:
+    """F63: the service does not know us; no file waits in the journal for it."""
+    bench = Bench()
+    bench.origin.script(*[Answer(status=401)] * 9)
+    bench.origin.script_control(*[Answer(status=401)] * 9)
+    for study in (1, 2, 3):
+        bench.drop(made(1, study=study).name, made(1, study=study).content)
+    bench.after(10, steps=10)
+    assert (bench.journal.deferrals, bench.filer.done) == ({}, {})
+    assert [line.fields["cause"] for line in bench.recorder.of(Event.HELD)] == ["identity"]
+    assert bench.recorder.events.count(Event.SET_APART) == 0
 
 
 def test_a_gateway_that_refuses_one_file_does_not_stop_the_rest() -> None:
@@ -853,7 +1033,7 @@ def test_an_outage_during_a_replacement_is_no_verdict(answer: Answer) -> None:
     bench.tick()
     bench.origin.script_replace(answer)
     bench.drop("changed.dcm", other)
-    bench.after(60, steps=60)
+    bench.after(150, steps=150)  # 401 while the control passes: that one waits minutes
     assert bench.filer.failed == {}
     assert other in bench.filer.done.values()
 

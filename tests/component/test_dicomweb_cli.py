@@ -653,9 +653,22 @@ def test_each_file_gets_its_own_word() -> None:
     assert rows[2]["comment"] == "Tag (0010,0020) does not conform"
 
 
-def test_all_there_already_is_success() -> None:
+@pytest.mark.parametrize("reason", [45070, 0x0111])
+def test_all_there_already_is_success(reason: int) -> None:
+    """F36: in Azure's code or in the standard's, and it says in which."""
     write(1)
-    assert store(ScriptedOrigin(store=[judges(45070)]), "1.dcm")[0] == 0
+    code, rows, _ = store(ScriptedOrigin(store=[judges(reason)]), "1.dcm")
+    assert (code, rows[0]["outcome"], rows[0]["failure_reason"]) == (0, "already there", reason)
+    assert str(rows[0]["text"]).startswith(f"FailureReason {reason}: ")
+
+
+def test_a_401_ends_the_command_with_how_to_mend_it() -> None:
+    """F63: no control is sent here, and a person wants to know at once."""
+    write(1)
+    with hostile(answering(401)) as server:
+        ran = commanded("dicomweb", "store", "1.dcm", "--url", server.url, **QUICK)
+    assert ran.code == 75
+    assert "auth.mode is none" in ran.err
 
 
 def test_a_person_reads_a_table_with_the_services_words() -> None:

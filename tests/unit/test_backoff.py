@@ -118,7 +118,23 @@ def test_an_instance_that_is_being_created_waits_minutes_from_the_start() -> Non
     assert got.due_at == 120.0
 
 
-@pytest.mark.parametrize("other", [Wait.REFUSED_ALONE, Wait.CREATING, Wait.UNVERIFIED, Wait.REQUEST_TROUBLE])
+def test_an_instance_that_waits_apart_waits_minutes_and_ever_longer() -> None:
+    """F86: a minute at least from the start, a quarter of an hour at most; however often, it is never a verdict."""
+    dues, one = [], instance()
+    for _ in range(12):
+        got = once(one, Wait.APART, rand=0.0 if not dues else 0.5)
+        assert isinstance(got, Deferral)
+        dues.append(got.due_at)
+        one = replace(one, history=got)
+    assert dues[0] == 60.0
+    assert dues == sorted(dues)
+    assert dues[-1] > 400
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Wait.REFUSED_ALONE, Wait.CREATING, Wait.UNVERIFIED, Wait.REQUEST_TROUBLE, Wait.APART, Wait.DIED],
+)
 def test_waits_grow_even_where_the_service_changes_its_mind(other: Wait) -> None:
     """I8: a file that is refused in one way and another by turns does not come round every second."""
     dues = []
@@ -214,7 +230,9 @@ def test_trouble_before_does_not_make_a_refusal_graver() -> None:
     assert (got.attempts, got.counted) == (51, 1)
 
 
-@pytest.mark.parametrize("before", [Wait.REFUSED_ALONE, Wait.CREATING, Wait.UNVERIFIED, Wait.CHANGED])
+@pytest.mark.parametrize(
+    "before", [Wait.REFUSED_ALONE, Wait.CREATING, Wait.UNVERIFIED, Wait.CHANGED, Wait.APART, Wait.DIED]
+)
 @pytest.mark.parametrize("wait", [Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE])
 def test_other_waits_before_use_no_patience_up(before: Wait, wait: Wait) -> None:
     """I3: trouble begins to count, and its time to run, with the first of it."""
@@ -239,9 +257,9 @@ def test_creating_ends_after_its_hours_however_often_it_was_asked() -> None:
 
 
 @pytest.mark.parametrize("alone", [True, False])
-@pytest.mark.parametrize("wait", [Wait.UNVERIFIED, Wait.CHANGED])
+@pytest.mark.parametrize("wait", [Wait.UNVERIFIED, Wait.CHANGED, Wait.APART, Wait.DIED])
 def test_what_the_service_said_nothing_against_is_never_the_files_fault(wait: Wait, alone: bool) -> None:
-    """I3, I4, F58: reading is refused, the service is still creating it, or the file changed while it was sent."""
+    """I3, I4, F10, F58, F86: reading is refused, the file changed while it was sent, an answer speaks of no file, our own error."""
     assert attempts_until_verdict([wait], alone=alone, receipts_grow=True, seconds_each=900.0) is None
 
 

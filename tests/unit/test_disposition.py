@@ -53,6 +53,7 @@ REFUSED = Verify(asked=Asked.REFUSED)
 def judge(
     of: Batch, said: Answer, control: Answer = WELL, *, normal: int | None = None, profile: Profile = AZURE
 ) -> tuple[Disposition, ...]:
+    """As the daemon judges it; the control passes unless it is given."""
     return dispose(of, said, control=control if wants_control(of, said) else None, normal=normal, profile=profile)
 
 
@@ -79,6 +80,7 @@ def rejected(status: int, reason: int, comment: str | None = None) -> Quarantine
         (ref(A, warning=45063), StoredWithWarning(proof=Proof.NEW, warning_reason=45063)),
         (ref(A, warning=1), StoredWithWarning(proof=Proof.NEW, warning_reason=1)),
         (fail(A, 45070), Verify(asked=Asked.HELD)),
+        (fail(A, 0x0111), Verify(asked=Asked.HELD)),
         (ref(A, warning=0xB000), Verify(asked=Asked.NAMED, warning_reason=0xB000)),
         (ref(A, warning=0xB006), Verify(asked=Asked.NAMED, warning_reason=0xB006)),
         (ref(A, warning=999), Verify(asked=Asked.NAMED, warning_reason=999)),
@@ -132,10 +134,10 @@ def test_a_name_proves_nothing_where_the_service_may_have_kept_another() -> None
 
 
 def test_stored_before_all_of_it_was_sent_is_not_stored() -> None:
-    """I2, F48, F58: no digest means that not every byte of it went out."""
+    """I2, I3, F48, F58: no digest means that not every byte of it went out. Nothing was said against it, so it only waits."""
     early = replace(answer(200, ref(A), ref(B)), digests=(SHA, None))
-    assert judge(PAIR, early) == (NEW, Retry(wait=Wait.REQUEST_TROUBLE))
-    assert judge(PAIR, early, profile=GENERIC) == (Verify(asked=Asked.NAMED), Retry(wait=Wait.REQUEST_TROUBLE))
+    assert judge(PAIR, early) == (NEW, Retry(wait=Wait.UNVERIFIED))
+    assert judge(PAIR, early, profile=GENERIC) == (Verify(asked=Asked.NAMED), Retry(wait=Wait.UNVERIFIED))
 
 
 def test_an_unnamed_failure_belongs_to_the_instance_that_was_alone() -> None:
@@ -144,9 +146,12 @@ def test_an_unnamed_failure_belongs_to_the_instance_that_was_alone() -> None:
 
 
 def test_a_failure_of_anothers_uid_is_not_the_instances_that_was_alone() -> None:
-    """I3, F50."""
-    assert judge(ALONE, answer(409, fail("9.9", 43264))) == (REFUSED,)
-    assert judge(ALONE, answer(400, fail("9.9", 43264))) == (Retry(wait=REFUSED_ALONE, http_status=400),)
+    """I3, F50: an answer about others is no answer, so it counts for nothing."""
+    apart = (Retry(wait=Wait.APART, http_status=409),)
+    assert judge(ALONE, answer(409, fail("9.9", 43264))) == apart
+    assert judge(ALONE, answer(409, ref("9.9"))) == apart
+    assert judge(ALONE, answer(409, ref("9.9"), fail(None, 43264), fail(None, 43264))) == apart
+    assert judge(ALONE, answer(409, fail(A, None))) == (REFUSED,)
 
 
 def test_an_unnamed_failure_in_a_batch_accuses_nobody() -> None:
@@ -180,7 +185,7 @@ REFUSED_ALONE = Wait.REFUSED_ALONE
 TROUBLE = Wait.REQUEST_TROUBLE
 
 
-@pytest.mark.parametrize("status", [400, 402, 405, 407, 409, 410, 411, 414, 415, 422, 431, 451, 499])
+@pytest.mark.parametrize("status", [400, 402, 405, 407, 409, 410, 411, 414, 415, 417, 422, 431, 451, 499])
 @pytest.mark.parametrize(
     ("of", "control", "expected"),
     [
@@ -202,9 +207,14 @@ TROUBLE = Wait.REQUEST_TROUBLE
 def test_the_control_says_whose_fault_a_refusal_is(
     status: int, of: Batch, control: Answer, expected: Disposition | str
 ) -> None:
-    """I2, I3, F50, F61, F62: without a name in it no status is success, and none is the file's fault by itself."""
+    """I2, I3, F50, F61, F62: without a name in it no status is success, and none is the file's fault by itself.
+
+    Only some refusals can be about what is in a request; of the others no number is a verdict.
+    """
     if expected == "refused alone":
-        expected = REFUSED if status == 409 else Retry(wait=REFUSED_ALONE, http_status=status)
+        apart = status not in (400, 409, 415, 422)
+        refused = REFUSED if status == 409 else Retry(wait=REFUSED_ALONE, http_status=status)
+        expected = Retry(wait=Wait.APART, http_status=status) if apart else refused
     assert wants_control(of, answer(status))
     assert judge(of, answer(status), control) == (expected,) * len(of.instances)
 
@@ -321,7 +331,6 @@ def test_a_request_that_is_too_large_is_split_down_to_the_file_itself(control: A
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (answer(401), Hold(cause=HoldCause.IDENTITY)),
         (answer(403), Hold(cause=HoldCause.ROLE, counts=True)),
         (answer(404), Hold(cause=HoldCause.ROUTE, counts=True)),
         (answer(406), Hold(cause=HoldCause.ROUTE, counts=True)),
@@ -341,7 +350,7 @@ def test_a_request_that_is_too_large_is_split_down_to_the_file_itself(control: A
 )
 @pytest.mark.parametrize("of", [ALONE, PAIR, ALONE_AGAIN, PAIR_AGAIN])
 def test_no_file_answers_for_the_service_the_role_or_the_network(of: Batch, said: Answer, expected: Hold) -> None:
-    """I3, F47, F48, F52, F53, F62, F63."""
+    """I3, F47, F48, F52, F53, F62. 401 has tests of its own."""
     assert hold_for(said) == expected
     assert not wants_control(of, said)
     assert judge(of, said) == (expected,) * len(of.instances)
@@ -350,6 +359,38 @@ def test_no_file_answers_for_the_service_the_role_or_the_network(of: Batch, said
 @pytest.mark.parametrize("said", [answer(200), answer(400), answer(500), answer(413), Answer(loss=Loss.TIMEOUT)])
 def test_other_answers_are_no_reason_to_hold_by_themselves(said: Answer) -> None:
     assert hold_for(said) is None
+
+
+IDENTITY = Hold(cause=HoldCause.IDENTITY)
+
+
+@pytest.mark.parametrize(
+    "of", [ALONE, PAIR, ALONE_AGAIN, PAIR_AGAIN], ids=["alone", "pair", "alone again", "pair again"]
+)
+def test_a_401_that_the_control_does_not_draw_is_this_batchs_alone(of: Batch) -> None:
+    """F86, I3: a large upload whose token runs out, or a gateway's limit: the batch waits, whole, and nobody else does."""
+    n = len(of.instances)
+    assert hold_for(answer(401)) == IDENTITY
+    assert wants_control(of, answer(401))
+    assert judge(of, answer(401)) == (Retry(wait=Wait.APART, http_status=401),) * n
+    assert judge(of, answer(401), Answer(status=400), normal=400) == (Retry(wait=Wait.APART, http_status=401),) * n
+
+
+@pytest.mark.parametrize(
+    "control",
+    [answer(401), answer(403), answer(400), answer(503), Answer(loss=Loss.NOT_SENT), Answer(loss=Loss.TIMEOUT)],
+)
+@pytest.mark.parametrize("of", [ALONE, PAIR], ids=["alone", "pair"])
+def test_a_401_that_the_control_draws_too_holds(of: Batch, control: Answer) -> None:
+    """I3, F63: the service does not know us, or nobody can tell; it counts against no file."""
+    assert judge(of, answer(401), control) == (IDENTITY,) * len(of.instances)
+    assert dispose(of, answer(401), profile=AZURE) == (IDENTITY,) * len(of.instances)
+
+
+def test_a_401_that_names_everyone_asks_for_nothing() -> None:
+    """F51: what it names is taken; only what it does not name waits apart."""
+    assert not wants_control(PAIR, answer(401, ref(A), ref(B)))
+    assert judge(PAIR, answer(401, ref(A))) == (NEW, Retry(wait=Wait.APART, http_status=401))
 
 
 # A gateway that refuses one file with a Hold answer must not stop the rest.
@@ -381,7 +422,7 @@ COUNTING = [300, 307, 399, 403, 404, 406, 408, 424, 503, 504]
     ids=lambda value: str([i.holds for i in value.instances]) if isinstance(value, Batch) else "",
 )
 def test_the_third_hold_for_one_of_a_batch_asks_whose_fault_it_is(of: Batch, asks: bool, status: int) -> None:
-    """I8, F61: the control passes: it is something in the batch; alone, it is one file's trouble, to be waited out."""
+    """I3, I8, F61: the control passes: it is something in the batch; alone, it waits, and only a 5xx is trouble that counts."""
     said = answer(status, retry_after=7.0)
     n = len(of.instances)
     hold = hold_for(said)
@@ -389,7 +430,8 @@ def test_the_third_hold_for_one_of_a_batch_asks_whose_fault_it_is(of: Batch, ask
     assert HOLDS_LIMIT == 3
     assert wants_control(of, said) is asks
     if asks:
-        isolated = Isolate() if n > 1 else Retry(wait=TROUBLE, http_status=status)
+        wait = TROUBLE if status >= 500 else Wait.APART
+        isolated = Isolate() if n > 1 else Retry(wait=wait, http_status=status)
         assert judge(of, said) == (isolated,) * n
         assert judge(of, said, UNWELL) == (hold,) * n
         assert dispose(of, said, profile=AZURE) == (hold,) * n
@@ -397,10 +439,24 @@ def test_the_third_hold_for_one_of_a_batch_asks_whose_fault_it_is(of: Batch, ask
         assert judge(of, said) == dispose(of, said, control=WELL, profile=AZURE) == (hold,) * n
 
 
-@pytest.mark.parametrize("said", [answer(401), answer(429), Answer(loss=Loss.NOT_SENT)])
-@pytest.mark.parametrize("of", [held(9), held(9, 9)])
-def test_identity_throttling_and_silence_never_accuse_a_batch(of: Batch, said: Answer) -> None:
-    """I3, F47, F52, F63: however often."""
+APART = deferral(Wait.APART)
+
+
+@pytest.mark.parametrize("status", COUNTING)
+def test_what_waited_apart_before_holds_nobody_up_when_it_comes_again(status: int) -> None:
+    """I8, F61: it would pause the rest three times each quarter of an hour."""
+    alone, pair = batch(instance(A, history=APART)), batch(instance(A), instance(B, history=APART))
+    wait = TROUBLE if status >= 500 else Wait.APART
+    assert wants_control(alone, answer(status))
+    assert judge(alone, answer(status)) == (Retry(wait=wait, http_status=status),)
+    assert judge(alone, answer(status), UNWELL) == (hold_for(answer(status)),)
+    assert judge(pair, answer(status)) == (Isolate(), Isolate())
+
+
+@pytest.mark.parametrize("said", [answer(429), Answer(loss=Loss.NOT_SENT)])
+@pytest.mark.parametrize("of", [held(9), held(9, 9), batch(instance(A, history=APART))])
+def test_throttling_and_silence_never_accuse_a_batch(of: Batch, said: Answer) -> None:
+    """I3, F47, F52: however often."""
     assert not wants_control(of, said)
     assert dispose(of, said, control=WELL, profile=AZURE) == (hold_for(said),) * len(of.instances)
 
@@ -431,12 +487,12 @@ REPLACING = batch(instance(A, replacing=True))
 
 
 def test_a_service_that_can_not_replace_leaves_the_conflict_to_a_person() -> None:
-    """I3, F36: it has neither PUT nor DELETE. Our own verdict: the brake does not count it."""
+    """I3, F36, F85: it has neither PUT nor DELETE; a conflict like others, so the brake counts it."""
     said = answer(405)
     assert not wants_control(REPLACING, said)
     (verdict,) = judge(REPLACING, said)
     assert isinstance(verdict, Quarantine)
-    assert (verdict.reason, verdict.http_status, verdict.by_service) == (Reason.CONFLICT, 405, False)
+    assert (verdict.reason, verdict.http_status, verdict.by_service) == (Reason.CONFLICT, 405, True)
     assert "neither PUT nor DELETE" in verdict.text
 
 

@@ -13,6 +13,7 @@ from ingestd.core.failure_reasons import MEANINGS, FailureClass, classify, meani
     ("code", "meaning", "expected"),
     [
         (45070, "Azure: the same three UIDs are there already", FailureClass.HOLDS_IT),
+        (0x0111, "duplicate SOP instance", FailureClass.HOLDS_IT),
         (45071, "Azure: being created", FailureClass.CREATING),
         (0x0110, "processing failure; Azure: storage or database trouble", FailureClass.SERVER_TROUBLE),
         (0xA700, "out of resources", FailureClass.SERVER_TROUBLE),
@@ -25,7 +26,7 @@ from ingestd.core.failure_reasons import MEANINGS, FailureClass, classify, meani
         (0xC000, "cannot understand", FailureClass.REJECTED),
         (0xCFFF, "cannot understand", FailureClass.REJECTED),
         (0x0122, "referenced SOP Class not supported", FailureClass.REJECTED),
-        (273, "Azure: blob not found; not for store", FailureClass.REJECTED),
+        (0x0112, "no such SOP instance", FailureClass.REJECTED),
         (0x0000, "success, in the wrong place", FailureClass.REJECTED),
         (0xB000, "a warning, in the wrong place", FailureClass.REJECTED),
     ],
@@ -38,7 +39,7 @@ def test_each_code_has_its_class(code: int, meaning: str, expected: FailureClass
 @given(st.integers(-(2**40), 2**40))
 def test_a_code_that_nobody_documents_is_a_verdict_never_success(code: int) -> None:
     """I2, I3."""
-    known = {45070: FailureClass.HOLDS_IT, 45071: FailureClass.CREATING}
+    known = {45070: FailureClass.HOLDS_IT, 0x0111: FailureClass.HOLDS_IT, 45071: FailureClass.CREATING}
     trouble = code == 272 or code // 256 == 0xA7
     assert classify(code) is known.get(code, FailureClass.SERVER_TROUBLE if trouble else FailureClass.REJECTED)
 

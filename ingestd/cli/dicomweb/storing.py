@@ -20,9 +20,8 @@ from ingestd.cli.dicomweb.screen import Screen, many
 from ingestd.cli.options import Exit
 from ingestd.core.answer import Answer
 from ingestd.core.batch import BatchRules, halves
-from ingestd.core.disposition import dispose
+from ingestd.core.disposition import dispose, hold_for
 from ingestd.core.errors import ServiceError
-from ingestd.core.failure_reasons import ALREADY_STORED
 from ingestd.core.model import Asked, Batch, Instance, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
@@ -110,7 +109,8 @@ class Storing:
         while waiting:
             batch, tries = waiting.popleft()
             answer = store(self._session, batch, bodies, clock=SystemClock(), study=self._study, single=self._single)
-            found = dispose(Batch(instances=batch), answer, control=_PASSED, profile=_ITS_WORD)
+            control = _PASSED if hold_for(answer) is None else None
+            found = dispose(Batch(instances=batch), answer, control=control, profile=_ITS_WORD)
             again: list[Instance] = []
             apart: list[Instance] = []
             for instance, disposition in zip(batch, found, strict=True):
@@ -131,7 +131,7 @@ class Storing:
         match disposition:
             case SendAgain() | Hold():
                 return True
-            case Retry(wait=Wait.SERVER_TROUBLE | Wait.REQUEST_TROUBLE):
+            case Retry(wait=Wait.SERVER_TROUBLE | Wait.REQUEST_TROUBLE | Wait.UNVERIFIED):
                 return tries < self._session.tries
             case _:
                 return False
@@ -199,6 +199,13 @@ def _by_its_word(disposition: Disposition) -> Disposition:
             return disposition
 
 
+def _code(instance: Instance, answer: Answer) -> int | None:
+    """The FailureReason with which the service said that it holds this instance: Azure's own, or the standard's."""
+    failed = answer.response.failed if answer.response is not None else ()
+    uids = (instance.sop_instance_uid, None)
+    return next((f.failure_reason for f in failed if f.sop_instance_uid in uids), None)
+
+
 def _row(instance: Instance, disposition: Disposition, answer: Answer, *, single: bool) -> Row:
     """What is said of a file whose disposition will not change."""
     outcome, text, comment, reason = LEFT, "", None, None
@@ -212,14 +219,14 @@ def _row(instance: Instance, disposition: Disposition, answer: Answer, *, single
         case Verify():
             text, comment = f"the service answers {answer.status} and names nothing: is it there?", answer.comment
         case AlreadyStored():
-            outcome, reason = THERE, ALREADY_STORED
-            text = f"FailureReason {ALREADY_STORED}: {_THERE}"
+            outcome, reason = THERE, _code(instance, answer)
+            text = f"FailureReason {reason}: {_THERE}"
         case Quarantine():
             outcome, text, comment = FAILED, disposition.text, disposition.comment
             reason = disposition.failure_reason
         case Retry(wait=Wait.REFUSED_ALONE) if single and answer.status == 415:
             outcome, text = FAILED, "this service takes no store without multipart (415): leave --single away"
-        case Retry(wait=Wait.REFUSED_ALONE):
+        case Retry(wait=Wait.REFUSED_ALONE | Wait.APART):
             outcome, text, comment = FAILED, f"the service refuses it ({answer.status})", answer.comment
         case Retry(wait=Wait.CREATING):
             text, comment, reason = (
