@@ -162,7 +162,8 @@ class OriginServer:
         size = sum(instance.size for instance in instances)
         return transaction(
             lambda: StoreBody(instances, self._bodies),
-            lambda body: self._exchange.ask(method, f"{self._url}/studies", body=body, size=size),
+            lambda body, limit: self._exchange.ask(method, f"{self._url}/studies", body=body, size=size, limit=limit),
+            instances=len(instances),
             clock=self._clock,
             said=_said,
         )

@@ -18,7 +18,7 @@ import httpx
 from ingestd.core.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.auth import Headers, TokenError, TokenSource
-from ingestd.dicomweb.exchange import Exchange, Reply, Sink
+from ingestd.dicomweb.exchange import ANSWER_LIMIT, Exchange, Reply, Sink
 from ingestd.dicomweb.media_type import DICOM_JSON
 
 UNAUTHORIZED = 401
@@ -55,8 +55,9 @@ class Signed:
         body: Callable[[], Body] | None = None,
         size: int = 0,
         sink: Sink | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Reply:
-        """The reply. `body` makes a fresh one for each try, with `size` bytes of instances in it.
+        """The reply. `body` makes a fresh one for each try, with `size` bytes of instances in it; `limit` in bytes of the answer.
 
         Deadlines as in Exchange.ask. Raises what the body and the sink raise.
         """
@@ -73,13 +74,13 @@ class Signed:
             headers = self._token.headers(lasting=self._upload_seconds(size)) if self._token is not None else {}
         except TokenError as error:
             return Reply(loss=Loss.NOT_SENT, problem=f"{UNSIGNED}: {error}")
-        reply = self._once(build, headers, size, sink)
+        reply = self._once(build, headers, size, sink, limit)
         if reply.status != UNAUTHORIZED or self._token is None:
             return reply
         fresh = self._token.renewed(headers)
         if fresh is None:
             return reply
-        second = self._once(build, fresh, size, sink)
+        second = self._once(build, fresh, size, sink, limit)
         return replace(second, sent=reply.sent + second.sent)
 
     def abort(self) -> None:
@@ -88,9 +89,12 @@ class Signed:
     def close(self) -> None:
         self._exchange.close()
 
-    def _once(self, build: Callable[[Headers], httpx.Request], headers: Headers, size: int, sink: Sink | None) -> Reply:
+    def _once(
+        self, build: Callable[[Headers], httpx.Request], headers: Headers, size: int, sink: Sink | None, limit: int
+    ) -> Reply:
         began = self._clock.monotonic()
-        reply = self._exchange.ask(lambda: build(headers), send_within=size / self._minimum_rate, sink=sink)
+        send_within = size / self._minimum_rate
+        reply = self._exchange.ask(lambda: build(headers), send_within=send_within, sink=sink, limit=limit)
         if size and reply.status is not None and reply.sent >= size:
             self._last = (size, self._clock.monotonic() - began)
         return reply
