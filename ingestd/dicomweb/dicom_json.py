@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ingestd.core.elements import normalise
 from ingestd.dicomweb.media_type import JSON_TYPES, decoded, media_type
 
 Dataset = Mapping[str, object]
 
-BULK = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 MOST_VALUES = 1 << 18
 
 
@@ -36,25 +34,6 @@ def one_dataset(content_type: str, content: bytes, *, most: int = MOST_VALUES) -
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     return found if isinstance(found, dict) else None
-
-
-def elements(dataset: Dataset) -> dict[str, tuple[str, ...]] | None:
-    """The elements that can be compared with a file's own, normalised; sequences, bulk data and private ones are left out."""
-    out: dict[str, tuple[str, ...]] = {}
-    for tag, element in dataset.items():
-        if not isinstance(element, dict) or not isinstance(vr := element.get("vr"), str) or not _is_tag(tag):
-            return None
-        if vr == "SQ" or vr in BULK or "BulkDataURI" in element or "InlineBinary" in element or int(tag[:4], 16) % 2:
-            continue
-        value = element.get("Value", [])
-        if not isinstance(value, list):
-            return None
-        out[tag.upper()] = normalise(vr, value)
-    return out
-
-
-def _is_tag(tag: str) -> bool:
-    return len(tag) == 8 and all(c in "0123456789abcdefABCDEF" for c in tag)
 
 
 def unique(members: list[tuple[str, object]]) -> dict[str, object]:

@@ -28,7 +28,7 @@ from ingestd.dicomweb.transport import Transport
 from ingestd.dicomweb.wire import NoConnectionError
 from ingestd.dicomweb.wires import Wires
 
-ANSWER_LIMIT = 16 << 20  # bytes, without their coding; an answer that may be larger has its own limit, or a sink
+ANSWER_LIMIT = 1 << 20  # bytes, without their coding; an answer that may be larger has its own limit, or a sink
 SOCKET_BUFFER = 4 << 20  # what tcp_wmem lets a socket hold: more was sent, so somebody was there
 _NOT_SENT = (
     httpcore.ConnectError,

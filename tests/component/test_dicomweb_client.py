@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from fakes.bodies_fake import FakeBodies, digest, parts
-from fakes.hostile_server import HostileServer, Peer, answering, hostile, named
+from fakes.hostile_server import HostileServer, Peer, answer, answering, hostile, named
 
-from ingestd.core.answer import Answer, Loss, Referenced, StoreResponse
+from ingestd.core.answer import Answer, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import ConfigurationError, FileChangedError
 from ingestd.core.model import Identifiers
 from ingestd.dicomweb.auth import TokenFile
@@ -215,6 +215,49 @@ def test_an_answer_may_be_as_long_as_what_was_sent_is_many(instances: int) -> No
         assert found.status == 200
         assert (None if found.response is None else len(found.response.referenced)) == expected
     assert limit < 300_000 + 20_000 * instances
+
+
+METADATA = b'[{"00080018":{"vr":"UI","Value":["1.2.3.4"]},"00080060":{"vr":"CS","Value":["CT"]}}]'
+
+
+@pytest.mark.parametrize("coding", [None, "gzip", "deflate"])
+def test_metadata_are_read_for_comparison(coding: str | None) -> None:
+    """F84: also where a proxy compressed them."""
+    body = {"gzip": gzip.compress, "deflate": zlib.compress, None: bytes}[coding](METADATA)
+    headers = {"Content-Encoding": coding} if coding else None
+    with hostile(answering(200, body, headers=headers)) as server, client(server, FakeBodies()) as origin:
+        held = origin.metadata(IDS)
+    assert held == Held(status=200, elements={"00080018": ("1.2.3.4",), "00080060": ("CT",)})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (METADATA + b" " * (16 << 20), {}),
+        (gzip.compress(METADATA + b" " * (200 << 20)), {"Content-Encoding": "gzip"}),
+        (METADATA.replace(b'"CT"', b"NaN"), {}),
+        (METADATA, {"Content-Encoding": "br"}),
+        (b"<html>", {"Content-Type": "text/html"}),
+    ],
+    ids=["too large", "a bomb", "NaN", "another coding", "a page"],
+)
+def test_metadata_that_can_not_be_read_are_an_answer_without_elements(body: bytes, headers: dict[str, str]) -> None:
+    """F87: too large or malformed is something else than no answer."""
+    content_type = headers.pop("Content-Type", "application/dicom+json")
+    said = answering(200, body, content_type=content_type, headers=headers)
+    with hostile(said) as server, client(server, FakeBodies()) as origin:
+        assert origin.metadata(IDS) == Held(status=200, elements=None)
+
+
+def test_metadata_that_break_off_are_no_answer() -> None:
+    """F87."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(200, METADATA, content_type="application/dicom+json")[:-1])
+
+    with hostile(script) as server, client(server, FakeBodies()) as origin:
+        assert origin.metadata(IDS) == Held(status=None, loss=Loss.LOST)
 
 
 @pytest.mark.parametrize(
