@@ -38,7 +38,7 @@ class RetryRules:
 
     @property
     def word_after_seconds(self) -> float:
-        """How long a service that has never let anything be read is asked before its word is taken; `drain` must not give up first."""
+        """How long a service that never let anything be read is asked before its word is taken. `drain` must not give up first."""
         return min(WORD_AFTER_SECONDS, self.patience_seconds / 2)
 
 

@@ -22,11 +22,11 @@ from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Arrival, Bodies, Clock
 from ingestd.dicomweb.auth import TokenSource
-from ingestd.dicomweb.dicom_json import elements, one_dataset
 from ingestd.dicomweb.digest import InstanceDigest
 from ingestd.dicomweb.exchange import Exchange, Reply
 from ingestd.dicomweb.json_reader import ObjectsSink
 from ingestd.dicomweb.listing import Listing
+from ingestd.dicomweb.metadata_reader import ElementsSink, Places
 from ingestd.dicomweb.multipart_reader import ACCEPT_EITHER, ACCEPT_MULTIPART, NOT_ACCEPTED
 from ingestd.dicomweb.partitions import ACCEPT, Partition, partition_path
 from ingestd.dicomweb.replace import replace_by
@@ -69,6 +69,7 @@ class OriginServer:
         self._ask_within = connect_timeout
         self._clock = clock
         self._minimum_rate = minimum_rate
+        self._places = Places()
         self._tls = (tls or Certificates(clock=clock)) if self._url.startswith("https:") else None
         exchange = Exchange(
             clock=clock,
@@ -119,12 +120,13 @@ class OriginServer:
 
     def metadata(self, ids: Identifiers) -> Held:
         """Retrieve Metadata of one instance (PS3.18 10.4.1.1.2)."""
-        reply = self._exchange.ask("GET", f"{self._instance(ids)}/metadata")
-        dataset = one_dataset(reply.content_type, reply.content) if reply.status == 200 and reply.whole else None
+        with ElementsSink(self._places, rate=self._minimum_rate) as sink:
+            reply = self._exchange.ask("GET", f"{self._instance(ids)}/metadata", sink=sink)
+            elements = sink.elements() if reply.status == 200 and reply.whole else None
         return Held(
             status=reply.status,
             loss=reply.loss,
-            elements=None if dataset is None else elements(dataset),
+            elements=elements,
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
         )
 
@@ -184,7 +186,8 @@ class OriginServer:
         size = sum(instance.size for instance in instances)
         return transaction(
             lambda: StoreBody(instances, self._bodies),
-            lambda body: self._exchange.ask(method, f"{self._url}/studies", body=body, size=size),
+            lambda body, limit: self._exchange.ask(method, f"{self._url}/studies", body=body, size=size, limit=limit),
+            instances=len(instances),
             clock=self._clock,
             said=_said,
         )

@@ -10,7 +10,7 @@ Store is idempotent by SOP Instance UID, deleting twice is deleting once, the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
@@ -22,12 +22,13 @@ import httpx
 from ingestd.core.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.call import Call
+from ingestd.dicomweb.codings import CodingError, plain
 from ingestd.dicomweb.tls import Certificates
 from ingestd.dicomweb.transport import Transport
 from ingestd.dicomweb.wire import NoConnectionError
 from ingestd.dicomweb.wires import Wires
 
-ANSWER_LIMIT = 16 << 20
+ANSWER_LIMIT = 1 << 20  # bytes, without their coding; an answer that may be larger has its own limit, or a sink
 SOCKET_BUFFER = 4 << 20  # what tcp_wmem lets a socket hold: more was sent, so somebody was there
 _NOT_SENT = (
     httpcore.ConnectError,
@@ -59,7 +60,9 @@ class Reply:
 
 
 class Sink(Protocol):
-    """Takes the body of a 200 piece by piece, however large, instead of Reply.content. Both methods say whether to read on.
+    """Takes the body of a 200 piece by piece, however large, instead of Reply.content; both methods say whether to read on.
+
+    Pieces come without their content coding.
 
     `rate` in bytes a second: what has arrived gives the rest more time.
     """
@@ -114,16 +117,19 @@ class Exchange:
         send_within: float = 0.0,
         answer_within: float | None = None,
         sink: Sink | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Reply:
-        """The reply to the request that `build` makes, anew for each try. `answer_within` seconds stand for response_timeout.
+        """The reply to the request that `build` makes, anew for each try. `limit` in bytes, for what no sink takes.
+
+        `answer_within` seconds stand for response_timeout.
 
         A try ends `send_within` + response_timeout seconds after its begin, the answer response_timeout seconds after the last
         byte was sent, or with a sink later, as it goes on arriving. Raises what the request's own body raises.
         """
         try:
-            return self._once(build(), send_within, answer_within, sink, fresh=False)
+            return self._once(build(), send_within, answer_within, sink, limit, fresh=False)
         except _StaleConnectionError:
-            return self._once(build(), send_within, answer_within, sink, fresh=True)
+            return self._once(build(), send_within, answer_within, sink, limit, fresh=True)
 
     def abort(self) -> None:
         """End every call under way: LOST. Those that come later: NOT_SENT."""
@@ -138,6 +144,7 @@ class Exchange:
         send_within: float,
         answer_within: float | None,
         sink: Sink | None,
+        limit: int,
         *,
         fresh: bool,
     ) -> Reply:
@@ -160,7 +167,9 @@ class Exchange:
                 if sink is not None and response.status_code == 200:
                     content, whole = b"", _pour(response, sink)
                 else:
-                    content, whole = _read(response)
+                    content, whole = _read(response, limit)
+            except CodingError:
+                content, whole = b"", False
             except _FAILURES as error:
                 if _body_decides(response.status_code):
                     return Reply(loss=_loss(error, call), sent=call.sent)
@@ -172,7 +181,7 @@ class Exchange:
             content_type=response.headers.get("content-type", ""),
             retry_after=response.headers.get("retry-after"),
             content=content,
-            whole=whole and response.headers.get("content-encoding", "identity") == "identity",
+            whole=whole,
             sent=call.sent,
         )
 
@@ -186,19 +195,23 @@ class Exchange:
         )
 
 
-def _read(response: httpx.Response) -> tuple[bytes, bool]:
-    """The body as it came, undecoded (a compressed one was not asked for), up to the limit; and whether that is all (F55)."""
+def _body(response: httpx.Response) -> Iterator[bytes]:
+    return plain(response.headers.get("content-encoding", ""), response.iter_raw())
+
+
+def _read(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
+    """The body up to the limit, and whether that is all of it (F55). Raises CodingError."""
     content = bytearray()
-    for piece in response.iter_raw():
+    for piece in _body(response):
         content += piece
-        if len(content) > ANSWER_LIMIT:
-            return bytes(content[:ANSWER_LIMIT]), False
+        if len(content) > limit:
+            return bytes(content[:limit]), False
     return bytes(content), True
 
 
 def _pour(response: httpx.Response, sink: Sink) -> bool:
-    """Whether the sink has had all of the body."""
-    return sink.begin(response.headers) and all(sink.take(piece) for piece in response.iter_raw())
+    """Whether the sink has had all of the body. Raises CodingError."""
+    return sink.begin(response.headers) and all(sink.take(piece) for piece in _body(response))
 
 
 def _body_decides(status: int) -> bool:

@@ -20,20 +20,20 @@ from ingestd.dicomweb.media_type import decoded, media_type
 XML = "application/dicom+xml"
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 DEEPEST = 32
-MOST_ELEMENTS = 500_000
+MOST_ELEMENTS = 1 << 18
 
 
 class _RefusedError(Exception):
     """A document that no service has a reason to send, or that is no Native DICOM Model."""
 
 
-def one_xml_dataset(content_type: str, content: bytes) -> Dataset | None:
-    """The data set of a body of the type application/dicom+xml."""
+def one_xml_dataset(content_type: str, content: bytes, *, most: int = MOST_ELEMENTS) -> Dataset | None:
+    """The data set of a body of the type application/dicom+xml, of `most` elements or fewer."""
     kind = media_type(content_type)
     if kind.name != XML:
         return None
     try:
-        root = _parsed(content, kind.charset)
+        root = _parsed(content, kind.charset, most)
         if _name(root) != "NativeDicomModel":
             return None
         return _dataset(root)
@@ -41,7 +41,7 @@ def one_xml_dataset(content_type: str, content: bytes) -> Dataset | None:
         return None
 
 
-def _parsed(content: bytes, charset: str | None) -> Element:
+def _parsed(content: bytes, charset: str | None, most: int) -> Element:
     """The root element. A declared charset is stronger than the document's own declaration (RFC 7303 3)."""
     builder = TreeBuilder()
     depth = 0
@@ -51,7 +51,7 @@ def _parsed(content: bytes, charset: str | None) -> Element:
         nonlocal depth, count
         depth += 1
         count += 1
-        if depth > DEEPEST or count > MOST_ELEMENTS:
+        if depth > DEEPEST or count > most:
             raise _RefusedError
         builder.start(name, attributes)
 

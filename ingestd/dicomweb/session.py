@@ -136,13 +136,14 @@ class Session:
 
         self._made("DELETE", asked, once, doing, good=frozenset({200, 204}), again=lambda: True)
 
-    def post(self, path: str, body: Callable[[], Body], *, size: int) -> Reply:
-        """One POST of a fresh `body`, `size` bytes of instances in it. What the answer means is the core's business.
+    def post(self, path: str, body: Callable[[], Body], *, size: int, limit: int) -> Reply:
+        """One POST of a fresh `body`, `size` bytes of instances in it; the answer may have `limit`. What it means is the core's
+        business.
 
         Raises what the body raises.
         """
         asked = f"{self._partition}{path}"
-        reply = self._exchange.ask("POST", f"{self.url}{asked}", body=body, size=size)
+        reply = self._exchange.ask("POST", f"{self.url}{asked}", body=body, size=size, limit=limit)
         self._told("POST", asked, reply)
         return reply
 

@@ -19,7 +19,7 @@ import httpx
 from ingestd.core.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.auth import Headers, TokenError, TokenSource
-from ingestd.dicomweb.exchange import Exchange, Reply, Sink
+from ingestd.dicomweb.exchange import ANSWER_LIMIT, Exchange, Reply, Sink
 from ingestd.dicomweb.media_type import DICOM_JSON
 
 UNAUTHORIZED = 401
@@ -57,8 +57,9 @@ class Signed:
         size: int = 0,
         answer_within: float | None = None,
         sink: Sink | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Reply:
-        """The reply. `body` makes a fresh one for each try, with `size` bytes of instances in it.
+        """The reply. `body` makes a fresh one for each try, with `size` bytes of instances in it; `limit` in bytes of the answer.
 
         Deadlines as in Exchange.ask. Raises what the body and the sink raise.
         """
@@ -75,7 +76,7 @@ class Signed:
             headers = self._token.headers(lasting=self._upload_seconds(size)) if self._token is not None else {}
         except TokenError as error:
             return Reply(loss=Loss.NOT_SENT, problem=f"{UNSIGNED}: {error}")
-        once = partial(self._once, build, size=size, answer_within=answer_within, sink=sink)
+        once = partial(self._once, build, size=size, answer_within=answer_within, sink=sink, limit=limit)
         reply = once(headers)
         if reply.status != UNAUTHORIZED or self._token is None:
             return reply
@@ -99,10 +100,15 @@ class Signed:
         size: int,
         answer_within: float | None,
         sink: Sink | None,
+        limit: int,
     ) -> Reply:
         began = self._clock.monotonic()
         reply = self._exchange.ask(
-            lambda: build(headers), send_within=size / self._minimum_rate, answer_within=answer_within, sink=sink
+            lambda: build(headers),
+            send_within=size / self._minimum_rate,
+            answer_within=answer_within,
+            sink=sink,
+            limit=limit,
         )
         if size and reply.status is not None and reply.sent >= size:
             self._last = (size, self._clock.monotonic() - began)

@@ -17,17 +17,22 @@ from ingestd.dicomweb.retry_after import seconds_to_wait
 from ingestd.dicomweb.session import Session
 from ingestd.dicomweb.signed import Body
 from ingestd.dicomweb.store_body import SingleBody, StoreBody
-from ingestd.dicomweb.store_response import read_store_response
+from ingestd.dicomweb.store_response import answer_limit, read_store_response
 
 
 def transaction(
     body: Callable[[], StoreBody | SingleBody],
-    send: Callable[[Callable[[], Body]], Reply],
+    send: Callable[[Callable[[], Body], int], Reply],
     *,
+    instances: int,
     clock: Clock,
     said: Callable[[Reply], str | None],
 ) -> Answer:
-    """`send` makes the request, with a fresh `body` for each try; `said`: the words of one without a Store Instances Response."""
+    """`send` makes the request, with a fresh `body` for each try, and takes so many bytes of an answer.
+
+    `instances`: how many there are in it; `said`: the words of an answer without a Store Instances Response.
+    """
+    limit = answer_limit(instances)
     attempts: list[StoreBody | SingleBody] = []
     started = clock.monotonic()
 
@@ -36,7 +41,7 @@ def transaction(
         return attempts[-1]
 
     try:
-        reply = send(fresh)
+        reply = send(fresh, limit)
     except FileError:
         changed = attempts[-1].failed
         return Answer(
@@ -45,7 +50,7 @@ def transaction(
             digests=attempts[-1].digests,
             changed=() if changed is None else (changed,),
         )
-    response = read_store_response(reply.content_type, reply.content) if reply.whole else None
+    response = read_store_response(reply.content_type, reply.content, limit=limit) if reply.whole else None
     return Answer(
         status=reply.status,
         loss=reply.loss,
@@ -72,7 +77,8 @@ def store(
     size = sum(instance.size for instance in instances)
     return transaction(
         lambda: SingleBody(instances[0], bodies) if single else StoreBody(instances, bodies),
-        lambda body: session.post(path, body, size=size),
+        lambda body, limit: session.post(path, body, size=size, limit=limit),
+        instances=len(instances),
         clock=clock,
         said=lambda reply: reply.problem or words(reply) or None,
     )

@@ -25,6 +25,12 @@ FAILED_ATTRIBUTES_SEQUENCE = "00741048"
 ERROR_COMMENT = "00000902"
 
 COMMENT_LIMIT = 2000
+ANSWER_BASE = 256 << 10  # bytes
+ANSWER_FOR_ONE = (
+    16 << 10
+)  # bytes an instance: Azure names one in 500, with 16 values, and each comment on one takes 200 more
+ANSWER_MOST = 8 << 20
+VALUE = 32  # bytes of the limit for each value
 _MAKES_A_RESPONSE = (RETRIEVE_URL, REFERENCED_SOP_SEQUENCE, FAILED_SOP_SEQUENCE, OTHER_FAILURES_SEQUENCE)
 
 
@@ -32,9 +38,18 @@ class _MalformedError(Exception):
     """A value of a type or shape that the standard does not allow."""
 
 
-def read_store_response(content_type: str, content: bytes) -> StoreResponse | None:
-    """The response, or None where the body is not one that can be relied on. Never raises."""
-    dataset = one_dataset(content_type, content) or one_xml_dataset(content_type, content)
+def answer_limit(instances: int) -> int:
+    """How many bytes the answer to a Store of so many instances may have."""
+    return min(ANSWER_BASE + instances * ANSWER_FOR_ONE, ANSWER_MOST)
+
+
+def read_store_response(content_type: str, content: bytes, *, limit: int = ANSWER_MOST) -> StoreResponse | None:
+    """The response, or None where the body is not one that can be relied on. Never raises.
+
+    `limit`: of the answer, by `answer_limit`; the number of its values is bounded with it.
+    """
+    most = limit // VALUE
+    dataset = one_dataset(content_type, content, most=most) or one_xml_dataset(content_type, content, most=most)
     if dataset is None or not any(tag in dataset for tag in _MAKES_A_RESPONSE):
         return None
     try:
@@ -64,7 +79,7 @@ def _failed(item: Dataset) -> Failed:
     return Failed(
         sop_instance_uid=_text(item, REFERENCED_SOP_INSTANCE_UID),
         failure_reason=_number(item, FAILURE_REASON),
-        comment="; ".join(_comments(item))[:COMMENT_LIMIT] or None,
+        comment=_readable("; ".join(_comments(item))[:COMMENT_LIMIT]) or None,
     )
 
 
@@ -103,9 +118,14 @@ def _text(dataset: Dataset, tag: str) -> str | None:
     value = _one(dataset, tag)
     if value is None:
         return None
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _readable(value) != value:
         raise _MalformedError
     return value.strip(" \0") or None
+
+
+def _readable(text: str) -> str:
+    """Without the halves of surrogate pairs that JSON can escape: no file and no journal takes them."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _number(dataset: Dataset, tag: str) -> int | None:

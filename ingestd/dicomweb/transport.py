@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import httpcore
 import httpx
 
+from ingestd.dicomweb.wire import Wire
 from ingestd.dicomweb.wires import Wires
 
 KEEP_IDLE_SECONDS = 30.0  # less than what servers and load balancers keep an idle connection for
@@ -40,6 +41,7 @@ class Transport(httpx.BaseTransport):
                 content=request.stream,
             )
         )
+        _expect_body(answer)
         # Redirects are never followed (F53), but httpx reads Location all the same and raises where it is no URL.
         headers = [(name, value) for name, value in answer.headers if name.lower() != b"location"]
         return httpx.Response(answer.status, headers=headers, stream=_Stream(answer))
@@ -68,6 +70,22 @@ def _pool(wires: Wires, proxy: str | None, kept: int) -> httpcore.ConnectionPool
         keepalive_expiry=KEEP_IDLE_SECONDS,
         network_backend=wires,
     )
+
+
+def _expect_body(answer: httpcore.Response) -> None:
+    """Tell the wire what belongs to this answer (RFC 9112 6.3), so that nothing behind it is taken for the next one (F83).
+
+    Raises RemoteProtocolError where it says its length in two ways: whoever stands between may have read it in the other one.
+    """
+    headers = {name.lower(): value for name, value in answer.headers}
+    length = headers.get(b"content-length")
+    chunked = b"transfer-encoding" in headers  # the parser takes no other
+    if chunked and length is not None:
+        answer.close()
+        raise httpcore.RemoteProtocolError("Content-Length beside Transfer-Encoding")
+    wire = answer.extensions["network_stream"]
+    if isinstance(wire, Wire):
+        wire.body_follows(chunked=chunked, length=int(length) if length is not None else None)
 
 
 class _Stream(httpx.SyncByteStream):

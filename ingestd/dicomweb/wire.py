@@ -10,6 +10,9 @@ Name lookup, TCP and TLS share the connect timeout, and so does a proxy's CONNEC
 read belongs to the way and not to the request. A connection that was made with another TLS context than the files now give, a
 client certificate that was renewed, counts as closed once it is idle.
 
+What comes unasked is no answer (F83). The HTTP parser is handed one answer and no byte more (`Portions`); what is left over, or is
+there before the next request begins, makes the connection count as closed.
+
 A stream belongs to the thread of the call that uses it. Only `abort` comes from another thread: it shuts the socket down and closes
 nothing, and the lock keeps it from a socket that is being closed.
 """
@@ -27,12 +30,14 @@ from typing import TYPE_CHECKING
 import httpcore
 
 from ingestd.dicomweb.lookup import Address
+from ingestd.dicomweb.portions import Portions
 from ingestd.dicomweb.tls import refuses_us, words
 
 if TYPE_CHECKING:
+    from ingestd.dicomweb.call import Call
     from ingestd.dicomweb.wires import Wires
 
-EARLY_LIMIT = 64 * 1024
+EARLY_LIMIT = 64 * 1024  # more than a TLS record: of one that is read in part, poll would not see the rest
 # What the kernel may hold that the peer has no room for. Else it is megabytes: a slow peer drains them unseen, poll reports room
 # only when a third is free, and by then the deadline of one that takes nothing has passed (F56).
 UNSENT = 256 * 1024
@@ -45,13 +50,15 @@ class NoConnectionError(httpcore.ConnectError):
 
 
 class Wire(httpcore.NetworkStream):
-    """One connection, non-blocking underneath. `_early` is what was read while writing and not yet asked for."""
+    """One connection, non-blocking underneath. `_early` is what was read off the socket and not yet handed on."""
 
     def __init__(self, wires: Wires, made: socket.socket) -> None:
         self._wires = wires
         self._socket = made
         self._context: ssl.SSLContext | None = None
-        self._early = b""
+        self._early = bytearray()
+        self._call: Call | None = None  # whose request was the last to be written
+        self._portions = Portions()
         wires.opened(self)
 
     def connect(self, address: Address, seconds: float) -> None:
@@ -71,25 +78,35 @@ class Wire(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the call knows it
         call = self._wires.call
-        data = self._early[:max_bytes]
-        self._early = self._early[max_bytes:]
-        while not data:
+        while not self._early:
             remaining = call.time_to_answer()
             if remaining <= 0:
                 raise httpcore.ReadTimeout("no whole answer in time")
             try:
-                data = self._socket.recv(max_bytes)
-                break
+                data = self._socket.recv(EARLY_LIMIT)
             except _NOT_NOW as error:
                 self._wait(_wanted(error, select.POLLIN), remaining)
             except OSError as error:
                 raise _broken(error, httpcore.ReadError) from error
+            else:
+                if not data:
+                    return data
+                self._early += data
+        data = self._portions.take(self._early, max_bytes)
+        if not data:
+            raise httpcore.ReadError("more than one answer")
         if not call.tunnelling:
             call.received += len(data)
         return data
 
+    def body_follows(self, *, chunked: bool, length: int | None) -> None:
+        """The head of the answer has been read; see Portions."""
+        self._portions.body_follows(chunked=chunked, length=length)
+
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - the call knows it
         call = self._wires.call
+        if call is not self._call:
+            self._begin(call)
         left = memoryview(buffer)
         if self._wait(select.POLLIN, 0):
             self._listen()
@@ -115,6 +132,18 @@ class Wire(httpcore.NetworkStream):
             else:
                 call.sent += 0 if call.tunnelling else count
                 left = left[count:]
+
+    def _begin(self, call: Call) -> None:
+        """Before the first byte of a request: nothing that a kept connection gives now can be the answer to it."""
+        kept = self._call is not None
+        self._call = call
+        self._portions = Portions()
+        if kept and self._unasked():
+            raise httpcore.ReadError("closed, or answered before it was asked")
+
+    def _unasked(self) -> bool:
+        """Whether something can be read, be it the end."""
+        return bool(self._early or self._wait(select.POLLIN, 0))
 
     def _listen(self) -> None:
         """Take what the server says before it has heard all; raise WriteError when there is no use in saying more."""
@@ -149,6 +178,9 @@ class Wire(httpcore.NetworkStream):
         certificates, call = self._wires.certificates, self._wires.call
         if certificates is None or isinstance(self._socket, ssl.SSLSocket):
             raise NoConnectionError("TLS: none is set up for this")
+        if self._early:  # in plain text: it must not be read as what TLS protects
+            self.close()
+            raise NoConnectionError("TLS: the peer spoke before the handshake")
         self._context = certificates.context()
         try:
             self._socket.settimeout(max(call.time_to_connect(), 0.001))
@@ -181,8 +213,7 @@ class Wire(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> object:
         match info:
             case "is_readable":
-                gone = self._socket.fileno() < 0 or self._outdated()
-                return bool(self._early) or gone or bool(self._wait(select.POLLIN, 0))
+                return self._socket.fileno() < 0 or self._outdated() or self._unasked()
             case "ssl_object":
                 return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
             case "socket":

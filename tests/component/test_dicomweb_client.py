@@ -6,20 +6,22 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 from fakes.bodies_fake import FakeBodies, digest, parts
-from fakes.hostile_server import HostileServer, Peer, answering, hostile, named
+from fakes.hostile_server import HostileServer, Peer, answer, answering, hostile, named
 
-from ingestd.core.answer import Answer, Loss, Referenced, StoreResponse
+from ingestd.core.answer import Answer, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import ConfigurationError, FileChangedError
 from ingestd.core.model import Identifiers
 from ingestd.dicomweb.auth import TokenFile
 from ingestd.dicomweb.client import OriginServer
+from ingestd.dicomweb.store_response import answer_limit
 from ingestd.ops.clock import SystemClock
 from ingestd.spool.digests import Arrival
 
@@ -158,12 +160,118 @@ def test_a_200_without_a_readable_body_names_nothing(body: bytes, content_type: 
         assert found.comment == comment
 
 
-def test_a_compressed_body_is_not_inflated() -> None:
-    """F55: a bomb stays closed."""
-    bomb = gzip.compress(b"\0" * 50_000_000)
-    found = store_once(200, bomb, headers={"Content-Encoding": "gzip"})
-    assert (found.status, found.response) == (200, None)
+@pytest.mark.parametrize("status", [200, 409])
+@pytest.mark.parametrize(
+    ("coding", "code"),
+    [("gzip", gzip.compress), ("X-GZIP", gzip.compress), ("identity, gzip", gzip.compress), ("Deflate", zlib.compress)],
+)
+def test_a_compressed_answer_is_read_like_any_other(status: int, coding: str, code: Callable[[bytes], bytes]) -> None:
+    """F84, I3: a proxy compresses what nobody asked it to; the service has stored the files."""
+    body = named("1.2.3.4", failed={"1.2.3.5": 45070})
+    found = store_once(status, code(body), headers={"Content-Encoding": coding})
+    assert (found.status, found.loss, found.comment) == (status, None, None)
+    assert found.response == store_once(status, body).response
+    assert found.response is not None
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("br", gzip.compress(named("1.2.3.4"))),
+        ("gzip, gzip", gzip.compress(gzip.compress(named("1.2.3.4")))),
+        ("gzip", named("1.2.3.4")),
+        ("gzip", gzip.compress(named("1.2.3.4"))[:-1]),
+        ("gzip", gzip.compress(named("1.2.3.4")) + gzip.compress(b" ")),
+        ("deflate", gzip.compress(named("1.2.3.4"))),
+    ],
+)
+def test_an_answer_in_a_coding_that_can_not_be_read_names_nothing(coding: str, body: bytes) -> None:
+    """F84, I2: an answer for all that, with its status; what cannot be read is in no comment either."""
+    found = store_once(200, body, headers={"Content-Encoding": coding})
+    assert (found.status, found.loss, found.response, found.comment) == (200, None, None, None)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_bomb_is_not_inflated_beyond_what_an_answer_may_have(status: int) -> None:
+    """F55, F84."""
+    bomb = gzip.compress(b"\0" * 200_000_000)
+    started = time.process_time()
+    found = store_once(status, bomb, headers={"Content-Encoding": "gzip"})
+    assert (found.status, found.response) == (status, None)
     assert len(found.comment or "") <= 2000
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize("instances", [1, 300])
+def test_an_answer_may_be_as_long_as_what_was_sent_is_many(instances: int) -> None:
+    """F90: each instance has room for a hundred comments, and all of them for no more than that."""
+    bodies = FakeBodies()
+    files = [bodies.add(CONTENT) for _ in range(instances)]
+    body = named(*(one.sop_instance_uid for one in files))
+    limit = answer_limit(instances)
+    full, more = (body + b" " * (size - len(body)) for size in (limit, limit + 1))
+    for said, expected in ((full, instances), (more, None)):
+        with hostile(answering(200, said)) as server, client(server, bodies) as origin:
+            found = origin.store(files)
+        assert found.status == 200
+        assert (None if found.response is None else len(found.response.referenced)) == expected
+    assert limit < 300_000 + 20_000 * instances
+
+
+METADATA = b'[{"00080018":{"vr":"UI","Value":["1.2.3.4"]},"00080060":{"vr":"CS","Value":["CT"]}}]'
+
+
+@pytest.mark.parametrize("coding", [None, "gzip", "deflate"])
+def test_metadata_are_read_for_comparison(coding: str | None) -> None:
+    """F84: also where a proxy compressed them."""
+    body = {"gzip": gzip.compress, "deflate": zlib.compress, None: bytes}[coding](METADATA)
+    headers = {"Content-Encoding": coding} if coding else None
+    with hostile(answering(200, body, headers=headers)) as server, client(server, FakeBodies()) as origin:
+        held = origin.metadata(IDS)
+    assert held == Held(status=200, elements={"00080018": ("1.2.3.4",), "00080060": ("CT",)})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (METADATA + b" " * (16 << 20), {}),
+        (gzip.compress(METADATA + b" " * (200 << 20)), {"Content-Encoding": "gzip"}),
+        (METADATA.replace(b'"CT"', b"NaN"), {}),
+        (METADATA, {"Content-Encoding": "br"}),
+        (b"<html>", {"Content-Type": "text/html"}),
+    ],
+    ids=["too large", "a bomb", "NaN", "another coding", "a page"],
+)
+def test_metadata_that_can_not_be_read_are_an_answer_without_elements(body: bytes, headers: dict[str, str]) -> None:
+    """F87: too large or malformed is something else than no answer."""
+    content_type = headers.pop("Content-Type", "application/dicom+json")
+    said = answering(200, body, content_type=content_type, headers=headers)
+    with hostile(said) as server, client(server, FakeBodies()) as origin:
+        assert origin.metadata(IDS) == Held(status=200, elements=None)
+
+
+def test_metadata_that_break_off_are_no_answer() -> None:
+    """F87."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer(200, METADATA, content_type="application/dicom+json")[:-1])
+
+    with hostile(script) as server, client(server, FakeBodies()) as origin:
+        assert origin.metadata(IDS) == Held(status=None, loss=Loss.LOST)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "readable"),
+    [("application/dicom+json; charset*=%00''x", True), ('application/dicom+json;"' + ";" * 90_000, False)],
+    ids=["an extended charset", "long"],
+)
+def test_no_content_type_raises_or_takes_long(content_type: str, *, readable: bool) -> None:
+    """F84: the job died, and the same files were sent again for ever; or each answer cost twenty seconds."""
+    started = time.process_time()
+    found = store_once(200, named("1.2.3.4"), content_type=content_type)
+    assert (found.status, found.response is not None) == (200, readable)
+    assert time.process_time() - started < 0.5
 
 
 def test_the_words_of_another_body_are_bounded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import threading
@@ -179,10 +180,38 @@ def test_an_instance_that_ends_when_the_connection_does_has_no_digest() -> None:
     assert fetch(saying(head(SINGLE) + INSTANCE)) == Fetched(status=200)
 
 
-def test_a_compressed_answer_has_no_digest() -> None:
-    """It was not asked for."""
-    said = answer(200, WHOLE, content_type=MULTIPART, headers={"Content-Encoding": "gzip"})
+@pytest.mark.parametrize(("content_type", "body"), [(MULTIPART, WHOLE), (SINGLE, INSTANCE)])
+def test_a_compressed_answer_is_digested_as_what_it_is(content_type: str, body: bytes) -> None:
+    """F84: it was not asked for, but a proxy compresses all the same."""
+    headers = {"Content-Encoding": "gzip"}
+    for packed in (gzip.compress(body), gzip.compress(body, 0)):
+        said = answer(200, packed, content_type=content_type, headers=headers)
+        assert fetch(saying(said)) == Fetched(status=200, sha256=digest(INSTANCE))
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", WHOLE),
+        ("br", gzip.compress(WHOLE)),
+        ("gzip", gzip.compress(WHOLE)[:-1]),
+        ("gzip", gzip.compress(WHOLE) + b"x"),
+    ],
+)
+def test_an_answer_in_a_coding_that_can_not_be_read_has_no_digest(coding: str, body: bytes) -> None:
+    """F84: a part of it would have another one, and convict the file."""
+    said = answer(200, body, content_type=MULTIPART, headers={"Content-Encoding": coding})
     assert fetch(saying(said)) == Fetched(status=200)
+
+
+def test_a_bomb_ends_where_the_largest_instance_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F55, F84: the cap counts what comes out."""
+    monkeypatch.setattr("ingestd.dicomweb.digest.FETCH_LIMIT", 1 << 20)
+    packed = gzip.compress(PART + INSTANCE + bytes(200 << 20) + END, 1)
+    began = time.process_time()
+    said = answer(200, packed, content_type=MULTIPART, headers={"Content-Encoding": "gzip"})
+    assert fetch(saying(said)) == Fetched(status=200)
+    assert time.process_time() - began < 0.3
 
 
 @pytest.mark.parametrize(("content_type", "body"), [(MULTIPART, WHOLE), (SINGLE, INSTANCE)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answer import Failed, Referenced, StoreResponse
-from ingestd.dicomweb.store_response import COMMENT_LIMIT, read_store_response
+from ingestd.dicomweb.store_response import COMMENT_LIMIT, answer_limit, read_store_response
 
 DICOM_JSON = "application/dicom+json; charset=utf-8"
 
@@ -196,6 +197,67 @@ def test_what_is_malformed_is_no_response(dataset: object) -> None:
 def test_what_is_no_utf_8_json_is_no_response(content: bytes) -> None:
     """F50: truncated, of another character set, or built to be a burden."""
     assert read_store_response(DICOM_JSON, content) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"00081199":%s,"x":NaN}',
+        '{"00081199":%s,"x":[-Infinity]}',
+        '{"00081199":%s,"x":' + "1" * 4301 + "}",
+        '{"00081199":%s,"00081199":{"vr":"SQ"}}',
+        '{"00081199":%s,"00081198":{"vr":"SQ","vr":"SQ"}}',
+        '[{"00081199":%s},{}]',
+        '{"00081199":%s,"x":' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
+def test_what_is_not_json_to_the_letter_is_no_response(text: str) -> None:
+    """F50, I2: however well it names what it stored."""
+    good = json.dumps(sequence(stored()))
+    assert read_store_response(DICOM_JSON, f'{{"00081199":{good}}}'.encode()) is not None
+    assert read_store_response(DICOM_JSON, (text % good).encode()) is None
+
+
+def test_half_a_surrogate_pair_is_no_name_and_no_word() -> None:
+    """F50: JSON can escape it; a journal and a reason file can't hold it."""
+    assert read({"00081199": sequence(stored("1.2\ud800"))}) is None
+    assert read({"00081199": sequence(stored(t00081190=element("UR", "https://x/\udfff")))}) is None
+    response = read({"00081198": sequence(stored(t00000902=element("LO", "no \ud800 \U0001f600")))})
+    assert response is not None
+    assert response.failed[0].comment == "no ? \U0001f600"
+
+
+@pytest.mark.parametrize("many", ["{},", "[],", '"",', "0,", '{"":0},', '{"":{}},', "[[]],"])
+@pytest.mark.parametrize("instances", [1, 100, 10_000])
+def test_reading_an_answer_costs_a_few_times_what_it_may_have(many: str, instances: int) -> None:
+    """F90: 16 MiB of empty items were 543 MiB."""
+    limit = answer_limit(instances)
+    values = many * ((limit - 100) // len(many))
+    content = f'{{"00081199":{{"vr":"SQ","Value":[{values}0]}}}}'.encode()
+    assert len(content) <= limit
+    tracemalloc.start()
+    assert read_store_response(DICOM_JSON, content, limit=limit) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * limit
+
+
+@pytest.mark.parametrize("instances", [1, 100, 10_000])
+def test_what_services_say_of_each_instance_has_room(instances: int) -> None:
+    """F90: the longest UIDs, every element that Azure writes, and four comments on each."""
+    comments = [{"00000902": element("LO", "DICOM100: (0008,0020) - Content does not validate VR DA: " + "x" * 100)}]
+    uid = "1." + "2" * 62
+    item = AZURE_V2["00081199"]["Value"][0] | {  # type: ignore[index]
+        "00081155": element("UI", uid),
+        "00081190": element("UR", f"https://workspace-dicom.dicom.azurehealthcareapis.com/v2/studies/{uid * 3}"),
+    }
+    if instances <= 1000:
+        item |= {"00741048": sequence(*comments * 4)}
+    body = json.dumps({"00081199": sequence(*[item] * instances)}).encode()
+    response = read_store_response(DICOM_JSON, body, limit=answer_limit(instances))
+    assert response is not None
+    assert len(body) < answer_limit(instances)
+    assert len(response.referenced) == instances
 
 
 def test_a_response_may_name_nothing() -> None:
