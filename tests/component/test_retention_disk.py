@@ -18,6 +18,7 @@ from ingestd.core.outcome import Outcome
 from ingestd.core.record import Changes, Receipt
 from ingestd.core.when import utc_day
 from ingestd.ops.clock import SystemClock
+from ingestd.spool import fsutil
 from ingestd.spool import retention as retention_module
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
@@ -98,6 +99,29 @@ def test_an_old_file_that_a_receipt_proves_is_removed_with_its_empty_folders(hou
     assert (house.files(), status.removed, status.removed_bytes) == (set(), 1, len(part10()))
     assert (status.unproven, status.problem, status.rounds) == (0, None, 1)
     assert house.done.is_dir()
+
+
+def test_it_goes_as_deep_as_the_intake_does_with_few_handles(house: House) -> None:
+    """I8, F90: 1,900 folders below each other, an old file at two places; all of it goes."""
+    levels = 1900
+    house.filed("a.dcm", part10(), days=31)
+    folder = fsutil.open_root(house.done)
+    for level in range(1, levels + 1):
+        os.mkdir("d", dir_fd=folder)
+        folder = fsutil.open_below(folder, ["d"])
+        if level in (levels // 2, levels):
+            handle = fsutil.create(folder, "b.dcm")
+            fsutil.write_all(handle, part10())
+            os.close(handle)
+    os.close(folder)
+    before = most = len(os.listdir("/proc/self/fd"))
+    retention = house.retention()
+    for _ in retention.steps():
+        most = max(most, len(os.listdir("/proc/self/fd")))
+    status = retention.status()
+    assert (status.removed, status.unproven, status.problem) == (3, 0, None)
+    assert list(house.done.iterdir()) == []
+    assert most - before <= 10  # with the journal's
 
 
 def test_a_young_file_stays_however_old_it_looks(house: House) -> None:
