@@ -1,8 +1,8 @@
 """Empty folders below the inbox are removed once they have been empty for long enough (`intake.remove_empty_dirs_after_seconds`).
 
 Only by rmdir(2), which never removes anything but an empty folder, and never the root. A folder counts as empty when nothing
-but empty folders lies below it; how long is measured from the first look that found it so with its present mtime, on the
-monotonic clock (F13). A tree may be of any depth and width (descent.py). A writer that makes a folder and fills it later must do so within that time.
+but empty folders lies below it, however deep (descent.py); how long is measured from the first look that found it so with its
+present mtime, on the monotonic clock (F13). A writer that makes a folder and fills it later must do so within that time.
 """
 
 from __future__ import annotations
