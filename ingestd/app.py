@@ -46,6 +46,7 @@ from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import Space
+from ingestd.spool.clock_seen import SeenClock, last_written
 from ingestd.spool.discover import FolderScanner
 from ingestd.spool.empty_folders import EmptyFolders
 from ingestd.spool.filing import Filing
@@ -84,6 +85,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         folders = prepare(settings.folders)
         lock = StateLock(folders.state)
         stack.callback(lock.release)
+        written = last_written(folders.state, folders.done)
         journal = SqliteJournal(folders.state)
         stack.callback(journal.close)
         ignore_sigio()
@@ -209,7 +211,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             ),
             rand=random.random,
         )
-        retention = _retention(settings, folders, clock)
+        seen = SeenClock(state=folders.state, written=written, clock=clock, date=lambda: origin.date)
+        retention = _retention(settings, folders, clock, seen)
         upkeep = Upkeep(_tasks(settings, folders, clock, retention), clock=clock)
         threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep]
         daemon = Daemon(
@@ -231,6 +234,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 retention=retention,
                 receipts_age=_seconds(settings.journal.receipts_days),
                 state_problem=lock.problem,
+                clock_problem=seen.problem,
             ),
             recorder=recorder,
             notifier=ServiceManager(os.environ),
@@ -271,11 +275,13 @@ def _batch_rules(settings: Settings) -> BatchRules:
     )
 
 
-def _retention(settings: Settings, folders: Folders, clock: SystemClock) -> DoneRetention | None:
+def _retention(settings: Settings, folders: Folders, clock: SystemClock, seen: SeenClock) -> DoneRetention | None:
     age = _seconds(settings.done.retention_days)
     if age is None:
         return None
-    return DoneRetention(done=folders.done, state=folders.state, layout=settings.done.layout, age=age, clock=clock)
+    return DoneRetention(
+        done=folders.done, state=folders.state, layout=settings.done.layout, age=age, clock=clock, doubt=seen.problem
+    )
 
 
 def _tasks(settings: Settings, folders: Folders, clock: SystemClock, retention: DoneRetention | None) -> list[Task]:

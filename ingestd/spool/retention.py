@@ -11,6 +11,8 @@ The age is the receipt's; a file's times say nothing (F13).
     between its rename and the unlink        the file under another name, which is found by content as well
     before an emptied folder is removed      the folder; the next round removes it
 
+While the clock is doubted (core/clock_doubt.py) nothing is old.
+
 The first round of a process looks at every file. Later ones, one a day where days are asked for, pass over the day folders
 after the cutoff: what was filed since can't be old enough, but for files that had to wait long for their move.
 """
@@ -21,7 +23,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +59,19 @@ class _Round:
 
 
 class DoneRetention:
-    """A task of the upkeep thread, and the port Retention. `layout` is done.layout, `age` in seconds."""
+    """A task of the upkeep thread, and the port Retention. `layout` is done.layout, `age` in seconds.
 
-    def __init__(self, *, done: Path, state: Path, layout: str, age: float, clock: Clock) -> None:
+    `doubt` says why the clock is not believed, if it is not.
+    """
+
+    def __init__(
+        self, *, done: Path, state: Path, layout: str, age: float, clock: Clock, doubt: Callable[[], str | None]
+    ) -> None:
         self._done = done
         self._mounts = MountPoints(done)
         self._state = state
         self._clock = clock
+        self._doubt = doubt
         self._age = age
         self._rest = min(max(age / 24, LEAST_REST_SECONDS), DAY_SECONDS)
         dated = [(n, part) for n, part in enumerate(layout.split("/")[:-1]) if "{date}" in part]
@@ -82,6 +90,9 @@ class DoneRetention:
 
     def steps(self) -> Iterator[None]:
         """One round, a bounded piece of work at each step."""
+        if self._doubt() is not None:  # the daemon says so
+            self._due_at = self._clock.monotonic() + min(self._rest, AFTER_TROUBLE_SECONDS)
+            return
         before = self._status
         cutoff = min(self._clock.now(), self._clock.wall()) - self._age
         day = utc_day(cutoff) if before.rounds else None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fakes.bodies_fake import FakeBodies, digest, parts
-from fakes.hostile_server import HostileServer, Peer, answering, hostile, named
+from fakes.hostile_server import HostileServer, Peer, answer, answering, hostile, named
 
 from ingestd.core.answer import Answer, Loss, Referenced, StoreResponse
 from ingestd.core.errors import ConfigurationError, FileChangedError
@@ -184,6 +184,27 @@ def test_retry_after_that_says_nothing_is_none(value: str) -> None:
     """F52."""
     found = store_once(429, headers={"Retry-After": value})
     assert (found.status, found.retry_after) == (429, None)
+
+
+def test_the_newest_whole_answer_that_says_so_tells_what_time_it_is_at_the_service() -> None:
+    """F91, RFC 9110 6.6.1; an answer without a Date, with a bad one, or cut, tells nothing."""
+    dates = ["Fri, 02 Jan 2026 03:04:05 GMT", None, "next week", "Sat, 03 Jan 2026 03:04:05 GMT"]
+
+    def script(peer: Peer) -> None:
+        for date in dates:
+            peer.request()
+            peer.send(answer(204, headers={"Date": date} if date is not None else None))
+        peer.request()
+        peer.send(b"HTTP/1.1 503 X\r\nDate: Sun, 04 Jan 2026 03:04:05 GMT\r\nContent-Length: 9\r\n\r\nno")
+
+    seen: list[float | None] = []
+    with hostile(script) as server, client(server, FakeBodies()) as origin:
+        for _ in range(5):
+            origin.control()
+            seen.append(origin.date.value if origin.date is not None else None)
+        came = origin.date.came if origin.date is not None else 0.0
+    assert seen == [1767323045.0] * 3 + [1767323045.0 + 86400] * 2
+    assert 0 <= time.monotonic() - came < 60
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -15,6 +15,7 @@ from fakes.ops_fakes import FakeClock
 from fakes.spool_fakes import part10
 
 from ingestd.core.outcome import Outcome
+from ingestd.core.ports import RetentionStatus
 from ingestd.core.record import Changes, Receipt
 from ingestd.core.when import utc_day
 from ingestd.ops.clock import SystemClock
@@ -32,10 +33,18 @@ class House:
     done: Path
     state: Path
     journal: SqliteJournal
-    clock: FakeClock
+    clock: FakeClock | SystemClock
+    clock_problem: str | None = None
 
     def retention(self, layout: str = "{date}/{path}") -> DoneRetention:
-        return DoneRetention(done=self.done, state=self.state, layout=layout, age=AGE, clock=self.clock)
+        return DoneRetention(
+            done=self.done,
+            state=self.state,
+            layout=layout,
+            age=AGE,
+            clock=self.clock,
+            doubt=lambda: self.clock_problem,
+        )
 
     def filed(self, path: str, content: bytes, *, days: float, folder: str | None = None) -> Path:
         """A file in done/ whose receipt is so many days old."""
@@ -216,6 +225,17 @@ def test_a_clock_that_jumps_ahead_removes_nothing_early(house: House) -> None:
     assert swept(house.retention()).status().removed == 0
 
 
+def test_while_the_clock_is_doubted_nothing_is_old(house: House) -> None:
+    """F91: nor was anything swept, so that receipts stay too; it is asked again before long."""
+    old = house.filed("a.dcm", part10(), days=40)
+    house.clock_problem = "the clock shows another year"
+    retention = swept(house.retention())
+    assert (old.exists(), retention.status()) == (True, RetentionStatus())
+    assert retention.due_at() - house.clock.monotonic() == retention_module.AFTER_TROUBLE_SECONDS
+    house.clock_problem = None
+    assert (swept(retention).status().removed, old.exists()) == (1, False)
+
+
 def test_only_the_first_round_looks_into_young_day_folders(house: House) -> None:
     """I8: a round a day must not read all of done/ again."""
     retention = swept(house.retention())
@@ -339,7 +359,8 @@ def test_the_thread_works_in_small_slices_and_stops_when_told(house: House) -> N
     for number in range(300):
         house.put(f"2001-01-01/{number}.dcm", part10())
     clock = SystemClock()
-    retention = DoneRetention(done=house.done, state=house.state, layout="{date}/{path}", age=AGE, clock=clock)
+    house.clock = clock
+    retention = house.retention()
     upkeep = Upkeep([retention], clock=clock)
     upkeep.start()
     until(lambda: retention.status().rounds == 1)
