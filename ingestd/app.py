@@ -48,6 +48,7 @@ from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import Space
+from ingestd.spool.clock_seen import SeenClock, last_written
 from ingestd.spool.digests import Arrival
 from ingestd.spool.discover import FolderScanner
 from ingestd.spool.empty_folders import EmptyFolders
@@ -64,6 +65,7 @@ from ingestd.spool.state import StateLock
 from ingestd.spool.upkeep import Task, Upkeep
 
 LOG_CLOSE_SECONDS = 2.0
+CONTROL_THREADS = 2  # a probe and a lesson may be under way beside the slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         folders = prepare(settings.folders)
         lock = StateLock(folders.state)
         stack.callback(lock.release)
+        written = last_written(folders.state, folders.done)
         journal = SqliteJournal(folders.state)
         stack.callback(journal.close)
         ignore_sigio()
@@ -123,19 +126,9 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         tls = certificates(settings.service, clock=clock)
         origin = OriginServer.of(settings.service, bodies=inbox, arrival=Arrival, clock=clock, token=token, tls=tls)
         stack.callback(origin.close)
-        control_threads = 2  # a probe and a lesson may be under way beside the slots
-        stores = _threads(stack, settings.service.concurrency + control_threads, "store")
+        stores = _threads(stack, settings.service.concurrency + CONTROL_THREADS, "store")
 
-        scanner = FolderScanner(
-            root=folders.inbox,
-            include=settings.intake.include,
-            exclude=settings.intake.exclude,
-            recursive=settings.intake.recursive,
-            watch="poll" if once else settings.intake.watch,
-            rescan_seconds=float("inf") if once else settings.intake.rescan_seconds,
-            clock=clock,
-            wake=wake.set,
-        )
+        scanner = _scanner(settings, folders, clock, wake, once=once)
         profile = PROFILES[settings.service.profile_kind]
         service = service_name(settings.service.url, settings.service.partition)
         rules = RetryRules(**settings.retry.model_dump())
@@ -223,7 +216,9 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             known=Known(reads=journal.has_read(service)),
             rand=random.random,
         )
-        retention = _retention(settings, folders, clock, Proving(profile=profile, service=service, fetch=origin.fetch))
+        seen = SeenClock(state=folders.state, written=written, clock=clock, date=lambda: origin.date)
+        proving = Proving(profile=profile, service=service, fetch=origin.fetch)
+        retention = _retention(settings, folders, clock, seen, proving)
         upkeep = Upkeep(_tasks(settings, folders, clock, retention), clock=clock)
         threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep]
         daemon = Daemon(
@@ -245,6 +240,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 retention=retention,
                 receipts_age=_seconds(settings.journal.receipts_days),
                 state_problem=lock.problem,
+                clock_problem=seen.problem,
             ),
             recorder=recorder,
             notifier=ServiceManager(os.environ),
@@ -274,6 +270,22 @@ def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
     return pool
 
 
+def _scanner(
+    settings: Settings, folders: Folders, clock: SystemClock, wake: threading.Event, *, once: bool
+) -> FolderScanner:
+    intake = settings.intake
+    return FolderScanner(
+        root=folders.inbox,
+        include=intake.include,
+        exclude=intake.exclude,
+        recursive=intake.recursive,
+        watch="poll" if once else intake.watch,
+        rescan_seconds=float("inf") if once else intake.rescan_seconds,
+        clock=clock,
+        wake=wake.set,
+    )
+
+
 def _batch_rules(settings: Settings) -> BatchRules:
     batch = settings.batch
     return BatchRules(
@@ -285,12 +297,20 @@ def _batch_rules(settings: Settings) -> BatchRules:
     )
 
 
-def _retention(settings: Settings, folders: Folders, clock: SystemClock, proving: Proving) -> DoneRetention | None:
+def _retention(
+    settings: Settings, folders: Folders, clock: SystemClock, seen: SeenClock, proving: Proving
+) -> DoneRetention | None:
     age = _seconds(settings.done.retention_days)
     if age is None:
         return None
     return DoneRetention(
-        done=folders.done, state=folders.state, layout=settings.done.layout, age=age, proving=proving, clock=clock
+        done=folders.done,
+        state=folders.state,
+        layout=settings.done.layout,
+        age=age,
+        proving=proving,
+        clock=clock,
+        doubt=seen.problem,
     )
 
 

@@ -28,27 +28,37 @@ from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.quarantined import FailedFolder, Quarantined
 
 COMMENT = "comment"  # the server's own words, which can hold a patient's data
-COLUMNS = {"reason": "reason", "failed_at": "when", "failure_reason": "failure reason", "attempts": "attempts"}
+COLUMNS = {"failed_at": "when", "reason": "reason", "failure_reason": "failure reason", "attempts": "attempts"}
+WIDTHS = {key: len(title) for key, title in COLUMNS.items()} | {
+    "failed_at": len("2026-01-02T03:04:05.678Z"),
+    "reason": max(len(reason.value) for reason in Reason),
+}
 
 
 def list_failed(settings: FolderSettings, *, reason: Reason | None, json: bool) -> Exit:
-    """A table, or one reason file a line without the server's comment. What is amiss goes to standard error."""
+    """A row a file, or in JSON its reason file without the server's comment, as each is found (F90).
+
+    The files of a folder come in the order of their names, its sub-folders after them. What is amiss goes to standard error.
+    """
     found = ((one, why) for one, why in _explained(_of(_failed(settings), reason)) if one.is_file)
     if json:
         for _, why in found:
             print(jsonlib.dumps({key: value for key, value in why.items() if key != COMMENT}))
         return Exit.DONE
-    table = Table()
-    table.add_column("path in failed/", overflow="fold")
-    for title in COLUMNS.values():
-        table.add_column(title)
+    nothing = True
     for one, why in found:
-        table.add_row(Text(shown(one.path)), *(Text(_value(why.get(key))) for key in COLUMNS))
-    if table.row_count:
-        console().print(table)
-    else:
+        if nothing:
+            print(_row(COLUMNS, "path in failed/"))
+            nothing = False
+        print(_row({key: _value(why.get(key)) for key in COLUMNS}, shown(one.path)))
+    if nothing:
         print("nothing is in failed/" if reason is None else f"nothing in failed/ is {reason.value}")
     return Exit.DONE
+
+
+def _row(values: Mapping[str, str], path: str) -> str:
+    """Of fixed widths, since no row waits for the next one; the path, which may be long, is the last."""
+    return "  ".join((*(values[key].ljust(width) for key, width in WIDTHS.items()), path))
 
 
 def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:

@@ -67,6 +67,10 @@ class Event(enum.Enum):
         Level.INFO,
         "old files were removed from done/, each proved stored by its receipt; others have no proof",
     )
+    CLOCK_DOUBTED = (
+        Level.ERROR,
+        "the clock may be of another year: nothing is removed from done/ or forgotten until it is believed",
+    )
     RETENTION_TROUBLE = (Level.ERROR, "something in done/ can't be read or removed")
     JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files wait and are sent again")
     THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")

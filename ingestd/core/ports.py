@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ingestd.core.answer import Answer, Fetched, Held, Listed
+from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.events import Event
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Outcome, Reason
@@ -137,6 +138,10 @@ class Origin(Protocol):
     @property
     def problem(self) -> str | None:
         """What is wrong with our own side of the connection although it still works; one line, safe to log."""
+
+    @property
+    def date(self) -> ServiceDate | None:
+        """What time it is at the service, by the newest whole answer that says so."""
 
     def store(self, instances: Sequence[Instance]) -> Answer:
         """One Store transaction (PS3.18 10.5)."""

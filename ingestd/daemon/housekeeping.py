@@ -2,7 +2,7 @@
 
 Pruning takes a small batch at a time in a transaction of its own, so that it never holds a tick up. Where old files are removed
 too, a receipt is pruned only when retention has been through all of done/ for files as old: a receipt that went first would leave
-its file unproven for ever.
+its file unproven for ever. While the clock is doubted (core/clock_doubt.py) nothing is pruned, and that is said once a day.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ PRUNED_AT_ONCE = 100  # receipts: some milliseconds, and more in a day than any 
 PRUNE_AGAIN_SECONDS = 10.0
 SAID_SECONDS = 60.0
 UNPROVEN_SAID_SECONDS = 86_400.0
+CLOCK_SAID_SECONDS = 86_400.0
 
 
 class Housekeeping:
-    """`receipts_age` in seconds, None: for ever. `state_problem` says why the state folder is no longer the one that was locked."""
+    """`receipts_age` in seconds, None: for ever. `state_problem` says why the state folder is no longer the one that was locked,
+    `clock_problem` why the clock is doubted.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Housekeeping:
         retention: Retention | None,
         receipts_age: float | None,
         state_problem: Callable[[], str | None],
+        clock_problem: Callable[[], str | None],
     ) -> None:
         self._clock = clock
         self._journal = journal
@@ -39,12 +43,14 @@ class Housekeeping:
         self._retention = retention
         self._receipts_age = receipts_age
         self._state_problem = state_problem
+        self._clock_problem = clock_problem
         self._next = 0.0
         self._prune_at = 0.0
         self._set_aside = 0
         self._said = RetentionStatus()
         self._say_at = 0.0
         self._say_unproven_at = 0.0
+        self._say_clock_at = 0.0
 
     def beat(self, now: float) -> None:
         """At most once a second. Raises StateHeldError when the state folder was taken away: the next start makes another."""
@@ -54,7 +60,11 @@ class Housekeeping:
         self._look_at_state()
         if self._retention is not None:
             self._say(self._retention.status(), now)
-        if self._receipts_age is not None and now >= self._prune_at:
+        if self._retention is None and self._receipts_age is None:
+            return
+        if (problem := self._clock_problem()) is not None:
+            self._say_clock(problem, now)
+        elif self._receipts_age is not None and now >= self._prune_at:
             self._prune_at = now + self._prune(self._receipts_age, now)
 
     def _look_at_state(self) -> None:
@@ -83,6 +93,11 @@ class Housekeeping:
             unproven=status.unproven,
             problem=status.problem,
         )
+
+    def _say_clock(self, problem: str, now: float) -> None:
+        if now >= self._say_clock_at:
+            self._say_clock_at = now + CLOCK_SAID_SECONDS
+            self._recorder.log(Event.CLOCK_DOUBTED, problem=problem)
 
     def _prune(self, age: float, now: float) -> float:
         """Seconds until it is worth another try."""

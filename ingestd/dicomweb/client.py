@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from ingestd.config import Service
 from ingestd.core.answer import Answer, Fetched, Held, Listed, Loss
+from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Arrival, Bodies, Clock
@@ -142,6 +143,11 @@ class OriginServer:
     def problem(self) -> str | None:
         """What will stop requests sooner or later though they go on now, in one line for the log: a certificate, a key."""
         return self._tls.problem if self._tls is not None else None
+
+    @property
+    def date(self) -> ServiceDate | None:
+        """What time it is at the service, by its newest whole answer that has a Date (RFC 9110 6.6.1)."""
+        return self._exchange.date
 
     def fetch(self, ids: Identifiers) -> Fetched:
         """Retrieve Instance (PS3.18 10.4.1.1.1), digested as it arrives; see digest.py."""

@@ -54,6 +54,7 @@ class Reply:
     problem: str | None = None
     content_type: str = ""
     retry_after: str | None = None
+    date: str | None = None
     content: bytes = b""
     whole: bool = False
     sent: int = 0
@@ -180,6 +181,7 @@ class Exchange:
             status=response.status_code,
             content_type=response.headers.get("content-type", ""),
             retry_after=response.headers.get("retry-after"),
+            date=response.headers.get("date"),
             content=content,
             whole=whole,
             sent=call.sent,

@@ -1,4 +1,4 @@
-"""Retry-After (RFC 9110 10.2.3): a number of seconds, or a date. Pure."""
+"""Retry-After (RFC 9110 10.2.3): a number of seconds, or a date; and dates as HTTP writes them (5.6.7). Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ def seconds_to_wait(value: str | None, *, now: float) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text) if len(text) < 10 else LONGEST
+    when = http_date(text)
+    return when - now if when is not None and when > now else None
+
+
+def http_date(value: str | None) -> float | None:
+    """Seconds since the epoch; None where there is nothing, or garbage."""
     try:
-        when = parsedate_to_datetime(text)
-        left = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
+        when = parsedate_to_datetime(value or "")
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    return left if left > 0 else None

@@ -17,10 +17,12 @@ from typing import Protocol
 import httpx
 
 from ingestd.core.answer import Loss
+from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.auth import Headers, TokenError, TokenSource
 from ingestd.dicomweb.exchange import ANSWER_LIMIT, Exchange, Reply, Sink
 from ingestd.dicomweb.media_type import DICOM_JSON
+from ingestd.dicomweb.retry_after import http_date
 
 UNAUTHORIZED = 401
 UNSIGNED = "no token"  # how the problem of a reply begins where there was none to be had
@@ -46,6 +48,7 @@ class Signed:
         self._clock = clock
         self._minimum_rate = minimum_rate
         self._last: tuple[int, float] | None = None  # bytes and seconds of the last upload that was answered
+        self.date: ServiceDate | None = None  # of the newest whole answer that has one
 
     def ask(
         self,
@@ -112,6 +115,8 @@ class Signed:
         )
         if size and reply.status is not None and reply.sent >= size:
             self._last = (size, self._clock.monotonic() - began)
+        if reply.whole and (date := http_date(reply.date)) is not None:
+            self.date = ServiceDate(value=date, came=self._clock.monotonic())
         return reply
 
     def _upload_seconds(self, size: int) -> float:

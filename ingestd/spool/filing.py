@@ -32,6 +32,7 @@ from ingestd.spool.mounts import MountPoints
 from ingestd.spool.moving import Move
 from ingestd.spool.reason_file import reason_file
 from ingestd.spool.removal import remove
+from ingestd.spool.synced import SyncedFolders
 
 
 class Filing:
@@ -49,6 +50,7 @@ class Filing:
         self._mounts = MountPoints(done, failed)
         self._layout = layout
         self._delete = delete
+        self._synced = SyncedFolders()
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
         if self._delete and instance.sha256 is not None:
@@ -58,7 +60,7 @@ class Filing:
         target = self._layout.format(date=utc_day(at), path=instance.path)
         entry = self._find(instance.path, instance.stamp)
         try:
-            return Move(entry, self._done, target, None, copy=copy).run()
+            return Move(entry, self._done, target, None, copy=copy, synced=self._synced).run()
         finally:
             fsutil.close(entry.folder)
 
@@ -67,7 +69,7 @@ class Filing:
         entry = self._find(verdict.path, verdict.stamp)
         try:
             document = reason_file(verdict, verdict.sha256 or entry.digest())
-            return Move(entry, self._failed, verdict.path, document, copy=copy).run()
+            return Move(entry, self._failed, verdict.path, document, copy=copy, synced=self._synced).run()
         finally:
             fsutil.close(entry.folder)
 

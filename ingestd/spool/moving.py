@@ -2,7 +2,8 @@
 
 Within one file system no sync is needed for done/: what a power failure undoes is sent again. The reason file is durable before the
 file moves, so nothing ever stands in failed/ without its reason; a try that fails takes it away again. Across file systems the
-folders are synced too, before the source goes (crossing.py).
+folders are synced too, before the source goes (crossing.py). A folder is made durable once, not for each file (synced.py); those
+that were made now are synced after the last of them, so that a journalling file system commits once for all.
 """
 
 from __future__ import annotations
@@ -21,24 +22,30 @@ from ingestd.spool.entry import Entry, put_back
 from ingestd.spool.free_names import free_names
 from ingestd.spool.reason_file import REASON_SUFFIX
 from ingestd.spool.removal import refuse_open, remove
+from ingestd.spool.synced import SyncedFolders
 
 
 class Move:
     """One move, of `entry` to `target` below `root`, with the reason file that goes before it into failed/."""
 
-    def __init__(self, entry: Entry, root: Path, target: str, document: bytes | None, *, copy: bool) -> None:
+    def __init__(
+        self, entry: Entry, root: Path, target: str, document: bytes | None, *, copy: bool, synced: SyncedFolders
+    ) -> None:
         self._entry = entry
         self._root = root
         self._target = target
         self._document = document
         self._copy = copy
+        self._synced = synced
 
     def run(self, *, tries: int = 3) -> str:
         """An empty folder that retention takes away under a move is made again."""
         *folders, wanted = fsutil.split(self._target)
         try:
-            folder, parents = _made(self._root, folders, sync=self._document is not None)
+            folder, parents = _made(self._root, folders)
             try:
+                if self._document is not None:
+                    self._sync(parents)
                 try:
                     name = self._rename(folder, wanted)
                 except OSError as error:
@@ -81,7 +88,7 @@ class Move:
                 if not (copy.became(folder, name) or copy.is_there(folder, name)):
                     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
                 try:
-                    fsutil.close(_made(self._root, parents, sync=True)[0])
+                    self._sync(parents)
                     fsutil.sync_folder(folder)
                     self._take_away()
                 except OSError:
@@ -97,6 +104,9 @@ class Move:
             return name
         finally:
             fsutil.close(root)
+
+    def _sync(self, parents: Sequence[str]) -> None:
+        fsutil.close(_made(self._root, parents, self._synced)[0])
 
     def _take_away(self) -> None:
         with suppress(FileNotFoundError):  # somebody else took it; what was judged is filed
@@ -150,13 +160,16 @@ class Move:
         return fsutil.filing_error(error, stamp=self._entry.stamp_now())
 
 
-def _made(root: Path, folders: Sequence[str], *, sync: bool) -> tuple[int, list[str]]:
-    """A handle on the target folder, and its components: one whose name is a file's or a link's gets another (F28, F30)."""
+def _made(root: Path, folders: Sequence[str], synced: SyncedFolders | None = None) -> tuple[int, list[str]]:
+    """A handle on the target folder, and its components: one whose name is a file's or a link's gets another (F28, F30).
+
+    `synced` has the names of all of them durable.
+    """
     folder = fsutil.open_root(root)
     parents: list[str] = []
     for wanted in folders:
         try:
-            below, name = _made_one(folder, wanted, sync=sync)
+            below, name = _made_one(folder, wanted, synced)
         finally:
             fsutil.close(folder)
         folder = below
@@ -164,13 +177,21 @@ def _made(root: Path, folders: Sequence[str], *, sync: bool) -> tuple[int, list[
     return folder, parents
 
 
-def _made_one(folder: int, wanted: str, *, sync: bool) -> tuple[int, str]:
+def _made_one(folder: int, wanted: str, synced: SyncedFolders | None) -> tuple[int, str]:
     for name in free_names(wanted, seed="", limit=os.fpathconf(folder, "PC_NAME_MAX")):
         try:
-            return fsutil.open_made(folder, name, sync=sync), name
+            below = fsutil.open_made(folder, name, sync=False)
         except OSError as error:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
+            continue
+        try:
+            if synced is not None:
+                synced.sync(folder, below)
+        except OSError:
+            fsutil.close(below)
+            raise
+        return below, name
     raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 

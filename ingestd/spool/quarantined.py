@@ -2,7 +2,8 @@
 
 The folder is the truth (I5) and people work in it too, so anything can be amiss: a reason file without its file (it is just being
 filed, or was taken away), a file without its reason, a reason file that is damaged. Each is named, and none ends the reading.
-Folders are read one at a time, in the order of their names, and nothing is kept.
+The files of a folder come in the order of their names, and after them its sub-folders in theirs; of a folder with very many no
+more names are kept than there is room for (descent.py), so that reading has a bound in bytes.
 
 Which is which is told by names: `x.reason.json` is a reason file, unless it has a reason file itself.
 """
@@ -14,11 +15,13 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingestd.core.errors import FileRefusedError, FilingError
 from ingestd.spool import fsutil
+from ingestd.spool.descent import At, Descent, in_order
 from ingestd.spool.names import unfinished
 from ingestd.spool.reason_file import REASON_SUFFIX, VERSION
 
@@ -62,22 +65,15 @@ class FailedFolder:
         self._failed = failed
 
     def __iter__(self) -> Iterator[Quarantined]:
-        folders: list[tuple[str, ...]] = [()]
-        while folders:
-            parents = folders.pop()
-            try:
-                handle = self._open(parents)
-            except OSError:
-                yield Quarantined(path="/".join(parents), flaw=Flaw.NO_FOLDER)
-                continue
-            try:
-                files, below = _listed(handle)
-                for name in sorted(files):
-                    if (target := _named(name, files)) is not None:
-                        yield _quarantined(handle, parents, target, is_there=target in files)
-            finally:
-                fsutil.close(handle)
-            folders.extend((*parents, name) for name in sorted(below, reverse=True))
+        with Descent(self._root(), wanted=_is_finished) as way:
+            for at, folder in way.steps():
+                if folder.problem is not None:
+                    yield Quarantined(path=(way.path + folder.name).rstrip("/"), flaw=Flaw.NO_FOLDER)
+                elif at is At.ENTERED:
+                    try:
+                        yield from _listed(way, folder.handle)
+                    except OSError:
+                        yield Quarantined(path=way.path.rstrip("/"), flaw=Flaw.NO_FOLDER)
 
     def find(self, path: str) -> tuple[Quarantined, ...]:
         """What stands at `path`; else those that came from there and got another name here; else one that says it is absent."""
@@ -90,49 +86,65 @@ class FailedFolder:
             if name.endswith(REASON_SUFFIX) and not _is_file(handle, name + REASON_SUFFIX):
                 name = name.removesuffix(REASON_SUFFIX)
             is_there = _is_file(handle, name)
+            below = "".join(f"{parent}/" for parent in parents)
             if is_there or _is_file(handle, name + REASON_SUFFIX):
-                return (_quarantined(handle, parents, name, is_there=is_there),)
-            files, _ = _listed(handle)
+                return (_quarantined(handle, below, name, is_there=is_there),)
             stem = os.path.splitext(name)[0]
-            others = (n for n in sorted(files) if "~" in n and stem.startswith(n.rpartition("~")[0]))
-            found = (_quarantined(handle, parents, n, is_there=True) for n in others if _named(n, files) == n)
-            origin = "/".join((*parents, name))
+
+            def is_alike(entry: os.DirEntry[str]) -> bool:
+                return "~" in entry.name and stem.startswith(entry.name.rpartition("~")[0]) and _is_whole(entry)
+
+            others = (other for other in in_order(handle, is_alike) if _named(handle, other) == other)
+            found = (_quarantined(handle, below, other, is_there=True) for other in others)
+            origin = below + name
             same = tuple(one for one in found if one.why is not None and one.origin == origin)
             return same or (Quarantined(path=path, flaw=Flaw.ABSENT),)
         finally:
             fsutil.close(handle)
 
     def _open(self, parents: Sequence[str]) -> int:
+        return fsutil.open_below(self._root(), parents)
+
+    def _root(self) -> int:
         try:
-            root = fsutil.open_root(self._failed)
+            return fsutil.open_root(self._failed)
         except OSError as error:
             words = fsutil.words(error)
             text = "run this with the service's settings, as the service's user"
             raise FilingError(f"folders.failed can't be read ({words}): {text}") from error
-        return fsutil.open_below(root, parents)
 
 
-def _listed(handle: int) -> tuple[set[str], list[str]]:
-    """The names of the files and of the folders in an open folder, but for those that are still being written."""
-    files: set[str] = set()
-    folders: list[str] = []
+def _listed(way: Descent, handle: int) -> Iterator[Quarantined]:
+    """Its files; its sub-folders are put off. Raises OSError."""
     with os.scandir(handle) as entries:
         for entry in entries:
-            if unfinished(entry.name) is not None:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            elif entry.is_file(follow_symlinks=False):
-                files.add(entry.name)
-    return files, folders
+            if _is_finished(entry.name) and entry.is_dir(follow_symlinks=False):
+                way.put_off(entry.name)
+    below = way.path
+    for name in in_order(handle, _is_whole):
+        if (target := _named(handle, name)) is not None:
+            yield _quarantined(handle, below, target, is_there=target == name)
 
 
-def _named(name: str, files: set[str]) -> str | None:
-    """Which quarantined file this name speaks for; None for a reason file whose file will speak for itself."""
-    if not name.endswith(REASON_SUFFIX) or name + REASON_SUFFIX in files:
+def _is_finished(name: str) -> bool:
+    return unfinished(name) is None
+
+
+def _is_whole(entry: os.DirEntry[str]) -> bool:
+    return _is_finished(entry.name) and entry.is_file(follow_symlinks=False)
+
+
+def _named(handle: int, name: str) -> str | None:
+    """Which quarantined file this name speaks for; None for a reason file whose file speaks for itself, and for what has gone."""
+    with suppress(OSError):  # what can't be looked at is not gone
+        try:
+            fsutil.lstat(handle, name)
+        except FileNotFoundError:
+            return None
+    if not name.endswith(REASON_SUFFIX) or _is_file(handle, name + REASON_SUFFIX):
         return name
     target = name.removesuffix(REASON_SUFFIX)
-    return None if target in files else target
+    return None if _is_file(handle, target) else target
 
 
 def _is_file(folder: int, name: str) -> bool:
@@ -142,11 +154,11 @@ def _is_file(folder: int, name: str) -> bool:
         return False
 
 
-def _quarantined(handle: int, parents: Sequence[str], name: str, *, is_there: bool) -> Quarantined:
+def _quarantined(handle: int, below: str, name: str, *, is_there: bool) -> Quarantined:
     why = _why(handle, name + REASON_SUFFIX)
     flaw = why if isinstance(why, Flaw) else None
     return Quarantined(
-        path="/".join((*parents, name)),
+        path=below + name,
         why=None if isinstance(why, Flaw) else why,
         flaw=flaw if is_there else Flaw.NO_FILE,
     )

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from ingestd.core.errors import JournalError
 from ingestd.core.model import Identifiers
 from ingestd.core.record import Receipt
 from ingestd.spool.journal_file import NAME, TROUBLE, journal_error
@@ -16,6 +17,7 @@ _NEWEST = (
     f"SELECT {RECEIPT} FROM receipts WHERE sop_instance_uid = ? AND study_uid = ? AND series_uid = ? "  # noqa: S608 - constants
     "ORDER BY id DESC LIMIT 1"
 )
+_NEWEST_AT = "SELECT stored_at FROM receipts ORDER BY id DESC LIMIT 1"
 
 
 class Receipts:
@@ -28,12 +30,23 @@ class Receipts:
     def newest(self, ids: Identifiers) -> Receipt | None:
         """The newest receipt for these three UIDs: what the service holds of them, as far as is known."""
         try:
-            if self._connection is None:
-                self._connection = sqlite3.connect(f"file:{quote(str(self._file))}?mode=ro", uri=True)
-            row = self._connection.execute(_NEWEST, (ids.sop_instance_uid, ids.study_uid, ids.series_uid)).fetchone()
+            row = self._opened().execute(_NEWEST, (ids.sop_instance_uid, ids.study_uid, ids.series_uid)).fetchone()
             return receipt_of(row) if row else None
         except TROUBLE as error:
             raise journal_error(error) from error
+
+    def newest_at(self) -> float | None:
+        """When the newest receipt of all was written, by the clock of then; None where there is none."""
+        try:
+            row = self._opened().execute(_NEWEST_AT).fetchone()
+            return float(row[0]) if row else None
+        except (*TROUBLE, ValueError, TypeError) as error:
+            raise JournalError("the journal's newest receipt can't be read") from error
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(f"file:{quote(str(self._file))}?mode=ro", uri=True)
+        return self._connection
 
     def close(self) -> None:
         with suppress(sqlite3.Error):

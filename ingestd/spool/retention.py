@@ -11,6 +11,8 @@ The age is the receipt's; a file's times say nothing (F13).
     between its rename and the unlink        the file under another name, which is found by content as well
     before an emptied folder is removed      the folder; the next round removes it
 
+While the clock is doubted (core/clock_doubt.py) nothing is old.
+
 The first round of a process looks at every file. Later ones, one a day where days are asked for, pass over the day folders
 after the cutoff: what was filed since can't be old enough, but for files that had to wait long for their move.
 """
@@ -20,8 +22,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Generator, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from ingestd.core.errors import FileError, FilingError, JournalError
 from ingestd.core.ports import Clock, RetentionStatus
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
+from ingestd.spool.descent import At, Descent
 from ingestd.spool.entry import Entry
 from ingestd.spool.mounts import MountPoints
 from ingestd.spool.part10 import walk
@@ -40,9 +42,6 @@ from ingestd.spool.sources import FileSource
 DAY_SECONDS = 86_400.0
 LEAST_REST_SECONDS = 1.0  # between two rounds
 AFTER_TROUBLE_SECONDS = 600.0
-DEEPEST = 64  # folders; each holds two handles open
-
-Steps = Generator[None, None, bool]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,14 +59,28 @@ class _Round:
 
 
 class DoneRetention:
-    """A task of the upkeep thread, and the port Retention. `layout` is done.layout, `age` in seconds."""
+    """A task of the upkeep thread, and the port Retention. `layout` is done.layout, `age` in seconds.
 
-    def __init__(self, *, done: Path, state: Path, layout: str, age: float, proving: Proving, clock: Clock) -> None:
+    `doubt` says why the clock is not believed, if it is not.
+    """
+
+    def __init__(
+        self,
+        *,
+        done: Path,
+        state: Path,
+        layout: str,
+        age: float,
+        proving: Proving,
+        clock: Clock,
+        doubt: Callable[[], str | None],
+    ) -> None:
         self._done = done
         self._mounts = MountPoints(done)
         self._state = state
         self._proving = proving
         self._clock = clock
+        self._doubt = doubt
         self._age = age
         self._rest = min(max(age / 24, LEAST_REST_SECONDS), DAY_SECONDS)
         dated = [(n, part) for n, part in enumerate(layout.split("/")[:-1]) if "{date}" in part]
@@ -86,6 +99,9 @@ class DoneRetention:
 
     def steps(self) -> Iterator[None]:
         """One round, a bounded piece of work at each step."""
+        if self._doubt() is not None:  # the daemon says so
+            self._due_at = self._clock.monotonic() + min(self._rest, AFTER_TROUBLE_SECONDS)
+            return
         before = self._status
         cutoff = min(self._clock.now(), self._clock.wall()) - self._age
         day = utc_day(cutoff) if before.rounds else None
@@ -118,59 +134,44 @@ class DoneRetention:
         except OSError as error:
             this.problem = f"folders.done can't be opened ({fsutil.words(error)}): mend its owner or mode, or mount it"
             return
-        try:
-            yield from self._folder(root, "", 0, this)
-        finally:
-            fsutil.close(root)
+        with Descent(root, wanted=lambda _: True) as way:
+            yield from self._swept(way, this)
 
-    def _folder(self, folder: int, below: str, depth: int, this: _Round) -> Steps:
-        """Whether nothing is left in it."""
-        empty = True
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    yield
-                    path = below + entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        gone = yield from self._subfolder(folder, path, depth, this)
-                    elif entry.is_file(follow_symlinks=False) and not fsutil.is_temporary(entry.name):
-                        gone = yield from _file(folder, path, this)
-                    else:
-                        gone = False
-                    empty = empty and gone
-        except OSError as error:
-            _trouble(this, error)
+    def _swept(self, way: Descent, this: _Round) -> Iterator[None]:
+        for at, folder in way.steps():
+            if folder.problem is not None:
+                _trouble(this, folder.problem)
+            elif self._is_young(way.depth + (at is At.LEFT), folder.name, this):
+                pass
+            elif at is At.LEFT:
+                way.remove(folder)
+            else:
+                yield from _listed(way, folder.handle, this)
+
+    def _is_young(self, depth: int, name: str, this: _Round) -> bool:
+        """Whether it is the folder of a day that is passed over."""
+        if this.day is None or self._dated is None or depth != self._dated + 1:
             return False
-        return empty
-
-    def _subfolder(self, folder: int, path: str, depth: int, this: _Round) -> Steps:
-        """Whether it is gone."""
-        name = path.rpartition("/")[2]
-        if depth == self._dated and this.day is not None:
-            day = self._day_folder.fullmatch(name)
-            if day is not None and day[1] > this.day:
-                return False
-        if depth >= DEEPEST:
-            this.unproven += 1
-            return False
-        try:
-            below = os.open(name, fsutil.FOLDER, dir_fd=folder)
-        except OSError as error:
-            _trouble(this, error)
-            return False
-        try:
-            empty = yield from self._folder(below, path + "/", depth + 1, this)
-        finally:
-            fsutil.close(below)
-        if empty:
-            with suppress(OSError):
-                os.rmdir(name, dir_fd=folder)
-                return True
-        return False
+        day = self._day_folder.fullmatch(name)
+        return day is not None and day[1] > this.day
 
 
-def _file(folder: int, path: str, this: _Round) -> Steps:
-    """Whether it is gone. A file that can't be proved to be old and stored stays."""
+def _listed(way: Descent, folder: int, this: _Round) -> Iterator[None]:
+    below = way.path
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                yield
+                if entry.is_dir(follow_symlinks=False):
+                    way.put_off(entry.name)
+                elif entry.is_file(follow_symlinks=False) and not fsutil.is_temporary(entry.name):
+                    yield from _file(folder, below + entry.name, this)
+    except OSError as error:
+        _trouble(this, error)
+
+
+def _file(folder: int, path: str, this: _Round) -> Iterator[None]:
+    """Remove it, if it is proved to be old and stored."""
     name = path.rpartition("/")[2]
     try:
         handle, status = fsutil.open_file(folder, name)
@@ -180,23 +181,22 @@ def _file(folder: int, path: str, this: _Round) -> Steps:
             receipt = this.receipts.newest(found.ids) if found.ids is not None else None
             if receipt is None:
                 this.unproven += 1
-                return False
+                return
             if receipt.stored_at >= this.cutoff:
-                return False
+                return
             if not (yield from this.proving.proves(receipt, handle, found)):
                 this.unproven += 1
-                return False
+                return
         finally:
             fsutil.close(handle)
         remove(Entry(folder=folder, name=name, path=path, stamp=fsutil.stamp_of(status)))
     except FileError:  # it is another one by now: the next round sees to it
-        return False
+        return
     except OSError as error:
         _trouble(this, error)
-        return False
+        return
     this.removed += 1
     this.removed_bytes += size
-    return True
 
 
 def _trouble(this: _Round, error: OSError) -> None:

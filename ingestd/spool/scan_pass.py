@@ -61,7 +61,7 @@ class Pass:
     @property
     def progress(self) -> int:
         """Grows while the file system answers. Any thread."""
-        return self._steps + self._tree.folders + self._ignored.total()
+        return self._steps + self._tree.looked + self._ignored.total()
 
     @property
     def ignored(self) -> Mapping[str, int]:

@@ -1,29 +1,33 @@
 """One lazy pass over a folder tree, by directory handle.
 
-Whatever hangs below the root, it holds at most four open folders and the paths of the folders that wait below those; a handle
-is always reached from its parent's with O_NOFOLLOW, so that no link, however it is swapped in, leads out of the root (F25,
-F28). Folders are entered whatever their name ends in (`x.dcm`, F27), but for hidden and temporary ones. What vanishes on the
-way is skipped in silence (F24); what can't be listed is counted, and the pass goes on (F9).
+The root and its sub-folders are read as they are listed, each folder entered on the spot: the first file is offered at once, and of
+a million folders nothing is kept. What lies deeper is gone through by descent.py. So whatever hangs below the root, a pass holds at
+most eight handles, and a bounded number of bytes (F90); a handle is reached from its parent's with O_NOFOLLOW, so that no link,
+however it is swapped in, leads out of the root (F25, F28). Folders are entered whatever their name ends in (`x.dcm`, F27), but for
+hidden and temporary ones. What vanishes on the way is skipped in silence (F24); what can't be listed is counted, and the pass goes
+on (F9).
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from ingestd.core.model import Sighting
 from ingestd.spool import fsutil
+from ingestd.spool.descent import At, Descent
 from ingestd.spool.names import Ignored, classify, unfinished
 from ingestd.spool.watch import CANARY
 
-_OPEN_LEVELS = 4
+_Enter = Callable[[int, str, str], Iterator[Sighting]]  # the folder's handle; the sub-folder's name, and its path
+
 _LONGEST_PATH = 4000  # bytes; near PATH_MAX nothing could be filed under its path
 
 
 class Tree:
-    """Use once. What is passed over is added to `ignored`; `folders` counts those that were entered."""
+    """Use once. What is passed over is added to `ignored`; `looked` counts the folders that were entered or put off."""
 
     def __init__(
         self, include: Sequence[str], exclude: Sequence[str], *, recursive: bool, ignored: Counter[Ignored]
@@ -32,22 +36,13 @@ class Tree:
         self._exclude = exclude
         self._recursive = recursive
         self._ignored = ignored
-        self._deeper: list[str] = []
-        self.folders = 0
+        self.looked = 0
 
     def sightings(self, root: int) -> Iterator[Sighting]:
         """The files below the open folder `root` that are taken. Raises OSError if `root` can't be listed."""
-        yield from self._listed(root, "", 1)
-        while self._deeper:
-            path = self._deeper.pop()
-            try:
-                folder = _reopen(root, path)
-            except OSError as error:
-                self._unlisted(error)
-                continue
-            yield from self._subfolder(folder, path + "/", 1)
+        yield from self._listed(root, "", self._shallow)
 
-    def _listed(self, folder: int, below: str, level: int) -> Iterator[Sighting]:
+    def _listed(self, folder: int, below: str, enter: _Enter) -> Iterator[Sighting]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
@@ -64,52 +59,67 @@ class Tree:
                         yield Sighting(path=path, inode=entry.inode())
                     elif below or not _swept(folder, entry):
                         self._ignored[reason] += 1
-                elif is_folder:
-                    yield from self._entered(folder, entry.name, path, level)
-                else:
+                elif not is_folder:
                     self._ignored[Ignored.SYMLINK if is_link else Ignored.NOT_A_FILE] += 1
+                elif not self._recursive:
+                    self._ignored[Ignored.NOT_A_FILE] += 1
+                elif (reason := unfinished(entry.name)) is not None:
+                    self._ignored[reason] += 1
+                else:
+                    yield from enter(folder, entry.name, path)
 
-    def _entered(self, parent: int, name: str, path: str, level: int) -> Iterator[Sighting]:
-        if not self._recursive:
-            self._ignored[Ignored.NOT_A_FILE] += 1
-        elif (reason := unfinished(name)) is not None:
-            self._ignored[reason] += 1
-        elif len(os.fsencode(path)) > _LONGEST_PATH:
-            self._ignored[Ignored.UNREADABLE] += 1
-        elif level >= _OPEN_LEVELS:
-            self._deeper.append(path)
-        else:
-            try:
-                folder = os.open(name, fsutil.FOLDER, dir_fd=parent)
-            except OSError as error:
-                self._unlisted(error)
-                return
-            yield from self._subfolder(folder, path + "/", level + 1)
-
-    def _subfolder(self, folder: int, below: str, level: int) -> Iterator[Sighting]:
-        self.folders += 1
+    def _shallow(self, parent: int, name: str, path: str) -> Iterator[Sighting]:
+        """A folder in the root."""
+        self.looked += 1
         try:
-            yield from self._listed(folder, below, level)
+            folder = os.open(name, fsutil.FOLDER, dir_fd=parent)
+        except OSError as error:
+            self._unlisted(error)
+            return
+        try:
+            yield from self._listed(folder, path + "/", self._deep)
         except OSError as error:
             self._unlisted(error)
         finally:
             fsutil.close(folder)
 
+    def _deep(self, parent: int, name: str, path: str) -> Iterator[Sighting]:
+        """A folder in one of those, and all below it."""
+        self.looked += 1
+        try:
+            way = Descent(os.open(name, fsutil.FOLDER, dir_fd=parent), wanted=self._wanted)
+        except OSError as error:
+            self._unlisted(error)
+            return
+        with way:
+
+            def put_off(_: int, name: str, __: str) -> Iterator[Sighting]:
+                self.looked += 1
+                way.put_off(name)
+                return iter(())
+
+            for at, below in way.steps():
+                if below.problem is not None:
+                    self._unlisted(below.problem)
+                elif at is At.ENTERED:
+                    yield from self._entered(below.handle, f"{path}/{way.path}", put_off)
+
+    def _entered(self, folder: int, below: str, enter: _Enter) -> Iterator[Sighting]:
+        if len(os.fsencode(below)) > _LONGEST_PATH:
+            self._ignored[Ignored.UNREADABLE] += 1
+            return
+        try:
+            yield from self._listed(folder, below, enter)
+        except OSError as error:
+            self._unlisted(error)
+
+    def _wanted(self, name: str) -> bool:
+        self.looked += 1
+        return unfinished(name) is None
+
     def _unlisted(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
             self._ignored[Ignored.UNREADABLE] += 1
-
-
-def _reopen(root: int, path: str) -> int:
-    folder = root
-    for name in path.split("/"):
-        try:
-            below = os.open(name, fsutil.FOLDER, dir_fd=folder)
-        finally:
-            if folder != root:
-                fsutil.close(folder)
-        folder = below
-    return folder
 
 
 def _swept(folder: int, entry: os.DirEntry[str]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,36 @@ def test_listed_shown_and_sent_again_while_the_daemon_runs(house: type[House], s
     assert {k: v for k, v in after.items() if k not in changed} == {k: v for k, v in before.items() if k not in changed}
     assert home.count() == {"inbox": 0, "done": 0, "failed": 1}
     assert "X" * 66 not in (home.root / "log.jsonl").read_text()
+
+
+def test_a_long_list_comes_as_it_is_found_and_in_few_bytes(house: type[House]) -> None:
+    """F90: rows of fixed widths, none of which waits for another; a table of 5,000 took 25 MB more."""
+    home = house("")
+    (home.failed / "s").mkdir(parents=True)
+    names = [f"{number:05}.dcm" for number in range(5000)]
+    reason = {"version": 1, "reason": "rejected", "failed_at": "2026-01-02T03:04:05.678Z", "attempts": 1}
+
+    def peak(*arguments: str) -> tuple[int, list[str]]:
+        """MiB, and what was printed."""
+        command = home.command("failed", "list", *arguments, "--root", str(home.root))
+        with subprocess.Popen(command, env=home.environment(), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            printed = process.stdout.read().splitlines()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return used.ru_maxrss >> 10, printed
+
+    nothing, _ = peak()
+    for name in names:
+        (home.failed / "s" / name).touch()
+        (home.failed / "s" / f"{name}.reason.json").write_text(json.dumps(reason | {"path": f"s/{name}"}))
+    table, rows = peak()
+    as_json, lines = peak("--json")
+    row = "2026-01-02T03:04:05.678Z  rejected                       1         s/00000.dcm"
+    assert (len(rows), rows[1], rows[-1].split()[-1]) == (5001, row, "s/04999.dcm")
+    assert [json.loads(line)["path"] for line in lines] == [f"s/{name}" for name in names]
+    assert max(table, as_json) - nothing < 10
 
 
 def test_they_work_while_no_daemon_runs(house: type[House], service: str) -> None:

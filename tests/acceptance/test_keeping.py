@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+from collections.abc import Callable
 
 import pytest
 from fakes.house import House, held_by
@@ -74,6 +76,38 @@ def test_old_files_leave_done_and_what_nothing_proves_stays(house: type[House], 
     assert [p.name for p in home.files(home.done)] == ["unknown.dcm"]
     assert [p.name for p in home.done.iterdir()] == ["2001-01-01"]
     assert {line["unproven"] for line in home.lines() if line["event"] == "retention"} == {1}
+
+
+def a_year_ahead() -> dict[str, str]:
+    """The environment of a process whose clock shows the next year. Its monotonic clock is the real one."""
+    shown = subprocess.run(["faketime", "-m", "-f", "+366d", "env"], capture_output=True, text=True, check=True).stdout
+    (library,) = (line.partition("=")[2] for line in shown.splitlines() if line.startswith("LD_PRELOAD="))
+    return {"LD_PRELOAD": library, "FAKETIME": "+366d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def test_a_clock_of_another_year_removes_nothing(house: type[House], service: str, real: Callable[..., None]) -> None:
+    """F91: neither at the start, nor after something was stored under the wrong clock and the daemon was started again."""
+    real("faketime")
+    lasting = {"INGESTD_DONE__RETENTION_DAYS": "365", "INGESTD_JOURNAL__RECEIPTS_DAYS": "365"}
+    last, *others = studies(count=1, each=5)
+    home = house(service, **lasting)
+    for one in others:
+        home.drop(one.name, one.content)
+    assert home.run("drain", "--root", str(home.root), "--url", service).returncode == 0
+    wrong = House(home.root, service, **lasting, **a_year_ahead())
+    wrong.drop(last.name, last.content)
+    try:
+        for starts in (1, 2):
+            wrong.start()
+            wrong.waits(lambda n=starts: wrong.events().count("clock_doubted") == n, 30)
+            wrong.waits(wrong.ended(5), 30)
+            assert wrong.stop() == 0
+    finally:
+        wrong.close()
+    assert (wrong.count()["done"], len(receipts(wrong))) == (5, 5)
+    problems = {line["problem"] for line in wrong.lines() if line["event"] == "clock_doubted"}
+    assert all("nothing is removed until" in problem for problem in problems)
+    assert len({day.name[:4] for day in home.done.iterdir()}) == 2  # the last one was filed in the other year
 
 
 def test_receipts_shorter_than_files_are_refused(house: type[House], service: str) -> None:

@@ -295,6 +295,27 @@ def test_retry_after_that_says_nothing_is_none(value: str) -> None:
     assert (found.status, found.retry_after) == (429, None)
 
 
+def test_the_newest_whole_answer_that_says_so_tells_what_time_it_is_at_the_service() -> None:
+    """F91, RFC 9110 6.6.1; an answer without a Date, with a bad one, or cut, tells nothing."""
+    dates = ["Fri, 02 Jan 2026 03:04:05 GMT", None, "next week", "Sat, 03 Jan 2026 03:04:05 GMT"]
+
+    def script(peer: Peer) -> None:
+        for date in dates:
+            peer.request()
+            peer.send(answer(204, headers={"Date": date} if date is not None else None))
+        peer.request()
+        peer.send(b"HTTP/1.1 503 X\r\nDate: Sun, 04 Jan 2026 03:04:05 GMT\r\nContent-Length: 9\r\n\r\nno")
+
+    seen: list[float | None] = []
+    with hostile(script) as server, client(server, FakeBodies()) as origin:
+        for _ in range(5):
+            origin.control()
+            seen.append(origin.date.value if origin.date is not None else None)
+        came = origin.date.came if origin.date is not None else 0.0
+    assert seen == [1767323045.0] * 3 + [1767323045.0 + 86400] * 2
+    assert 0 <= time.monotonic() - came < 60
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["http://127.0.0.1:{port}/elsewhere", "/v2/other", "http://[::bad"])
 def test_a_redirect_is_an_answer_and_not_followed(status: int, location: str, tmp_path: Path) -> None:

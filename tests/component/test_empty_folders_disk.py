@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.ops_fakes import FakeClock
 
+from ingestd.spool import fsutil
 from ingestd.spool.empty_folders import EmptyFolders
 
 AFTER = 100.0
@@ -85,15 +86,19 @@ def test_an_inbox_that_is_away_is_no_end(inbox: Path) -> None:
     assert task.due_at() == clock.monotonic() + AFTER / 4
 
 
-def test_a_tree_without_end_is_left_alone(inbox: Path) -> None:
-    """I8: handles are bounded."""
+def test_a_tree_of_any_depth_goes_with_few_handles(inbox: Path) -> None:
+    """I8: as deep as files are taken, and deeper than a path can name."""
     clock = FakeClock()
     task = EmptyFolders(inbox=inbox, after=AFTER, clock=clock)
-    folder = inbox
-    for _ in range(200):
-        folder = folder / "d"
-        folder.mkdir()
-    for _ in range(2):
-        looked(task)
-        clock.advance(AFTER)
-    assert folder.is_dir()
+    folder = fsutil.open_root(inbox)
+    for _ in range(2500):
+        os.mkdir("d", dir_fd=folder)
+        folder = fsutil.open_below(folder, ["d"])
+    os.close(folder)
+    before = most = len(os.listdir("/proc/self/fd"))
+    looked(task)
+    clock.advance(AFTER)
+    for _ in task.steps():
+        most = max(most, len(os.listdir("/proc/self/fd")))
+    assert list(inbox.iterdir()) == []
+    assert most - before <= 5

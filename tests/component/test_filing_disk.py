@@ -24,6 +24,7 @@ from ingestd.core.model import Instance
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.record import Verdict
 from ingestd.spool import crossing, fsutil, moving, removal
+from ingestd.spool import synced as synced_module
 from ingestd.spool.entry import Entry
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
@@ -797,3 +798,103 @@ def test_error_texts_never_name_the_file(near: House, monkeypatch: pytest.Monkey
             near.filing.to_done(instance, at=AT)
         assert "MILLER" not in str(caught.value)
         assert str(near.inbox) not in str(caught.value)
+
+
+# --- durable folders -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that were synced, by their path, in order."""
+    out: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        real(handle)
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            out.append(os.readlink(f"/proc/self/fd/{handle}"))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return out
+
+
+def deep(root: Path, levels: int) -> list[Path]:
+    """`root` and the folders d, d/d and so on below it."""
+    return [root.joinpath(*["d"] * level) for level in range(levels + 1)]
+
+
+def test_folders_that_were_there_are_synced_once_and_not_for_each_file(near: House, synced: list[str]) -> None:
+    """F38, F90: who made them may have died before its sync; 1,900 syncs for each deep file were a standing outage."""
+    folders = deep(near.failed, 100)
+    folders[-1].mkdir(parents=True)
+    path, filing = "/".join([*["d"] * 100, "a.dcm"]), near.filing
+    seen = []
+    for number in range(3):
+        filing.to_failed(verdict(near.drop(path, part10(name=str(number)))))
+        seen.append(synced.copy())
+        synced.clear()
+    assert seen == [
+        list(map(str, folders)),
+        [str(folders[-1])],
+        [str(folders[-1])],
+    ]  # the last one is the reason file's
+
+
+def test_only_the_folder_with_a_new_name_in_it_is_synced(near: House, synced: list[str]) -> None:
+    """F38, F90: a folder that is made now, by us or by another shard, or in the place and with the inode of one that is gone."""
+    filing = near.filing
+    first, second, third = (near.failed / name for name in ("a", "b", "a/c"))
+
+    def file(path: str) -> list[str]:
+        synced.clear()
+        filing.to_failed(verdict(near.drop(path, part10(name=path))))
+        return synced.copy()
+
+    assert file("a/1.dcm") == [str(near.failed), str(first)]
+    assert file("b/1.dcm") == [str(near.failed), str(second)]
+    assert file("b/2.dcm") == [str(second)]
+    third.mkdir()
+    assert file("b/3.dcm") == [str(second)]
+    assert file("a/c/1.dcm") == [str(near.failed), str(first), str(third)]  # b came since a was synced
+    shutil.rmtree(third)
+    third.mkdir()
+    assert file("a/c/2.dcm") == [str(first), str(third)]
+    assert file("a/c/3.dcm") == [str(third)]
+
+
+def test_what_is_forgotten_is_synced_once_more(near: House, synced: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8: the memory has a bound."""
+    monkeypatch.setattr(synced_module, "MOST", 3)
+    filing = near.filing
+    for number in range(2):
+        synced.clear()
+        filing.to_failed(verdict(near.drop("d/d/d/d/d/a.dcm", part10(name=str(number)))))
+        assert synced == list(map(str, deep(near.failed, 5)))
+    assert len(filing._synced._known) == 3
+
+
+def test_a_folder_that_could_not_be_synced_is_not_taken_for_synced(
+    near: House, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F40."""
+    instance, filing = near.drop("d/a.dcm", part10()), near.filing
+    with monkeypatch.context() as patched:
+        patched.setattr(fsutil, "sync_folder", failing(errno.EIO))
+        with pytest.raises(FilingError):
+            filing.to_failed(verdict(instance))
+    filing.to_failed(verdict(instance))
+    assert synced == [str(near.failed), str(near.failed / "d")]
+
+
+def test_across_file_systems_the_folders_of_done_are_synced_once(far: House, synced: list[str]) -> None:
+    """F41, F90."""
+    for folder in (far.done / DAY, far.done / DAY / "d"):
+        folder.mkdir()
+    filing = far.filing
+    seen = []
+    for name in ("1.dcm", "2.dcm"):
+        synced.clear()
+        filing.to_done(far.drop(f"d/{name}", part10(name=name)), at=AT)
+        seen.append(synced.copy())
+    day, study = str(far.done / DAY), str(far.done / DAY / "d")
+    assert seen == [[str(far.done), day, study], [str(far.done), study]]  # the copy grows in done/, which changes it

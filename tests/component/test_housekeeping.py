@@ -35,6 +35,7 @@ class Rig:
         self.journal = FakeJournal()
         self.recorder = FakeRecorder()
         self.problem: str | None = None
+        self.clock_problem: str | None = None
         self.keeping = Housekeeping(
             clock=self.clock,
             journal=self.journal,
@@ -42,6 +43,7 @@ class Rig:
             retention=retention,
             receipts_age=days * DAY if days is not None else None,
             state_problem=lambda: self.problem,
+            clock_problem=lambda: self.clock_problem,
         )
 
     def remember(self, count: int, *, days: float) -> None:
@@ -96,6 +98,29 @@ def test_a_clock_that_jumps_ahead_prunes_nothing_early() -> None:
     rig.clock.jump(365 * DAY)
     rig.beats(3, seconds=100)
     assert len(rig.journal.receipts) == 2
+
+
+def test_while_the_clock_is_doubted_nothing_is_pruned_and_that_is_said_once_a_day() -> None:
+    """F91."""
+    rig = Rig(days=30)
+    rig.remember(2, days=31)
+    rig.clock_problem = "the clock shows another year"
+    rig.beats(3 * 24 + 1, seconds=3600)
+    assert len(rig.journal.receipts) == 2
+    assert [(line.event, line.fields) for line in rig.recorder.lines] == [
+        (Event.CLOCK_DOUBTED, {"problem": rig.clock_problem})
+    ] * 4
+    rig.clock_problem = None
+    rig.beats(1)
+    assert rig.journal.receipts == []
+
+
+def test_a_doubted_clock_is_no_news_where_nothing_is_ever_removed() -> None:
+    """F91."""
+    rig = Rig()
+    rig.clock_problem = "the clock shows another year"
+    rig.beats(3)
+    assert rig.said() == []
 
 
 def test_a_journal_that_cannot_be_pruned_is_left_for_a_while() -> None:

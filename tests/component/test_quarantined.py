@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from fakes.spool_fakes import part10, settled
 from ingestd.core.errors import FileGoneError, FilingError, JournalError
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.record import Verdict
-from ingestd.spool import crossing, fsutil, putting_back
+from ingestd.spool import crossing, descent, fsutil, putting_back
 from ingestd.spool.entry import Entry
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
@@ -120,6 +121,36 @@ def test_it_lists_each_file_with_its_reason_in_the_order_of_names(near: House) -
     for one in found:
         assert one.why == json.loads((near.failed / f"{one.path}.reason.json").read_bytes())
         assert (one.flaw, one.is_file, one.origin) == (None, True, one.path)
+
+
+def test_it_lists_very_many_files_in_few_bytes_and_in_order(near: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F90: neither the rows nor all their names are kept."""
+    document = near.quarantine("s/a.dcm", part10())
+    reason = (near.failed / f"{document}.reason.json").read_bytes()
+    names = [f"{number:0200d}.dcm" for number in range(3000)]
+    for name in names:
+        (near.failed / "s" / name).touch()
+        (near.failed / "s" / f"{name}.reason.json").write_bytes(reason)
+    monkeypatch.setattr(descent, "MOST_BYTES", 50_000)
+    tracemalloc.start()
+    try:
+        listed = sum(one.path == f"s/{name}" for one, name in zip(FailedFolder(near.failed), names, strict=False))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert listed == 3000
+    assert peak < (1 << 20) + 500_000  # as much as one reason file may have is read; the names alone are 1.9 MB
+
+
+def test_a_file_that_is_put_back_while_it_is_listed_leaves_no_word(near: House) -> None:
+    """`failed retry --all`: its reason file, whose turn comes next, has gone with it."""
+    for path in ("a.dcm", "b.dcm"):
+        near.quarantine(path, part10())
+    found = []
+    for one in FailedFolder(near.failed):
+        near.putting().put_back(one)
+        found.append((one.path, one.flaw))
+    assert found == [("a.dcm", None), ("b.dcm", None)]
 
 
 def test_nothing_is_nothing(near: House) -> None:

@@ -20,10 +20,12 @@ from fakes.values import GENERIC, SERVICE
 from ingestd.core.answer import Fetched
 from ingestd.core.model import Identifiers
 from ingestd.core.outcome import Outcome
+from ingestd.core.ports import RetentionStatus
 from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Changes, Receipt
 from ingestd.core.when import utc_day
 from ingestd.ops.clock import SystemClock
+from ingestd.spool import fsutil
 from ingestd.spool import retention as retention_module
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.proving import Proving
@@ -38,20 +40,24 @@ class House:
     done: Path
     state: Path
     journal: SqliteJournal
-    clock: FakeClock
+    clock: FakeClock | SystemClock
     held: Fetched | None = None
     fetches: int = 0
+    clock_problem: str | None = None
 
     def retention(self, layout: str = "{date}/{path}") -> DoneRetention:
         return DoneRetention(
-            done=self.done, state=self.state, layout=layout, age=AGE, proving=self.proving(), clock=self.clock
+            done=self.done,
+            state=self.state,
+            layout=layout,
+            age=AGE,
+            proving=Proving(profile=GENERIC, service=SERVICE, fetch=self.fetch),
+            clock=self.clock,
+            doubt=lambda: self.clock_problem,
         )
 
-    def proving(self) -> Proving:
-        """A service that gives back what `held` says."""
-        return Proving(profile=GENERIC, service=SERVICE, fetch=self.fetch)
-
     def fetch(self, ids: Identifiers) -> Fetched:
+        """What the service gives back: `held`, else nothing."""
         self.fetches += 1
         return self.held if self.held is not None else Fetched(status=404)
 
@@ -121,6 +127,29 @@ def test_an_old_file_that_a_receipt_proves_is_removed_with_its_empty_folders(hou
     assert (house.files(), status.removed, status.removed_bytes) == (set(), 1, len(part10()))
     assert (status.unproven, status.problem, status.rounds) == (0, None, 1)
     assert house.done.is_dir()
+
+
+def test_it_goes_as_deep_as_the_intake_does_with_few_handles(house: House) -> None:
+    """I8, F90: 1,900 folders below each other, an old file at two places; all of it goes."""
+    levels = 1900
+    house.filed("a.dcm", part10(), days=31)
+    folder = fsutil.open_root(house.done)
+    for level in range(1, levels + 1):
+        os.mkdir("d", dir_fd=folder)
+        folder = fsutil.open_below(folder, ["d"])
+        if level in (levels // 2, levels):
+            handle = fsutil.create(folder, "b.dcm")
+            fsutil.write_all(handle, part10())
+            os.close(handle)
+    os.close(folder)
+    before = most = len(os.listdir("/proc/self/fd"))
+    retention = house.retention()
+    for _ in retention.steps():
+        most = max(most, len(os.listdir("/proc/self/fd")))
+    status = retention.status()
+    assert (status.removed, status.unproven, status.problem) == (3, 0, None)
+    assert list(house.done.iterdir()) == []
+    assert most - before <= 10  # with the journal's
 
 
 def test_a_young_file_stays_however_old_it_looks(house: House) -> None:
@@ -213,6 +242,17 @@ def test_a_clock_that_jumps_ahead_removes_nothing_early(house: House) -> None:
     house.filed("a.dcm", part10(), days=1)
     house.clock.jump(365 * DAY_SECONDS)
     assert swept(house.retention()).status().removed == 0
+
+
+def test_while_the_clock_is_doubted_nothing_is_old(house: House) -> None:
+    """F91: nor was anything swept, so that receipts stay too; it is asked again before long."""
+    old = house.filed("a.dcm", part10(), days=40)
+    house.clock_problem = "the clock shows another year"
+    retention = swept(house.retention())
+    assert (old.exists(), retention.status()) == (True, RetentionStatus())
+    assert retention.due_at() - house.clock.monotonic() == retention_module.AFTER_TROUBLE_SECONDS
+    house.clock_problem = None
+    assert (swept(retention).status().removed, old.exists()) == (1, False)
 
 
 def test_only_the_first_round_looks_into_young_day_folders(house: House) -> None:
@@ -338,9 +378,8 @@ def test_the_thread_works_in_small_slices_and_stops_when_told(house: House) -> N
     for number in range(300):
         house.put(f"2001-01-01/{number}.dcm", part10())
     clock = SystemClock()
-    retention = DoneRetention(
-        done=house.done, state=house.state, layout="{date}/{path}", age=AGE, proving=house.proving(), clock=clock
-    )
+    house.clock = clock
+    retention = house.retention()
     upkeep = Upkeep([retention], clock=clock)
     upkeep.start()
     until(lambda: retention.status().rounds == 1)

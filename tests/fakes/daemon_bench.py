@@ -163,6 +163,7 @@ class Bench:
                 retention=None,
                 receipts_age=None,
                 state_problem=lambda: None,
+                clock_problem=lambda: None,
             ),
             recorder=self.recorder,
             notifier=self.notifier,

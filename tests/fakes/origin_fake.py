@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ingestd.core.answer import Answer, Failed, Fetched, Held, Listed, Loss, Referenced, StoreResponse
+from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.ports import Bodies
@@ -63,6 +64,7 @@ class FakeOrigin:
         self.replacements: list[Instance] = []
         self.closed = False
         self.problem: str | None = None
+        self.date: ServiceDate | None = None
 
     def script(self, *answers: Scripted) -> None:
         self._answers.extend(answers)
