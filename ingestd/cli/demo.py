@@ -38,7 +38,7 @@ WHAT_BECAME = {
     Outcome.STORED_WITH_WARNING: ("stored, with a warning", "the service named it as stored, and warned"),
     Outcome.ALREADY_STORED: (
         "already stored",
-        "the service said it has it; asked, it showed it, and the receipt proves the same bytes",
+        "the service said it has it; a receipt knows these bytes, and what it shows of them agrees",
     ),
 }
 
@@ -119,7 +119,7 @@ def _settings(work: Path, url: str) -> Settings:
     return Settings.model_validate(
         {
             "folders": {name: work / name for name in ("inbox", "done", "failed", "state")},
-            "service": {"url": url},
+            "service": {"url": url, "kind": "azure"},  # the embedded service answers as Azure does
             "intake": {
                 "quiet_seconds": 0.5,
                 "rescan_seconds": 1,

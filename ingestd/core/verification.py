@@ -187,15 +187,18 @@ def _absent(facts: Facts) -> Disposition:
 
 
 def _unanswered(facts: Facts) -> Disposition:
-    """It is asked again and nothing is sent; but a service that has never let anything be read is not waited for without end.
+    """It is asked again and nothing is sent; but a service that lets nothing be read is not waited for without end.
 
-    Its word is taken. Where it gave none the file is sent again, which changes nothing if it is there.
+    What it named is filed on its word. What it said to hold is, where it goes on refusing to be asked; and what it said nothing
+    about is sent again then, which changes nothing if it is there. One that answers about something else is waited for.
     """
-    patient = facts.waited < facts.word_after
-    if not facts.read and facts.asked is Asked.NAMED:
-        return _proved(facts, Proof.WORD)
-    if not facts.read and not patient:
-        return _proved(facts, Proof.WORD) if facts.asked is Asked.HELD else Retry(wait=Wait.UNVERIFIED)
+    shown = (facts.held_shown, facts.fetched_shown)
+    if not facts.read and Shown.ANOTHER not in shown:
+        if facts.asked is Asked.NAMED:
+            return _proved(facts, Proof.WORD)
+        refuses = Shown.REFUSED in shown or Shown.ABSENT in shown
+        if refuses and facts.waited >= facts.word_after:
+            return _proved(facts, Proof.WORD) if facts.asked is Asked.HELD else Retry(wait=Wait.UNVERIFIED)
     return Retry(wait=Wait.UNANSWERED, asked=facts.asked, comment=facts.comment)
 
 

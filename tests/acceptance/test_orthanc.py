@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import httpx
 import pytest
 from fakes.house import House, digest
@@ -10,10 +13,13 @@ from fakes.studies import made, studies
 pytestmark = pytest.mark.real
 
 
-def test_a_thousand_instances_dropped_while_it_runs_are_all_in_orthanc(house: type[House], orthanc: str) -> None:
+@pytest.mark.parametrize("kind", ["auto", "orthanc"])
+def test_a_thousand_instances_dropped_while_it_runs_are_all_in_orthanc(
+    house: type[House], orthanc: str, kind: str
+) -> None:
     """I1, I2, I4: all in Orthanc by its own REST API, all in done/, nothing in failed/, bytes as they were dropped."""
     files = studies(count=20, each=50, size=16_000)
-    home = house(f"{orthanc}/dicom-web")
+    home = house(f"{orthanc}/dicom-web", INGESTD_SERVICE__KIND=kind)
     home.start()
     for one in files:
         home.drop(one.name, one.content)
@@ -26,6 +32,10 @@ def test_a_thousand_instances_dropped_while_it_runs_are_all_in_orthanc(house: ty
         assert (statistics["CountStudies"], statistics["CountInstances"]) == (20, 1000)
         held = {digest(rest.get(f"/instances/{i}/file").content[128:]) for i in rest.get("/instances").json()}
     assert held == {digest(f.content[128:]) for f in files}
+    with closing(sqlite3.connect(home.root / "state" / "journal.sqlite")) as journal:
+        proofs = {proof for (proof,) in journal.execute("SELECT DISTINCT proof FROM receipts")}
+    assert proofs <= {"asked", "fetched"}
+    assert "asked" in proofs
 
 
 def test_a_changed_file_under_the_same_uids_is_a_conflict_though_orthanc_says_stored(
@@ -33,7 +43,7 @@ def test_a_changed_file_under_the_same_uids_is_a_conflict_though_orthanc_says_st
 ) -> None:
     """I2, F36: Orthanc answers 200, names it, and keeps the old bytes; what it holds is fetched and compared."""
     one = made(1)
-    home = house(f"{orthanc}/dicom-web")
+    home = house(f"{orthanc}/dicom-web", INGESTD_SERVICE__KIND="orthanc")
     home.start()
     home.drop("first.dcm", one.content)
     home.waits(home.ended(1), 30)

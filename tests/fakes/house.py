@@ -20,6 +20,7 @@ QUICK = {
     "INGESTD_INTAKE__RESCAN_SECONDS": "1",
     "INGESTD_INTAKE__QUIET_SECONDS": "0.5",
     "INGESTD_RETRY__CAP_SECONDS": "2",
+    "INGESTD_SERVICE__KIND": "azure",  # as the embedded service answers, and what is scripted in its place
 }
 
 

@@ -232,13 +232,26 @@ def test_metadata_without_an_answer_are_asked_for_again() -> None:
 
 def test_a_service_that_lets_nothing_be_read_is_taken_at_its_word_after_ten_minutes() -> None:
     """I2: roles take five minutes to spread; where it gave no word the file is sent again, which is idempotent."""
-    for shown in (NO_ANSWER, NOT_ALLOWED, GONE):
+    for shown in (NOT_ALLOWED, GONE):
         silent = facts(Asked.HELD, fetched=shown, waited=599.0)
         assert decide(silent) == ASK_AGAIN
         assert decide(replace(silent, waited=600.0)) == proved(Proof.WORD)
         for asked in (Asked.UNNAMED, Asked.REFUSED):
             assert decide(replace(silent, asked=asked)) == Retry(wait=Wait.UNANSWERED, asked=asked)
             assert decide(replace(silent, asked=asked, waited=600.0)) == Retry(wait=Wait.UNVERIFIED)
+
+
+@pytest.mark.parametrize("junk", [NO_ANSWER, fetched(None), fetched(ids=instance("1.9").ids), Fetched(status=500)])
+@pytest.mark.parametrize("asked", [Asked.HELD, Asked.UNNAMED, Asked.REFUSED])
+def test_silence_and_answers_about_something_else_are_no_refusal_to_be_asked(asked: Asked, junk: Fetched) -> None:
+    """F80, F87: however long it takes."""
+    assert decide(facts(asked, fetched=junk, waited=1e9)) == Retry(wait=Wait.UNANSWERED, asked=asked)
+
+
+def test_what_is_named_by_a_service_that_answers_about_others_is_asked_again() -> None:
+    """F80: it lets itself be asked, and its answers are not to be believed."""
+    named = replace(NAMED, fetched=fetched(ids=instance("1.9").ids))
+    assert decide(named) == Retry(wait=Wait.UNANSWERED, asked=Asked.NAMED)
 
 
 def test_what_the_service_does_not_have_is_sent_again() -> None:
