@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fakes.bodies_fake import FakeBodies, digest
+from fakes.origin_fake import fetched
 
 from ingestd.core.answer import Answer, Fetched
 from ingestd.core.model import Instance
@@ -76,7 +77,7 @@ def test_a_batch_with_one_bad_file_is_a_400_that_names_the_stored_ones(bench: Be
         assert sorted(named(found)) == sorted(i.sop_instance_uid for i in good)
         assert bench.count() == 2 * (bad + 1)
         for instance in good:
-            assert bench.origin.fetch(instance.ids) == Fetched(status=200, sha256=bench.digest(instance))
+            assert bench.origin.fetch(instance.ids) == fetched(instance.ids, bench.digest(instance))
     alone = bench.origin.store([bench.drop(99, content=GARBAGE)])
     assert (alone.status, named(alone), bench.count()) == (400, [], 6)
 
@@ -89,7 +90,7 @@ def test_changed_bytes_under_the_same_uids_are_named_and_not_kept(bench: Bench) 
         assert (found.status, named(found)) == (200, [old.sop_instance_uid])
     found = bench.origin.store([new])
     assert (found.status, named(found)) == (200, [new.sop_instance_uid])
-    assert bench.origin.fetch(new.ids) == Fetched(status=200, sha256=bench.digest(old))
+    assert bench.origin.fetch(new.ids) == fetched(old.ids, bench.digest(old))
 
 
 def test_what_is_stored_is_fetched_with_its_digest(bench: Bench) -> None:
@@ -97,7 +98,7 @@ def test_what_is_stored_is_fetched_with_its_digest(bench: Bench) -> None:
     for number, size in enumerate((4096, 20_000_000)):
         instance = bench.drop(number, size=size)
         assert bench.origin.store([instance]).status == 200
-        assert bench.origin.fetch(instance.ids) == Fetched(status=200, sha256=bench.digest(instance))
+        assert bench.origin.fetch(instance.ids) == fetched(instance.ids, bench.digest(instance))
         held = bench.origin.metadata(instance.ids)
         assert held.elements is not None
         assert held.elements["00080018"] == (instance.sop_instance_uid,)

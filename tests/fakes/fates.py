@@ -10,7 +10,19 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from fakes.values import AZURE, GENERIC, REWRITING, SERVICE, SHA, answer, batch, fail, instance, ref
+from fakes.values import (
+    AZURE,
+    GENERIC,
+    REWRITING,
+    SERVICE,
+    SHA,
+    answer,
+    batch,
+    fail,
+    identifiers,
+    instance,
+    ref,
+)
 
 from ingestd.core.answer import Answer, Fetched, Held, Loss
 from ingestd.core.disposition import dispose
@@ -31,19 +43,21 @@ from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Receipt
 from ingestd.core.verification import Facts, Step, decide
 
-FILE = instance("1.2.3.4", study="1.2.3")
+FILE = replace(
+    instance(), ids=replace(identifiers(), study_uid="1.2.3", series_uid="1.2.3.4", sop_instance_uid="1.2.3.4.5")
+)
 ANOTHER = replace(FILE.ids, sop_instance_uid="9.9")
-PATIENT, PIXELS = "00100020", "00280010"
+PATIENT, NAME = "00100020", "00100010"
 OWN: dict[str, tuple[str, ...]] = {
     "0020000D": (FILE.ids.study_uid,),
     "0020000E": (FILE.ids.series_uid,),
     "00080018": (FILE.ids.sop_instance_uid,),
-    "00100010": ("DOE^JANE",),
+    NAME: ("A^B",),
     PATIENT: ("P1",),
 }
 
 
-class Held_(enum.Enum):
+class Before(enum.Enum):
     """What the service has under the file's UIDs before it is sent."""
 
     NOTHING = "nothing"
@@ -56,7 +70,7 @@ class Held_(enum.Enum):
     @property
     def is_the_image(self) -> bool:
         """By its data set."""
-        return self in (Held_.SAME, Held_.OTHER_META)
+        return self in (Before.SAME, Before.OTHER_META)
 
 
 class Service(enum.Enum):
@@ -116,7 +130,7 @@ class Action(enum.Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     service: Service
-    held: Held_
+    held: Before
     known: Known
     action: Action
 
@@ -144,7 +158,7 @@ class End:
 class Oracle:
     """One service that holds `held` under the file's UIDs, and is sent the file."""
 
-    def __init__(self, service: Service, held: Held_) -> None:
+    def __init__(self, service: Service, held: Before) -> None:
         self.service = service
         self.held = held
 
@@ -152,15 +166,15 @@ class Oracle:
         """What a search before the send says; None where it says nothing."""
         if self.service in (Service.ANSWERS_OTHERS, Service.ASKS_NOTHING, Service.HANGS):
             return None
-        return self.held is Held_.NOTHING
+        return self.held is Before.NOTHING
 
     def store(self) -> Answer:
         uid, there = FILE.sop_instance_uid, self.held
-        if self.service is not Service.REWRITES and there is not Held_.NOTHING:
+        if self.service is not Service.REWRITES and there is not Before.NOTHING:
             if self.service is Service.NAMES_NEW:
                 return replace(answer(409, fail(uid, 45070)), digests=(SHA,))
         else:
-            self.held = Held_.SAME
+            self.held = Before.SAME
         if self.service is Service.NAMES_NOTHING:
             return Answer(status=200, digests=(SHA,))
         return replace(answer(200, ref(uid)), digests=(SHA,))
@@ -174,9 +188,9 @@ class Oracle:
     def metadata(self) -> Held:
         if (status := self._refusal()) is not None:
             return status[0]
-        shown = OWN | ({PATIENT: ("P2",)} if self.held is Held_.PATIENT else {})
+        shown = OWN | ({PATIENT: ("P2",)} if self.held is Before.PATIENT else {})
         if self.service is Service.REWRITES:
-            shown |= {"00100010": ("DOE",)}
+            shown |= {NAME: ("A",)}
         if self.service is Service.ANSWERS_OTHERS:
             shown |= {"00080018": (ANOTHER.sop_instance_uid,)}
         return Held(status=200, elements=shown)
@@ -196,7 +210,7 @@ class Oracle:
                 return Held(status=403), Fetched(status=403)
             case Service.HANGS:
                 return Held(status=None, loss=Loss.TIMEOUT), Fetched(status=None, loss=Loss.TIMEOUT)
-            case _ if self.held is Held_.NOTHING:
+            case _ if self.held is Before.NOTHING:
                 return Held(status=404), Fetched(status=404)
             case _:
                 return None
@@ -265,7 +279,7 @@ def cells() -> list[Cell]:
     return [
         Cell(service=service, held=held, known=known, action=action)
         for service in Service
-        for held in Held_
+        for held in Before
         for known in Known
         for action in Action
     ]

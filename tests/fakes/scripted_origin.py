@@ -102,6 +102,15 @@ class Turn:
         named_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self.peer.send(answer(status, body, content_type=content_type, headers=named_headers))
 
+    def give(self, uid: str, elements: Mapping[str, str]) -> None:
+        """The newest part that came whole under this UID, as it is stored; 404 where none came."""
+        part = next((p for p in reversed(self.service.arrived) if sop_instance_uid(p) == uid), None)
+        if part is None:
+            self.answer(404)
+            return
+        patient = elements.get("PatientID", "ID1").ljust(4).encode()
+        self.answer(200, part.replace(b"LO\4\0ID1 ", b"LO\4\0" + patient), content_type="application/dicom")
+
     def name(self, verdicts: Mapping[str, Verdict], status: int | None = None) -> None:
         """Keep what is stored, and answer instance by instance."""
         stored = [uid for uid, v in verdicts.items() if v == STORED or isinstance(v, Warned | Both)]
@@ -213,21 +222,30 @@ def larger_than(limit: int, behave: Behaviour) -> Behaviour:
 
 
 def shows(status: int = 200, **elements: str) -> Behaviour:
-    """A metadata read: the instance of the path with these values (such as PatientID="ID1"), or a status alone."""
+    """A read: the instance of the path with these values (such as PatientID="ID1"), its bytes or its metadata; or a status alone.
+
+    Another PatientID than the file's is in the bytes as well. A search is not known.
+    """
 
     def behave(turn: Turn) -> None:
-        uid = turn.line.split()[1].split("/instances/")[1].split("/")[0]
-        if status != 200:
-            turn.answer(status)
+        found = _INSTANCE.search(turn.line)
+        if status != 200 or found is None:
+            turn.answer(status if status != 200 else 404)
             return
+        study, series, uid, metadata = found.groups()
         turn.service.shown.add(uid)
-        dataset = {"00080018": ("UI", uid)} | {_TAGS[name][0]: (_TAGS[name][1], v) for name, v in elements.items()}
+        if not metadata:
+            turn.give(uid, elements)
+            return
+        uids = {"0020000D": ("UI", study), "0020000E": ("UI", series), "00080018": ("UI", uid)}
+        dataset = uids | {_TAGS[name][0]: (_TAGS[name][1], v) for name, v in elements.items()}
         body = [{tag: {"vr": vr, "Value": [value]} for tag, (vr, value) in dataset.items()}]
         turn.answer(200, json.dumps(body).encode())
 
     return behave
 
 
+_INSTANCE = re.compile(r"/studies/([\d.]+)/series/([\d.]+)/instances/([\d.]+)(/metadata)?[ ?]")
 _TAGS = {"PatientID": ("00100020", "LO")}
 
 

@@ -196,18 +196,21 @@ class FakeReading:
 
 class FakeFiler:
     """The port Filer over dicts: path below done/ or failed/ -> what lies there. `problem` is what the next moves raise; `far`
-    says that done/ and failed/ lie on another file system."""
+    says that done/ and failed/ lie on another file system. `proved`: of each file of done/, whether it might have gone for good."""
 
     def __init__(self, inbox: FakeInbox) -> None:
         self._inbox = inbox
         self.done: dict[str, bytes] = {}
+        self.proved: dict[str, bool] = {}
         self.failed: dict[str, bytes] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.problem: FilingError | None = None
         self.far = False
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
-        return self._move(instance.path, instance.stamp, self.done, f"{utc_day(at)}/{instance.path}", copy=copy)
+        path = self._move(instance.path, instance.stamp, self.done, f"{utc_day(at)}/{instance.path}", copy=copy)
+        self.proved[path] = instance.sha256 is not None
+        return path
 
     def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
         path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path, copy=copy)
