@@ -54,6 +54,7 @@ from ingestd.spool.discover import FolderScanner
 from ingestd.spool.empty_folders import EmptyFolders
 from ingestd.spool.filing import Filing
 from ingestd.spool.folders import prepare, salt
+from ingestd.spool.ground import survey
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.lease import ignore_sigio
@@ -91,6 +92,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         lock = StateLock(folders.state)
         stack.callback(lock.release)
         written = last_written(folders.state, folders.done)
+        removes = settings.done.action == "delete"
+        ground = survey(folders, removes=removes)
         journal = SqliteJournal(folders.state)
         stack.callback(journal.close)
         ignore_sigio()
@@ -144,7 +147,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 folders.done,
                 folders.failed,
                 layout=settings.done.layout,
-                delete=settings.done.action == "delete",
+                delete=removes,
+                edits_show=ground.edits_show is True,
             ),
             recorder=recorder,
             copier=_threads(stack, 1, "copy"),
@@ -316,7 +320,7 @@ def _retention(
 
 def _tasks(settings: Settings, folders: Folders, clock: SystemClock, retention: DoneRetention | None) -> list[Task]:
     """Of the upkeep thread."""
-    tasks: list[Task] = [Leftovers((folders.done, folders.failed), clock=clock)]
+    tasks: list[Task] = [Leftovers((folders.inbox, folders.done, folders.failed), clock=clock)]
     if retention is not None:
         tasks.append(retention)
     after = settings.intake.remove_empty_dirs_after_seconds

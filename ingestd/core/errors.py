@@ -10,7 +10,7 @@
     │   ├── FileChangedError  it is no longer what was judged: settle it again
     │   └── FileRefusedError  a link, a device, a directory: never ours to send
     ├── FilingError           a move into done/ or failed/ did not happen; the source is untouched
-    │   └── FarFolderError    it takes a copy to another file system, which the caller did not want now
+    │   └── FarFolderError    it takes as long as the file is large, which the caller did not want now
     ├── JournalError          the journal can't be written; nothing may go on that relies on it
     └── ServiceError          a command's request: the service said no; exit 1
         └── UnavailableError  it said nothing about what was asked (an outage, an identity, a role); exit 75
@@ -70,7 +70,7 @@ class FilingError(IngestdError):
 
 
 class FarFolderError(FilingError):
-    """Folders on different file systems: a copy takes as long as the file is large. Nothing was done."""
+    """A copy to another file system, or a second look at all bytes, takes as long as the file is large. Nothing was done."""
 
 
 class JournalError(IngestdError):

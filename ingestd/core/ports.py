@@ -225,7 +225,7 @@ class Filer(Protocol):
     """The only one that moves files; any thread. Both return the path they gave it, relative to done/ or failed/.
 
     Raise FileGoneError, FileChangedError (it is no longer the file that was judged), FilingError (nothing was moved); without
-    `copy` FarFolderError where the file would have to be copied to another file system.
+    `copy` FarFolderError where the file would have to be copied to another file system, or read once more.
     """
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:

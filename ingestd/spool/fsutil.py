@@ -26,6 +26,7 @@ from pathlib import Path
 
 from ingestd.core.errors import FileBusyError, FileError, FileGoneError, FileRefusedError, FilingError
 from ingestd.core.model import Stamp
+from ingestd.spool.rights import denied_by
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -57,14 +58,14 @@ def file_error(error: OSError) -> FileError:
     return FileBusyError(f"the file can't be read just now ({words(error)}): it is looked at again")
 
 
-def filing_error(error: OSError, *, stamp: Stamp | None = None) -> FilingError:
-    """What an errno says about a move, with how to mend it; `stamp` is the source's after it."""
+def filing_error(error: OSError, *, stamp: Stamp | None = None, source: int | None = None) -> FilingError:
+    """What an errno says about a move, with how to mend it; `stamp` is the source's after it, `source` the folder it lies in."""
     if error.errno in _FULL:
         text = (
             f"no room to move the file ({words(error)}): free some space in inbox, done and failed, it is tried again"
         )
     elif error.errno in _DENIED or error.errno == errno.EROFS:
-        text = f"the file can't be moved ({words(error)}): allow the service's user to write in inbox, done and failed"
+        text = f"the file can't be moved ({words(error)}): {denied_by(source)}"
     elif error.errno == errno.ETXTBSY:
         text = "the file is still open for writing: it is moved once that program has closed it"
     else:

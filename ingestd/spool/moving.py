@@ -157,7 +157,7 @@ class Move:
                 return fsutil.file_error(gone)
             except (OSError, FileChangedError):
                 pass
-        return fsutil.filing_error(error, stamp=self._entry.stamp_now())
+        return fsutil.filing_error(error, stamp=self._entry.stamp_now(), source=self._entry.folder)
 
 
 def _made(root: Path, folders: Sequence[str], synced: SyncedFolders | None = None) -> tuple[int, list[str]]:
