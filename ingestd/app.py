@@ -59,6 +59,7 @@ from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.leftovers import Leftovers
+from ingestd.spool.names import taken_by
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.proving import Proving
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
@@ -149,6 +150,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 layout=settings.done.layout,
                 delete=removes,
                 edits_show=ground.edits_show is True,
+                takes=taken_by(settings.intake),
             ),
             recorder=recorder,
             copier=_threads(stack, 1, "copy"),

@@ -8,6 +8,7 @@
     │   ├── FileBusyError     somebody still has it open, or it can't be read just now: look again later
     │   ├── FileGoneError     it vanished between two steps: nothing is left to do
     │   ├── FileChangedError  it is no longer what was judged: settle it again
+    │   │   └── StrayError    and a move carried the new version away, and can't put it back now
     │   └── FileRefusedError  a link, a device, a directory: never ours to send
     ├── FilingError           a move into done/ or failed/ did not happen; the source is untouched
     │   └── FarFolderError    it takes as long as the file is large, which the caller did not want now
@@ -52,6 +53,19 @@ class FileGoneError(FileError):
 
 class FileChangedError(FileError):
     """Device, inode, size or times differ from what was judged, or the bytes ended early or late."""
+
+
+class StrayError(FileChangedError):
+    """A new version, or what could not be seen to be none, stands at `place` below `folder` and belongs in the inbox.
+
+    `folder` is "done" or "failed". `stamp` says which file it is, UNSEEN where that could not be told.
+    """
+
+    def __init__(self, text: str, *, folder: str, place: str, stamp: Stamp) -> None:
+        super().__init__(text)
+        self.folder = folder
+        self.place = place
+        self.stamp = stamp
 
 
 class FileRefusedError(FileError):

@@ -46,6 +46,11 @@ class Event(enum.Enum):
     RELEASED = (Level.INFO, "a person took the brake off")
     WAITING = (Level.INFO, "a file is not whole yet, or can't be read: it is looked at again later")
     UNMOVABLE = (Level.ERROR, "a file's outcome is known and it can't be moved: mend the folder")
+    STRAY = (
+        Level.ERROR,
+        "the move of a file carried its new version away, unsent, and it can't be put back into the inbox yet",
+    )
+    STRAY_BACK = (Level.INFO, "it is in the inbox again, and is judged")
     INBOX_TROUBLE = (Level.ERROR, "the inbox can't be read")
     INBOX_BACK = (Level.INFO, "the inbox can be read again")
     FOLDER_TROUBLE = (Level.ERROR, "a folder is nearly full, can't be written, or is not there: what needs it waits")

@@ -22,6 +22,7 @@ where it is (F31, F39).
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 from ingestd.core.errors import (
@@ -33,13 +34,14 @@ from ingestd.core.errors import (
     FilingError,
 )
 from ingestd.core.model import Instance, Stamp
-from ingestd.core.record import Verdict
+from ingestd.core.record import Stray, Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
 from ingestd.spool.digests import DIGESTED
 from ingestd.spool.entry import Entry
 from ingestd.spool.mounts import MountPoints
 from ingestd.spool.moving import Move
+from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.reason_file import reason_file
 from ingestd.spool.removal import remove
 from ingestd.spool.synced import SyncedFolders
@@ -49,6 +51,7 @@ class Filing:
     """The port Filer on real folders. `layout` places files below done/, from `{date}` (UTC day of filing) and `{path}`.
 
     `delete`: stored files are removed instead of moved. `edits_show`: equal stamps of a file in the inbox mean equal bytes.
+    `takes`: whether the inbox takes a path, for what is put back.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Filing:
         layout: str = "{date}/{path}",
         delete: bool = False,
         edits_show: bool = True,
+        takes: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._inbox = inbox
         self._done = done
@@ -69,6 +73,7 @@ class Filing:
         self._delete = delete
         self._synced = SyncedFolders()
         self._edits_show = edits_show
+        self._takes = takes
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
         if self._delete and instance.sha256 is not None:
@@ -92,6 +97,12 @@ class Filing:
             return Move(entry, self._failed, verdict.path, document, copy=copy, synced=self._synced).run()
         finally:
             fsutil.close(entry.folder)
+
+    def recover(self, stray: Stray) -> str | None:
+        root = self._done if stray.folder == "done" else self._failed
+        self._mounts.check(root)
+        takes = self._takes
+        return PuttingBack(root, self._inbox, takes=lambda path: path == stray.path or takes(path)).recover(stray)
 
     def _compare(self, entry: Entry, sha256: str | None, *, copy: bool) -> None:
         """Raises FileChangedError where these are not the bytes that were judged, FarFolderError where it would take too long."""
