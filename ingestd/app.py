@@ -171,6 +171,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             endings=endings,
             braking=braking,
             orders=orders,
+            recorder=recorder,
             rules=DisposeRules(
                 retry=rules, replace_conflicts=settings.duplicates.conflict == "replace", service=service
             ),

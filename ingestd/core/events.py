@@ -36,6 +36,10 @@ class Event(enum.Enum):
     )
     QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
     NOTED = (Level.DEBUG, "remarks about a file that was sent all the same")
+    DELETED = (
+        Level.WARNING,
+        "the service deleted what it held to make room for a file, and has not taken that yet: it is sent again, before all others",
+    )
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
     PROBED = (Level.INFO, "the control was sent to see whether the service is back")
     RESUMED = (Level.INFO, "sending goes on")

@@ -43,6 +43,7 @@ class _Ending:
     entry: Entry
     outcome: Outcome
     what: Instance | Verdict
+    deleted: bool = False  # as Deferral has it
 
     @property
     def file(self) -> tuple[int, int]:
@@ -144,7 +145,8 @@ class Endings:
         )
         self._window.step(entry, Step.ENDED)
         self._forget(entry)
-        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, what=verdict))
+        deleted = instance is not None and instance.deleted
+        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, what=verdict, deleted=deleted))
 
     def defer(self, entry: Entry, deferral: Deferral) -> None:
         """It must wait: it leaves the window, and the journal remembers it."""
@@ -259,6 +261,7 @@ class Endings:
             since=before.since if before is not None else now,
             attempts=attempts,
             stored=isinstance(ending.what, Instance),
+            deleted=ending.deleted,
         )
         if before is None:
             self._say_unmovable(entry.path, problem, now)
