@@ -1,7 +1,7 @@
 """What the folders' file systems can do, found out once at the start by files of our own.
 
-Each probe has a temporary name that nobody takes for a dropped file, and is gone when it is answered; what a crash leaves goes with
-the leftovers. Two things are asked:
+Each probe has a temporary name that nobody takes for a dropped file, the same at each start of this state folder and no other's:
+it is gone when it is answered, and what a crash leaves goes with the next start, or with the leftovers. Two things are asked:
 
 - **Names are never taken from others.** A move needs renameat2(RENAME_NOREPLACE), or link and unlink (fsutil.move): from the inbox
   to done/ and to failed/, or, where these lie on other devices, inside each of them, because a copy gets its name there; and inside
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pathlib import Path
 from ingestd.config import Folders
 from ingestd.core.errors import ConfigurationError
 from ingestd.spool import fsutil
-from ingestd.spool.folders import no_folder
+from ingestd.spool.folders import no_folder, salt
 from ingestd.spool.mounts import file_system
 
 _NAMELESS = "its file system can neither rename without overwriting nor make hard links"
@@ -53,15 +52,108 @@ def survey(folders: Folders, *, removes: bool) -> Ground:
 
     Raises ConfigurationError where they can't carry it, FolderAwayError where one does not answer.
     """
-    with _opened("inbox", folders.inbox) as inbox:
-        _renames("inbox", folders.inbox, inbox, inbox)
+    probes = _Probes(salt(folders.state).hex())
+    with _opened("inbox", folders.inbox) as inbox, probes.swept(inbox):
+        probes.rename("inbox", folders.inbox, inbox, inbox)
         for name, path in (("done", folders.done), ("failed", folders.failed)):
-            with _opened(name, path) as root, _made_below(name, path, root) as folder:
-                _renames(name, path, inbox, folder)
-        ground = Ground(edits_show=_edits_show("inbox", folders.inbox, inbox))
+            with _opened(name, path) as root, probes.made_below(name, path, root) as folder, probes.swept(folder):
+                probes.rename(name, path, inbox, folder)
+        ground = Ground(edits_show=probes.edits_show("inbox", folders.inbox, inbox))
     if removes and ground.edits_show is False:
         raise ConfigurationError(f"{_CLASHES}: {_CLASHES_HINT}")
     return ground
+
+
+class _Probes:
+    """Files and folders of ours; `seed` gives them names."""
+
+    def __init__(self, seed: str) -> None:
+        self._file, self._moved, self._folder = (fsutil.temporary(f"{seed} {n}") for n in range(3))
+
+    @contextmanager
+    def swept(self, folder: int) -> Iterator[None]:
+        """What an earlier start left goes first, and what could not be removed at once goes in the end."""
+        self._sweep(folder)
+        try:
+            yield
+        finally:
+            self._sweep(folder)
+
+    def _sweep(self, folder: int) -> None:
+        for name in (self._file, self._moved):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+
+    @contextmanager
+    def made_below(self, name: str, path: Path, root: int) -> Iterator[int]:
+        """A folder made as filing makes them; the root itself where there is no room for one now."""
+        try:
+            folder = fsutil.open_made(root, self._folder, sync=False)
+        except OSError as error:
+            if error.errno not in _MAY_PASS:
+                raise _refused(name, path, error) from None
+            yield root
+            return
+        try:
+            yield folder
+        finally:
+            fsutil.close(folder)
+            for _ in range(2):  # a share may fail once
+                with suppress(OSError):
+                    os.rmdir(self._folder, dir_fd=root)
+
+    def rename(self, name: str, path: Path, source: int, target: int) -> None:
+        """Raises ConfigurationError where nothing gets a name in `target` but in danger of taking it from others."""
+        try:
+            try:
+                self._move(source, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._move(target, target)
+        except OSError as error:
+            if error.errno in _CANNOT and self._renames_onto_anything(target):
+                raise ConfigurationError(f"folders.{name} = {path}: {_NAMELESS}: {_NAMELESS_HINT}") from None
+            if error.errno not in _MAY_PASS:
+                raise _refused(name, path, error) from None
+
+    def _move(self, source: int, target: int) -> None:
+        with self._probe(source):
+            fsutil.move(source, self._file, target, self._moved)
+        self._sweep(target)
+
+    def _renames_onto_anything(self, folder: int) -> bool:
+        """Whether it is not the right to rename that is missing: EPERM says both."""
+        try:
+            with self._probe(folder):
+                os.rename(self._file, self._moved, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            return False
+        return True
+
+    def edits_show(self, name: str, path: Path, folder: int) -> bool | None:
+        """Whether the ctime stays where it is while somebody sets a file's mtime back."""
+        try:
+            with self._probe(folder) as handle:
+                if file_system(handle) in _CTIME_IS_LOST:
+                    return False
+                written = os.fstat(handle)
+                os.utime(self._file, ns=(written.st_atime_ns, _LONG_AGO_NS), dir_fd=folder, follow_symlinks=False)
+                return fsutil.lstat(folder, self._file).st_ctime_ns >= written.st_ctime_ns
+        except OSError as error:
+            if error.errno in _MAY_PASS | _CANNOT:
+                return None
+            raise _refused(name, path, error) from None
+
+    @contextmanager
+    def _probe(self, folder: int) -> Iterator[int]:
+        """A file with a byte in it."""
+        handle = fsutil.create(folder, self._file)
+        try:
+            fsutil.write_all(handle, b"?")
+            yield handle
+        finally:
+            fsutil.close(handle)
 
 
 @contextmanager
@@ -74,100 +166,6 @@ def _opened(name: str, path: Path) -> Iterator[int]:
         yield root
     finally:
         fsutil.close(root)
-
-
-@contextmanager
-def _made_below(name: str, path: Path, root: int) -> Iterator[int]:
-    """A folder made as filing makes them; the root itself where there is no room for one now."""
-    made = _probe_name()
-    try:
-        folder = fsutil.open_made(root, made, sync=False)
-    except OSError as error:
-        if error.errno not in _MAY_PASS:
-            raise _refused(name, path, error) from None
-        yield root
-        return
-    try:
-        yield folder
-    finally:
-        fsutil.close(folder)
-        with suppress(OSError):
-            os.rmdir(made, dir_fd=root)
-
-
-def _renames(name: str, path: Path, source: int, target: int) -> None:
-    """Raises ConfigurationError where nothing gets a name in `target` but in danger of taking it from others."""
-    try:
-        try:
-            _move_probe(source, target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _move_probe(target, target)
-    except OSError as error:
-        if error.errno in _CANNOT and _renames_onto_anything(target):
-            raise ConfigurationError(f"folders.{name} = {path}: {_NAMELESS}: {_NAMELESS_HINT}") from None
-        if error.errno not in _MAY_PASS:
-            raise _refused(name, path, error) from None
-
-
-def _move_probe(source: int, target: int) -> None:
-    with _probe(source) as (probe, _), _taken_away(target) as moved:
-        fsutil.move(source, probe, target, moved)
-
-
-def _renames_onto_anything(folder: int) -> bool:
-    """Whether it is not the right to rename that is missing: EPERM says both."""
-    try:
-        with _probe(folder) as (probe, _), _taken_away(folder) as moved:
-            os.rename(probe, moved, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _taken_away(folder: int) -> Iterator[str]:
-    """A name for something of ours that goes in the end."""
-    name = _probe_name()
-    try:
-        yield name
-    finally:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=folder)
-
-
-def _edits_show(name: str, path: Path, folder: int) -> bool | None:
-    """Whether the ctime stays where it is while somebody sets a file's mtime back."""
-    try:
-        with _probe(folder) as (probe, handle):
-            if file_system(handle) in _CTIME_IS_LOST:
-                return False
-            written = os.fstat(handle)
-            os.utime(probe, ns=(written.st_atime_ns, _LONG_AGO_NS), dir_fd=folder, follow_symlinks=False)
-            return fsutil.lstat(folder, probe).st_ctime_ns >= written.st_ctime_ns
-    except OSError as error:
-        if error.errno in _MAY_PASS | _CANNOT:
-            return None
-        raise _refused(name, path, error) from None
-
-
-@contextmanager
-def _probe(folder: int) -> Iterator[tuple[str, int]]:
-    """A file of ours with a byte in it, for as long as it takes."""
-    name = _probe_name()
-    handle = fsutil.create(folder, name)
-    try:
-        fsutil.write_all(handle, b"?")
-        yield name, handle
-    finally:
-        fsutil.close(handle)
-        with suppress(OSError):
-            os.unlink(name, dir_fd=folder)
-
-
-def _probe_name() -> str:
-    return fsutil.temporary(secrets.token_hex(8))  # other processes may probe the same folder now
 
 
 def _refused(name: str, path: Path, error: OSError) -> Exception:

@@ -20,6 +20,7 @@ from fakes.spool_fakes import part10, settled
 
 from ingestd.config import Folders
 from ingestd.core.errors import ConfigurationError, FarFolderError, FileChangedError, FolderAwayError
+from ingestd.spool import fsutil
 from ingestd.spool.filing import Filing
 from ingestd.spool.ground import Ground, survey
 from ingestd.spool.inbox import InboxFolder
@@ -30,7 +31,8 @@ AT = 1767323045.0  # 2026-01-02 03:04:05 UTC
 
 def folders(near: Path, elsewhere: Path | None = None) -> Folders:
     far = elsewhere or near
-    made = {"inbox": near / "inbox", "done": far / "done", "failed": far / "failed", "state": near / "state"}
+    state = near.with_name(f"{near.name}.state")  # on a disk that is well
+    made = {"inbox": near / "inbox", "done": far / "done", "failed": far / "failed", "state": state}
     for folder in made.values():
         folder.mkdir(exist_ok=True)
     return Folders.model_validate(made)
@@ -38,7 +40,43 @@ def folders(near: Path, elsewhere: Path | None = None) -> Folders:
 
 def left(*roots: Path) -> list[str]:
     """What stands in the folders besides themselves."""
-    return [p.name for root in roots for p in root.rglob("*") if p.name not in ("inbox", "done", "failed", "state")]
+    known = ("inbox", "done", "failed", "state", "salt")
+    return [p.name for root in roots for p in root.rglob("*") if p.name not in known]
+
+
+def test_what_a_crash_left_goes_with_the_next_start(tmp_path: Path) -> None:
+    """F37: killed at each call in turn."""
+    wanted = folders(tmp_path)
+    calls = ("mkdir", "unlink", "utime", "write", "rmdir")
+
+    class KilledError(BaseException):
+        pass
+
+    for number in range(1, 200):
+        count = iter(range(1, 1000))
+        with pytest.MonkeyPatch.context() as patch:
+
+            def dies(
+                real: Callable[..., object], count: Iterator[int] = count, number: int = number
+            ) -> Callable[..., object]:
+                def dying(*arguments: object, **named: object) -> object:
+                    if next(count) >= number:
+                        raise KilledError
+                    return real(*arguments, **named)
+
+                return dying
+
+            for call in calls:
+                patch.setattr(os, call, dies(getattr(os, call)))
+            patch.setattr(fsutil, "_renameat2", dies(fsutil._renameat2))
+            try:
+                survey(wanted, removes=True)
+                break
+            except KilledError:
+                pass
+        assert survey(wanted, removes=True) == Ground(edits_show=True)
+        assert left(tmp_path) == []
+    assert number > 15
 
 
 @contextmanager
@@ -114,10 +152,13 @@ def test_a_local_disk_can_all_of_it_and_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_each_of_many_that_ask_at_once_gets_its_answer(tmp_path: Path) -> None:
-    """A StatefulSet's pods start together on one share."""
+    """A StatefulSet's pods start together on one share, each with a state folder of its own."""
     wanted = folders(tmp_path)
-    with ThreadPoolExecutor(8) as pool:
-        found = [pool.submit(survey, wanted, removes=True) for _ in range(40)]
+    with tempfile.TemporaryDirectory() as states, ThreadPoolExecutor(8) as pool:
+        found = []
+        for number in range(40):
+            (own := Path(states) / str(number)).mkdir()
+            found.append(pool.submit(survey, wanted.model_copy(update={"state": own}), removes=True))
         assert {one.result() for one in found} == {Ground(edits_show=True)}
     assert left(tmp_path) == []
 
@@ -292,6 +333,7 @@ import os, sys
 from pathlib import Path
 from fakes.spool_fakes import settled
 from ingestd.core.errors import FilingError
+from ingestd.spool import fsutil
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
 root, user = Path(sys.argv[1]), int(sys.argv[2])
