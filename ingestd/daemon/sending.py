@@ -242,7 +242,7 @@ class Sending:
         while self.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
             if (first := self._shelves.take_first()) is not None:
                 self._window.step(self._window[first.instances[0].path], Step.BATCHED)
-                self._send(first)
+                self._send(first, now)
             elif self._disposing.questions and self._jobs.asking < VERIFIERS and not (self._asked and self._prepared):
                 self._asked = True
                 self._ask()
