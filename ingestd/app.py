@@ -93,10 +93,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         lock = StateLock(folders.state)
         stack.callback(lock.release)
         written = last_written(folders.state, folders.done)
-        removes = settings.done.action == "delete"
-        ground = survey(folders, removes=removes)
-        journal = SqliteJournal(folders.state)
-        stack.callback(journal.close)
+        filing = _filing(settings, folders)
+        journal = _journal(stack, folders)
         ignore_sigio()
 
         log = Log(
@@ -143,15 +141,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             clock=clock,
             window=window,
             journal=journal,
-            filer=Filing(
-                folders.inbox,
-                folders.done,
-                folders.failed,
-                layout=settings.done.layout,
-                delete=removes,
-                edits_show=ground.edits_show is True,
-                takes=taken_by(settings.intake),
-            ),
+            filer=filing,
             recorder=recorder,
             copier=_threads(stack, 1, "copy"),
             wake=wake.set,
@@ -268,6 +258,26 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             stack.callback(admin.join, 0)
             threads.append(admin)  # it asks the daemon, and the daemon looks after it
         yield Application(daemon=daemon, metrics=metrics, log=log)
+
+
+def _filing(settings: Settings, folders: Folders) -> Filing:
+    """On ground that can carry it. Raises ConfigurationError, FolderAwayError."""
+    removes = settings.done.action == "delete"
+    return Filing(
+        folders.inbox,
+        folders.done,
+        folders.failed,
+        layout=settings.done.layout,
+        delete=removes,
+        edits_show=survey(folders, removes=removes).edits_show is True,
+        takes=taken_by(settings.intake),
+    )
+
+
+def _journal(stack: ExitStack, folders: Folders) -> SqliteJournal:
+    journal = SqliteJournal(folders.state)
+    stack.callback(journal.close)
+    return journal
 
 
 def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
