@@ -54,10 +54,12 @@ from ingestd.spool.discover import FolderScanner
 from ingestd.spool.empty_folders import EmptyFolders
 from ingestd.spool.filing import Filing
 from ingestd.spool.folders import prepare, salt
+from ingestd.spool.ground import survey
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.leftovers import Leftovers
+from ingestd.spool.names import taken_by
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.proving import Proving
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
@@ -91,8 +93,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         lock = StateLock(folders.state)
         stack.callback(lock.release)
         written = last_written(folders.state, folders.done)
-        journal = SqliteJournal(folders.state)
-        stack.callback(journal.close)
+        filing = _filing(settings, folders)
+        journal = _journal(stack, folders)
         ignore_sigio()
 
         log = Log(
@@ -139,13 +141,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             clock=clock,
             window=window,
             journal=journal,
-            filer=Filing(
-                folders.inbox,
-                folders.done,
-                folders.failed,
-                layout=settings.done.layout,
-                delete=settings.done.action == "delete",
-            ),
+            filer=filing,
             recorder=recorder,
             copier=_threads(stack, 1, "copy"),
             wake=wake.set,
@@ -165,6 +161,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             endings=endings,
             braking=braking,
             orders=orders,
+            recorder=recorder,
             rules=DisposeRules(
                 retry=rules, replace_conflicts=settings.duplicates.conflict == "replace", service=service
             ),
@@ -263,6 +260,26 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         yield Application(daemon=daemon, metrics=metrics, log=log)
 
 
+def _filing(settings: Settings, folders: Folders) -> Filing:
+    """On ground that can carry it. Raises ConfigurationError, FolderAwayError."""
+    removes = settings.done.action == "delete"
+    return Filing(
+        folders.inbox,
+        folders.done,
+        folders.failed,
+        layout=settings.done.layout,
+        delete=removes,
+        edits_show=survey(folders, removes=removes).edits_show is True,
+        takes=taken_by(settings.intake),
+    )
+
+
+def _journal(stack: ExitStack, folders: Folders) -> SqliteJournal:
+    journal = SqliteJournal(folders.state)
+    stack.callback(journal.close)
+    return journal
+
+
 def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
     """Started as they are needed; at the end nobody waits for them."""
     pool = ThreadPoolExecutor(count, thread_name_prefix=name)
@@ -316,7 +333,7 @@ def _retention(
 
 def _tasks(settings: Settings, folders: Folders, clock: SystemClock, retention: DoneRetention | None) -> list[Task]:
     """Of the upkeep thread."""
-    tasks: list[Task] = [Leftovers((folders.done, folders.failed), clock=clock)]
+    tasks: list[Task] = [Leftovers((folders.inbox, folders.done, folders.failed), clock=clock)]
     if retention is not None:
         tasks.append(retention)
     after = settings.intake.remove_empty_dirs_after_seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -22,7 +22,7 @@ from ingestd.core.errors import ConfigurationError, FileError, FilingError, Jour
 from ingestd.core.outcome import Reason
 from ingestd.core.when import rfc3339
 from ingestd.ops.clock import SystemClock
-from ingestd.spool.names import classify_path
+from ingestd.spool.names import taken_by
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.quarantined import FailedFolder, Quarantined
@@ -96,7 +96,7 @@ def retry_failed(
     putting = PuttingBack(
         folders.failed,
         folders.inbox,
-        takes=_takes(settings),
+        takes=taken_by(settings.intake),
         orders=orders if replace else None,
         void=None if replace else orders,
     )
@@ -193,15 +193,6 @@ def _files(found: Iterable[Quarantined]) -> Iterator[Quarantined]:
 def _say_flaw(one: Quarantined) -> None:
     if one.flaw is not None:
         _complain(one.path, one.flaw.value)
-
-
-def _takes(settings: FolderSettings) -> Callable[[str], bool]:
-    intake = settings.intake
-
-    def takes(path: str) -> bool:
-        return classify_path(path, intake.include, intake.exclude) is None and (intake.recursive or "/" not in path)
-
-    return takes
 
 
 def _below_failed(settings: FolderSettings, path: str) -> str:

@@ -1,5 +1,8 @@
 """Signals, and an end that nothing can hold up (F66).
 
+SIGTERM, SIGINT and SIGHUP all mean the same. A closed terminal sends SIGHUP, but nohup(1) has it ignored. Under systemd it is a
+restart that reads the configuration anew (Restart=always).
+
 The first signal stops the daemon inside `shutdown.deadline_seconds`, the second at once; both only set a flag. A handler runs on
 the main thread, which hears of nothing while it is stuck in the kernel, in a share that does not answer. So the number goes into a
 socket, too (signal.set_wakeup_fd), and a thread that reads it ends the process when the main thread has not done so by then. What
@@ -36,7 +39,10 @@ class Stops:
     def __enter__(self) -> Stops:
         self._reads, self._writes = socket.socketpair()
         self._writes.setblocking(False)
-        self._handlers = {number: signal.signal(number, self._came) for number in SIGNALS}
+        numbers = set(SIGNALS)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup(1)
+            numbers.remove(signal.SIGHUP)
+        self._handlers = {number: signal.signal(number, self._came) for number in numbers}
         self._wakeup = signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
         with suppress(RuntimeError):  # no thread to be had (F46): then it ends as it can
             threading.Thread(target=self._enforce, name="end", daemon=True).start()

@@ -85,6 +85,7 @@ def defer(
         counted=counted,
         last_receipt=last_receipt,
         asked=retry.asked,
+        deleted=instance.deleted,
     )
 
 

@@ -2,7 +2,8 @@
 
 One shelf a study (or one for all, `batch.by = any`). A shelf is ripe when it fills a batch, when a slot is idle and nothing
 more of its study is on its way, or when its oldest instance has lingered long enough. Two files of one SOPInstanceUID are
-never in a batch or in flight together: a UID that was taken is busy until `release`, and its twin waits on the shelf. Every
+never in a batch or in flight together: a UID that was taken is busy until `release`, and its twin waits on the shelf. A file for
+which the service's own was deleted goes alone and before all others, because the service holds neither until then. Every
 fourth batch belongs to files that an event brought, newest first, so that a fresh study does not wait behind a backlog.
 """
 
@@ -55,6 +56,7 @@ class Shelves:
         self._rules = rules
         self._shelves: dict[str, _Shelf] = {}
         self._busy: Counter[str] = Counter()  # how often each is in a batch, in flight or asked about
+        self._first: deque[Instance] = deque()
         self._taken = 0
         self._count = 0
         self.content_bytes = 0  # bytes of small files that are held in memory
@@ -69,14 +71,17 @@ class Shelves:
 
     def put(self, instance: Instance, *, now: float) -> None:
         """A settled instance, or one that comes back because its request said nothing about it."""
+        self._count += 1
+        self.content_bytes += len(instance.content or b"")
+        if instance.deleted:
+            self._first.append(instance)
+            return
         key = instance.ids.study_uid if self._rules.by_study else ""
         shelf = self._shelves.setdefault(key, _Shelf(since=now))
         shelf.instances.append(instance)
         shelf.size += instance.size
         if instance.hinted:
             shelf.hinted_at = now
-        self._count += 1
-        self.content_bytes += len(instance.content or b"")
 
     def release(self, instance: Instance) -> None:
         """`instance` is no longer in a batch or in flight."""
@@ -88,6 +93,17 @@ class Shelves:
     def occupy(self, instance: Instance) -> None:
         """`instance` is in flight or asked about without having been taken from here."""
         self._busy[instance.sop_instance_uid] += 1
+
+    def take_first(self) -> Batch | None:
+        """One that must not wait for others, alone; None while there is none whose UID is free."""
+        for instance in self._first:
+            if instance.sop_instance_uid not in self._busy:
+                self._first.remove(instance)
+                self.occupy(instance)
+                self._count -= 1
+                self.content_bytes -= len(instance.content or b"")
+                return Batch(instances=(instance,))
+        return None
 
     def take(self, *, now: float, idle: bool, arriving: Collection[str]) -> Batch | None:
         """The next batch, or None while nothing is ripe.

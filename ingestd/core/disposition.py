@@ -128,16 +128,7 @@ def dispose(
             out.append(_failed(item, item.failure_reason, answer.status))
         else:
             out.append(whole_request)
-    return tuple(_deleted(d) for d in out) if answer.deleted else tuple(out)
-
-
-def _deleted(disposition: Disposition) -> Disposition:
-    """A verdict after the service's old instance made room says that it is gone."""
-    if not isinstance(disposition, Quarantine):
-        return disposition
-    return replace(
-        disposition, text=f"{disposition.text}; what the service held under these UIDs was deleted to make room"
-    )
+    return tuple(out)
 
 
 def _named(batch: Batch, answer: Answer) -> dict[str, Referenced | Failed]:

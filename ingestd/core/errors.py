@@ -8,9 +8,10 @@
     │   ├── FileBusyError     somebody still has it open, or it can't be read just now: look again later
     │   ├── FileGoneError     it vanished between two steps: nothing is left to do
     │   ├── FileChangedError  it is no longer what was judged: settle it again
+    │   │   └── StrayError    and a move carried the new version away, and can't put it back now
     │   └── FileRefusedError  a link, a device, a directory: never ours to send
     ├── FilingError           a move into done/ or failed/ did not happen; the source is untouched
-    │   └── FarFolderError    it takes a copy to another file system, which the caller did not want now
+    │   └── FarFolderError    it takes as long as the file is large, which the caller did not want now
     ├── JournalError          the journal can't be written; nothing may go on that relies on it
     └── ServiceError          a command's request: the service said no; exit 1
         └── UnavailableError  it said nothing about what was asked (an outage, an identity, a role); exit 75
@@ -54,6 +55,19 @@ class FileChangedError(FileError):
     """Device, inode, size or times differ from what was judged, or the bytes ended early or late."""
 
 
+class StrayError(FileChangedError):
+    """A new version, or what could not be seen to be none, stands at `place` below `folder` and belongs in the inbox.
+
+    `folder` is "done" or "failed". `stamp` says which file it is, UNSEEN where that could not be told.
+    """
+
+    def __init__(self, text: str, *, folder: str, place: str, stamp: Stamp) -> None:
+        super().__init__(text)
+        self.folder = folder
+        self.place = place
+        self.stamp = stamp
+
+
 class FileRefusedError(FileError):
     """Not a regular file that may be opened: symlink, socket, FIFO, device, directory."""
 
@@ -70,7 +84,7 @@ class FilingError(IngestdError):
 
 
 class FarFolderError(FilingError):
-    """Folders on different file systems: a copy takes as long as the file is large. Nothing was done."""
+    """A copy to another file system, or a second look at all bytes, takes as long as the file is large. Nothing was done."""
 
 
 class JournalError(IngestdError):

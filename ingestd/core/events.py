@@ -36,6 +36,10 @@ class Event(enum.Enum):
     )
     QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
     NOTED = (Level.DEBUG, "remarks about a file that was sent all the same")
+    DELETED = (
+        Level.WARNING,
+        "the service deleted what it held to make room for a file, and has not taken that yet: it is sent again, before all others",
+    )
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
     PROBED = (Level.INFO, "the control was sent to see whether the service is back")
     RESUMED = (Level.INFO, "sending goes on")
@@ -46,6 +50,11 @@ class Event(enum.Enum):
     RELEASED = (Level.INFO, "a person took the brake off")
     WAITING = (Level.INFO, "a file is not whole yet, or can't be read: it is looked at again later")
     UNMOVABLE = (Level.ERROR, "a file's outcome is known and it can't be moved: mend the folder")
+    STRAY = (
+        Level.ERROR,
+        "the move of a file carried its new version away, unsent, and it can't be put back into the inbox yet",
+    )
+    STRAY_BACK = (Level.INFO, "it is in the inbox again, and is judged")
     INBOX_TROUBLE = (Level.ERROR, "the inbox can't be read")
     INBOX_BACK = (Level.INFO, "the inbox can be read again")
     FOLDER_TROUBLE = (Level.ERROR, "a folder is nearly full, can't be written, or is not there: what needs it waits")

@@ -173,7 +173,8 @@ class Instance:
 
     `data_set_at`, `content` and `sha256` as in Inspection. `evidence` says what shows that nobody writes it. `history` is its last
     wait for the service, if it had one. `holds` counts the Hold answers that its requests drew while the control passed in between.
-    `replacing`: it was sent to replace what the service held.
+    `replacing`: it was sent to replace what the service held. `deleted`: that was deleted to make room, and the
+    service has not taken this one yet.
     """
 
     path: str
@@ -187,6 +188,7 @@ class Instance:
     history: Deferral | None = None
     holds: int = 0
     replacing: bool = False
+    deleted: bool = False
     evidence: Evidence = Evidence.QUIET
 
     @property

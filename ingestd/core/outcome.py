@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingestd.core.model import Asked, Wait
 from ingestd.core.proof import Proof
@@ -143,6 +143,11 @@ class Quarantine:
     comment: str | None = field(default=None, repr=False)
     by_service: bool = False  # the service's verdict, not ours: the brake counts these
     differs: tuple[str, ...] | None = None  # of a conflict: the tags whose values differ, None where that is not known
+
+    def after_delete(self) -> Quarantine:
+        """The same about a file for which the service's own was deleted, however long ago: the operator must know."""
+        now = "" if self.reason is Reason.CONFLICT else ", so it holds neither now"
+        return replace(self, text=f"{self.text}; what the service held under these UIDs was deleted to make room{now}")
 
 
 Disposition = (

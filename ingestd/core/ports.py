@@ -224,8 +224,9 @@ class Journal(Protocol):
 class Filer(Protocol):
     """The only one that moves files; any thread. Both return the path they gave it, relative to done/ or failed/.
 
-    Raise FileGoneError, FileChangedError (it is no longer the file that was judged), FilingError (nothing was moved); without
-    `copy` FarFolderError where the file would have to be copied to another file system.
+    Raise FileGoneError, FileChangedError (it is no longer the file that was judged; StrayError: it must be put back later),
+    FilingError (nothing was moved); without `copy` FarFolderError where the file would have to be copied to another file system, or
+    read once more.
     """
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
@@ -235,6 +236,12 @@ class Filer(Protocol):
         """
 
     def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str: ...
+
+    def recover(self, stray: Stray) -> str | None:
+        """Put back what a move carried away; its path in the inbox, the next free one if its own is taken.
+
+        None where it does not stand there now. Raises FileError, FilingError: it stands where it stood then.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

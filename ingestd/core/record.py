@@ -71,12 +71,15 @@ class Verdict:
     sha256: str | None
 
 
+UNSEEN = Stamp(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stray:
     """A new version of a file that a move carried away and that could not be put back yet.
 
     It lies at `place` below `folder`, "done" or "failed", and belongs at `path` in the inbox. `stamp` says which file it is, as it
-    was after the move; `since` in seconds since the epoch.
+    was after the move, UNSEEN where that could not be told; `since` in seconds since the epoch.
     """
 
     place: str

@@ -10,6 +10,7 @@ from typing import assert_never
 from ingestd.core import backoff
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import JournalError
+from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Deferral, Instance, Wait
 from ingestd.core.outcome import (
@@ -27,7 +28,7 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
-from ingestd.core.ports import Clock, Journal, LogValue, Orders, Rand
+from ingestd.core.ports import Clock, Journal, LogValue, Orders, Rand, Recorder
 from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Receipt
 from ingestd.core.window import Entry, Window
@@ -76,6 +77,7 @@ class Disposing:
         endings: Endings,
         braking: Braking,
         orders: Orders,
+        recorder: Recorder,
         rules: DisposeRules,
         rand: Rand,
     ) -> None:
@@ -86,6 +88,7 @@ class Disposing:
         self._endings = endings
         self._braking = braking
         self._orders = orders
+        self._recorder = recorder
         self._rules = rules
         self._rand = rand
         self.questions: deque[Question] = deque()
@@ -168,8 +171,16 @@ class Disposing:
             self._quarantine(entry, instance, verdict)
 
     def _return(self, entry: Entry, instance: Instance, now: float) -> None:
+        if instance.deleted and not _known_deleted(instance):
+            self._say_deleted(instance)
+            self._endings.defer(entry, _at_once(instance, now, self._journal.last_receipt))
+            return
         self._window.step(entry, Step.RETURNED)
         self._shelves.put(replace(instance, replacing=False), now=now)  # what it was to replace is still there
+
+    def _say_deleted(self, instance: Instance) -> None:
+        if instance.deleted and not _known_deleted(instance):
+            self._recorder.log(Event.DELETED, path=instance.path)
 
     def _replaces(self, instance: Instance) -> bool:
         """Whether these bytes are to take the place of what the service holds; once, for a second try would not end."""
@@ -212,6 +223,7 @@ class Disposing:
         self._orders.replaced(instance.path, instance.stamp)
 
     def _retry(self, entry: Entry, instance: Instance, retry: Retry, *, alone: bool, now: float) -> None:
+        self._say_deleted(instance)
         last_receipt, rand = self._journal.last_receipt, self._rand()
         verdict = backoff.defer(
             instance, retry, alone=alone, now=now, last_receipt=last_receipt, rand=rand, rules=self._rules.retry
@@ -223,7 +235,29 @@ class Disposing:
 
     def _quarantine(self, entry: Entry, instance: Instance, verdict: Quarantine) -> None:
         attempts = (instance.history.attempts if instance.history is not None else 0) + 1
+        verdict = verdict.after_delete() if instance.deleted else verdict
         self._endings.quarantine(entry, verdict, stamp=instance.stamp, instance=instance, attempts=attempts)
         self._orders.replaced(instance.path, instance.stamp)
         if verdict.by_service:
             self._braking.refused(instance.ids.study_uid)
+
+
+def _known_deleted(instance: Instance) -> bool:
+    return instance.history is not None and instance.history.deleted
+
+
+def _at_once(instance: Instance, now: float, last_receipt: int) -> Deferral:
+    """No wait, but the journal knows of it: a crash must not forget what was deleted for this file."""
+    if instance.history is not None:
+        return replace(instance.history, due_at=now, deleted=True)
+    return Deferral(
+        path=instance.path,
+        stamp=instance.stamp,
+        wait=Wait.REQUEST_TROUBLE,
+        due_at=now,
+        first_seen=instance.first_seen,
+        since=now,
+        attempts=0,
+        last_receipt=last_receipt,
+        deleted=True,
+    )

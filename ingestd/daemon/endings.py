@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from ingestd.core.backoff import growing
-from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FileGoneError, FilingError
+from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FileGoneError, FilingError, StrayError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
 from ingestd.core.model import Deferral, Instance, Stamp, Wait
@@ -27,6 +27,7 @@ from ingestd.core.record import Receipt, Verdict
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.handover import Handover, NoThreadError
 from ingestd.daemon.remembering import Remembering
+from ingestd.daemon.strays import Strays
 
 SLICE = 256  # files moved a tick
 SLICE_SECONDS = 0.05
@@ -42,6 +43,7 @@ class _Ending:
     entry: Entry
     outcome: Outcome
     what: Instance | Verdict
+    deleted: bool = False  # as Deferral has it
 
     @property
     def file(self) -> tuple[int, int]:
@@ -71,6 +73,15 @@ class Endings:
         self._filer = filer
         self._recorder = recorder
         self._memory = Remembering(clock=clock, journal=journal, recorder=recorder)
+        self._strays = Strays(
+            clock=clock,
+            journal=journal,
+            memory=self._memory,
+            filer=filer,
+            recorder=recorder,
+            copier=copier,
+            wake=wake,
+        )
         self._found: list[_Ending] = []
         self._committed: deque[_Ending] = deque()
         self._copies: Handover[_Ending, None] = Handover(pool=copier, wake=wake)
@@ -88,7 +99,12 @@ class Endings:
     @property
     def copying(self) -> int:
         """Files that the copier is at, or that wait for it."""
-        return len(self._copies)
+        return len(self._copies) + self._strays.under_way
+
+    @property
+    def astray(self) -> int:
+        """New versions that a move carried away and that are not back in the inbox yet."""
+        return len(self._strays)
 
     def copies(self, stamp: Stamp) -> bool:
         """Whether the copier is at this very file: its source gets another name before it goes, and that is no file of its own."""
@@ -129,7 +145,8 @@ class Endings:
         )
         self._window.step(entry, Step.ENDED)
         self._forget(entry)
-        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, what=verdict))
+        deleted = instance is not None and instance.deleted
+        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, what=verdict, deleted=deleted))
 
     def defer(self, entry: Entry, deferral: Deferral) -> None:
         """It must wait: it leaves the window, and the journal remembers it."""
@@ -161,6 +178,7 @@ class Endings:
             self._files_copied.discard(ending.file)
             self._ended(ending, future.exception())
             handled += 1
+        handled += self._strays.tend(self._clock.now())
         while self._committed and handled < SLICE and (not handled or self._clock.monotonic() < deadline):
             self._file(self._committed.popleft())
             handled += 1
@@ -194,6 +212,9 @@ class Endings:
         match error:
             case None:
                 self._moved(ending)
+            case StrayError() as stray:
+                self._strays.add(ending.entry.path, stray)
+                self._window.step(ending.entry, Step.VANISHED)
             case FileGoneError():
                 self._window.step(ending.entry, Step.VANISHED)
             case FileChangedError():  # what somebody touches all the time would be sent all the time
@@ -240,6 +261,7 @@ class Endings:
             since=before.since if before is not None else now,
             attempts=attempts,
             stored=isinstance(ending.what, Instance),
+            deleted=ending.deleted,
         )
         if before is None:
             self._say_unmovable(entry.path, problem, now)

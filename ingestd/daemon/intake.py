@@ -97,7 +97,8 @@ class Intake:
             self._due_at = now + DUE_EVERY_SECONDS
             for deferral in self._journal.due(now, room):
                 if deferral.path not in self._window:
-                    self._window.admit(Sighting(path=deferral.path), now=now, history=self._on_our_clock(deferral, now))
+                    sighting = Sighting(path=deferral.path, hinted=deferral.deleted)
+                    self._window.admit(sighting, now=now, history=self._on_our_clock(deferral, now))
         return len(self._window) - before
 
     def due_at(self) -> float | None:
@@ -260,6 +261,7 @@ class Intake:
             content=inspection.content,
             sha256=inspection.sha256,
             history=history,
+            deleted=history is not None and history.deleted,
         )
         self._window.step(entry, Step.SETTLED)
         if inspection.notes:

@@ -98,8 +98,9 @@ Result = Sent | Verified | Probed | Learnt
 
 def replace_held(origin: Origin, instance: Instance) -> Sent:
     """Send one instance to replace what the service holds under its UIDs."""
-    batch = Batch(instances=(replace(instance, replacing=True),))
     answer = origin.replace(instance)
+    deleted = instance.deleted or answer.deleted
+    batch = Batch(instances=(replace(instance, replacing=True, deleted=deleted),))
     control = origin.control() if wants_control(batch, answer) else None
     return Sent(batch=batch, answer=answer, control=control)
 

@@ -72,7 +72,7 @@ class Pulse:
         """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over."""
         # The journal has forgotten what has an outcome.
         admitted = sum(entry.history is not None and entry.state is not State.ENDING for entry in self._window)
-        waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted
+        waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted + self._endings.astray
         return self._scanner.status().offered + len(self._window) + waiting
 
     def left_at_the_end(self) -> int:

@@ -240,7 +240,10 @@ class Sending:
         """Give free slots their work; how many got some."""
         given = 0
         while self.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
-            if self._disposing.questions and self._jobs.asking < VERIFIERS and not (self._asked and self._prepared):
+            if (first := self._shelves.take_first()) is not None:
+                self._window.step(self._window[first.instances[0].path], Step.BATCHED)
+                self._send(first, now)
+            elif self._disposing.questions and self._jobs.asking < VERIFIERS and not (self._asked and self._prepared):
                 self._asked = True
                 self._ask()
             elif self._disposing.replacements:

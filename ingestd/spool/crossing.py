@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from ingestd.core.errors import FileChangedError
 from ingestd.spool import fsutil
 from ingestd.spool.entry import Entry
+from ingestd.spool.rights import may_write
 
 _PIECE = 1 << 20
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
@@ -94,7 +95,7 @@ def filed_before(entry: Entry, root: int) -> Copy | None:
 
 def copy_over(entry: Entry, root: int) -> Copy:
     """Copies `entry` into the folder `root`; owner (where allowed), mode and times go with it. Raises FileChangedError, OSError."""
-    if not os.access(".", os.W_OK | os.X_OK, dir_fd=entry.folder, effective_ids=True):
+    if not may_write(entry.folder):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))  # it could never be taken away
     source, status = fsutil.open_file(entry.folder, entry.name)
     try:

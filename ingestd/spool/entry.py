@@ -33,6 +33,17 @@ class Entry:
         if fsutil.stamp_of(status) != self.stamp:
             raise FileChangedError(_ANOTHER)
 
+    def compare(self, sha256: str) -> None:
+        """Raises FileChangedError unless it is that file in that state, with that digest; OSError."""
+        handle, status = fsutil.open_file(self.folder, self.name)
+        try:
+            self.match(status)
+            if digest_of(handle) != sha256:
+                raise FileChangedError(_ANOTHER)
+            self.match(os.fstat(handle))
+        finally:
+            fsutil.close(handle)
+
     def stamp_now(self) -> Stamp | None:
         """After a try to move it, which may have touched its ctime; None where the name stands for anything else."""
         try:

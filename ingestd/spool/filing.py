@@ -11,6 +11,9 @@ A new version is never moved unsent. To another file system it takes a copy (cro
     in the inbox and, across file systems, filed    judged again, found to be filed already (crossing.py): the source goes
     in done/, or in failed/ with its reason file    finished
 
+Where a stamp can't show an edit in place (ground.py), the bytes are digested once more just before the move, for as long as that
+takes, and those of another digest stay.
+
 With `done.action = delete` a stored file is removed instead (removal.py), if it has the digest of what the service was
 shown to hold. One of which only the name was shown is moved all the same. A stored file that can't be moved or removed stays
 where it is (F31, F39).
@@ -19,17 +22,26 @@ where it is (F31, F39).
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
-from ingestd.core.errors import FileChangedError, FileError, FileGoneError, FileRefusedError, FilingError
+from ingestd.core.errors import (
+    FarFolderError,
+    FileChangedError,
+    FileError,
+    FileGoneError,
+    FileRefusedError,
+    FilingError,
+)
 from ingestd.core.model import Instance, Stamp
-from ingestd.core.record import Verdict
+from ingestd.core.record import Stray, Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
 from ingestd.spool.digests import DIGESTED
 from ingestd.spool.entry import Entry
 from ingestd.spool.mounts import MountPoints
 from ingestd.spool.moving import Move
+from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.reason_file import reason_file
 from ingestd.spool.removal import remove
 from ingestd.spool.synced import SyncedFolders
@@ -38,11 +50,20 @@ from ingestd.spool.synced import SyncedFolders
 class Filing:
     """The port Filer on real folders. `layout` places files below done/, from `{date}` (UTC day of filing) and `{path}`.
 
-    `delete`: stored files are removed instead of moved.
+    `delete`: stored files are removed instead of moved. `edits_show`: equal stamps of a file in the inbox mean equal bytes.
+    `takes`: whether the inbox takes a path, for what is put back.
     """
 
     def __init__(
-        self, inbox: Path, done: Path, failed: Path, *, layout: str = "{date}/{path}", delete: bool = False
+        self,
+        inbox: Path,
+        done: Path,
+        failed: Path,
+        *,
+        layout: str = "{date}/{path}",
+        delete: bool = False,
+        edits_show: bool = True,
+        takes: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._inbox = inbox
         self._done = done
@@ -51,15 +72,18 @@ class Filing:
         self._layout = layout
         self._delete = delete
         self._synced = SyncedFolders()
+        self._edits_show = edits_show
+        self._takes = takes
 
     def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
         if self._delete and instance.sha256 is not None:
-            self._remove(self._find(instance.path, instance.stamp), instance.sha256)
+            self._remove(self._find(instance.path, instance.stamp), instance.sha256, copy=copy)
             return None
         self._mounts.check(self._done)
         target = self._layout.format(date=utc_day(at), path=instance.path)
         entry = self._find(instance.path, instance.stamp)
         try:
+            self._compare(entry, instance.sha256, copy=copy)
             return Move(entry, self._done, target, None, copy=copy, synced=self._synced).run()
         finally:
             fsutil.close(entry.folder)
@@ -68,15 +92,33 @@ class Filing:
         self._mounts.check(self._failed)
         entry = self._find(verdict.path, verdict.stamp)
         try:
+            self._compare(entry, verdict.sha256, copy=copy)
             document = reason_file(verdict, verdict.sha256 or entry.digest())
             return Move(entry, self._failed, verdict.path, document, copy=copy, synced=self._synced).run()
         finally:
             fsutil.close(entry.folder)
 
-    @staticmethod
-    def _remove(entry: Entry, sha256: str) -> None:
+    def recover(self, stray: Stray) -> str | None:
+        root = self._done if stray.folder == "done" else self._failed
+        self._mounts.check(root)
+        takes = self._takes
+        return PuttingBack(root, self._inbox, takes=lambda path: path == stray.path or takes(path)).recover(stray)
+
+    def _compare(self, entry: Entry, sha256: str | None, *, copy: bool) -> None:
+        """Raises FileChangedError where these are not the bytes that were judged, FarFolderError where it would take too long."""
+        if self._edits_show or sha256 is None:
+            return
+        if not copy:
+            raise FarFolderError("all bytes of the file are to be read once more: that takes a while")
         try:
-            remove(entry, sha256=sha256 if entry.stamp.size <= DIGESTED else None)
+            entry.compare(sha256)
+        except OSError as error:
+            raise _inbox_error(error) from error
+
+    def _remove(self, entry: Entry, sha256: str, *, copy: bool) -> None:
+        try:
+            self._compare(entry, sha256, copy=copy)
+            remove(entry, sha256=sha256 if entry.stamp.size <= DIGESTED or not self._edits_show else None)
         except OSError as error:
             raise _removal_error(error) from error
         finally:

@@ -31,7 +31,7 @@ def prepare(folders: Folders) -> Folders:
     except (FileNotFoundError, NotADirectoryError):
         there = False
     except OSError as error:
-        raise _no_folder("inbox", folders.inbox, error) from None
+        raise no_folder("inbox", folders.inbox, error) from None
     if not there:
         raise ConfigurationError(
             f"folders.inbox = {folders.inbox}: there is no such folder: make it, or mount the share"
@@ -40,13 +40,16 @@ def prepare(folders: Folders) -> Folders:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _no_folder(name, path, error) from None
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            raise ConfigurationError(f"folders.{name} = {path}: may not be read and written: mend its owner or mode")
+            raise no_folder(name, path, error) from None
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+            raise ConfigurationError(
+                f"folders.{name} = {path}: may not be read and written: mend its owner, mode or ACL (getfacl)"
+            )
     return Folders.model_validate({name: os.path.realpath(path) for name, path in folders})
 
 
-def _no_folder(name: str, path: Path, error: OSError) -> ConfigurationError | FolderAwayError:
+def no_folder(name: str, path: Path, error: OSError) -> ConfigurationError | FolderAwayError:
+    """What an errno says about one of the four folders at the start."""
     if error.errno in _AWAY:
         return FolderAwayError(f"folders.{name} = {path}: does not answer ({error.strerror}): see to its disk or share")
     return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {error.strerror}")

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from ingestd.core.errors import FileBusyError, FileError, FileGoneError, FileRefusedError, FilingError
 from ingestd.core.model import Stamp
+from ingestd.spool.rights import denied_by
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -45,6 +46,14 @@ if _renameat2 is not None:
     _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
+class UnseenMoveError(OSError):
+    """A file may have got its new name, and keep it: that could not be seen."""
+
+    def __init__(self, error: OSError, new_name: str) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.new_name = new_name
+
+
 def file_error(error: OSError) -> FileError:
     """What an errno says about a file of the inbox."""
     if error.errno == errno.ENOENT:
@@ -57,14 +66,14 @@ def file_error(error: OSError) -> FileError:
     return FileBusyError(f"the file can't be read just now ({words(error)}): it is looked at again")
 
 
-def filing_error(error: OSError, *, stamp: Stamp | None = None) -> FilingError:
-    """What an errno says about a move, with how to mend it; `stamp` is the source's after it."""
+def filing_error(error: OSError, *, stamp: Stamp | None = None, source: int | None = None) -> FilingError:
+    """What an errno says about a move, with how to mend it; `stamp` is the source's after it, `source` the folder it lies in."""
     if error.errno in _FULL:
         text = (
             f"no room to move the file ({words(error)}): free some space in inbox, done and failed, it is tried again"
         )
     elif error.errno in _DENIED or error.errno == errno.EROFS:
-        text = f"the file can't be moved ({words(error)}): allow the service's user to write in inbox, done and failed"
+        text = f"the file can't be moved ({words(error)}): {denied_by(source)}"
     elif error.errno == errno.ETXTBSY:
         text = "the file is still open for writing: it is moved once that program has closed it"
     else:
@@ -232,7 +241,8 @@ def write_durably(folder: int, name: str, data: bytes) -> None:
 def move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
     """Rename to another name, never onto anything. Raises FileExistsError where it is taken, OSError; nothing has moved then.
 
-    A share may do what it is asked and lose its answer: then an error says nothing, and what has which name decides.
+    A share may do what it is asked and lose its answer: then an error says nothing, and what has which name decides. Where not even
+    that can be seen it is UnseenMoveError.
     """
     ours = lstat(from_folder, name)
     try:
@@ -242,8 +252,12 @@ def move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
             raise
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=from_folder)
-    except OSError:
-        if not _has_moved(ours, from_folder, name, to_folder, new_name):
+    except OSError as error:
+        try:
+            moved = _has_moved(ours, from_folder, name, to_folder, new_name)
+        except OSError:
+            raise UnseenMoveError(error, new_name) from error
+        if not moved:
             raise
 
 

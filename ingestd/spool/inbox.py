@@ -42,13 +42,13 @@ class InboxFolder:
         self._networks: dict[int, bool] = {}  # by device: a share may be mounted over the root, or below it, later
 
     def on_network(self) -> bool:
-        """Whether the folder itself lies on a network share, now; False where it can't be told."""
+        """Whether the folder itself lies on a network share, now, or may: nobody waits for one that does not answer."""
         try:
             root = fsutil.open_inbox(self._root)
         except OSError:
-            return False
+            return True
         try:
-            return on_network(root)
+            return on_network(root) is not False
         finally:
             fsutil.close(root)
 
@@ -101,7 +101,7 @@ class InboxFolder:
         device = opened.status.st_dev
         found = self._networks.get(device)
         if found is None:
-            found = self._networks[device] = on_network(opened.handle)
+            found = self._networks[device] = on_network(opened.handle) is not False
         return found
 
 

@@ -1,9 +1,10 @@
-"""Temporary names that a crash has left in done/ and failed/ and that no later try takes up again.
+"""Temporary names that a crash has left in inbox, done/ and failed/ and that no later try takes up again.
 
 While a file is on its way to another file system its copy has a temporary name there, also once it has been filed (crossing.py). A
 process that is killed leaves that name; the next try for the same file takes it up, but there is none where the source had just
 been removed, or somebody took it. Such a name is never the only one of a file's bytes, so one that nothing has happened to for a
-day (its ctime) is removed. A linked one takes no space before retention, or a person, removes the filed copy.
+day (its ctime) is removed. A linked one takes no space before retention, or a person, removes the filed copy. What the start's
+questions to a file system leave (ground.py) has such a name, too, and can be an empty folder.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ AGE_SECONDS = 86_400.0
 
 
 class Leftovers:
-    """A task of the upkeep thread: at the start, and once a day. `roots` are the folders in which copies grow."""
+    """A task of the upkeep thread: at the start, and once a day. `roots`: where copies grow and probes are made."""
 
     def __init__(self, roots: Sequence[Path], *, clock: Clock) -> None:
         self._roots = tuple(roots)
@@ -46,5 +47,9 @@ def _cleared(root: Path, before: float) -> Iterator[None]:
             if not fsutil.is_temporary(entry.name):
                 continue
             with suppress(OSError):
-                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_ctime < before:
+                if entry.stat(follow_symlinks=False).st_ctime >= before:
+                    continue
+                if entry.is_file(follow_symlinks=False):
                     os.unlink(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    os.rmdir(entry.path)  # an empty one alone

@@ -1,5 +1,8 @@
 """One move of a dropped file into done/ or failed/: where it lands, under which free name, its reason file before it.
 
+A new version that slips in under the move goes back, and what can't go back now is a stray: the daemon keeps it in mind and puts it
+back later (daemon/strays.py). It keeps the reason file of the version that was judged for as long as it stands in failed/.
+
 Within one file system no sync is needed for done/: what a power failure undoes is sent again. The reason file is durable before the
 file moves, so nothing ever stands in failed/ without its reason; a try that fails takes it away again. Across file systems the
 folders are synced too, before the source goes (crossing.py). A folder is made durable once, not for each file (synced.py); those
@@ -15,7 +18,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FilingError
+from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FilingError, StrayError
+from ingestd.core.model import Stamp
+from ingestd.core.record import UNSEEN
 from ingestd.spool import fsutil
 from ingestd.spool.crossing import Copy, copy_over, filed_before
 from ingestd.spool.entry import Entry, put_back
@@ -47,7 +52,7 @@ class Move:
                 if self._document is not None:
                     self._sync(parents)
                 try:
-                    name = self._rename(folder, wanted)
+                    name = self._rename(folder, parents, wanted)
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
@@ -63,14 +68,35 @@ class Move:
             raise mapped from error
         return "/".join((*parents, name))
 
-    def _rename(self, folder: int, wanted: str) -> str:
+    def _rename(self, folder: int, parents: Sequence[str], wanted: str) -> str:
         entry = self._entry
-        name = self._claim(entry.folder, entry.name, folder, wanted)
-        if not fsutil.is_moved(entry.stamp, fsutil.lstat(folder, name)):
-            put_back(folder, name, entry)
+        try:
+            name = self._claim(entry.folder, entry.name, folder, wanted)
+        except fsutil.UnseenMoveError as error:
+            raise self._stray((*parents, error.new_name), UNSEEN, error) from error
+        try:
+            status = _status(folder, name)
+        except OSError as error:
+            raise self._stray((*parents, name), UNSEEN, error) from error
+        if status is None:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if not fsutil.is_moved(entry.stamp, status):
+            try:
+                put_back(folder, name, entry)
+            except OSError as error:
+                raise self._stray((*parents, name), fsutil.stamp_of(status), error) from error
             self._unexplain(folder, name)
             raise FileChangedError("a new version arrived while the file was moved: it stays and is judged")
         return name
+
+    def _stray(self, place: Sequence[str], stamp: Stamp, error: OSError) -> StrayError:
+        folder = "done" if self._document is None else "failed"
+        why = fsutil.words(error)
+        text = f"a new version was moved to {folder}/ and can't be put back"
+        if stamp == UNSEEN:
+            text = f"what was moved to {folder}/ can't be seen"
+        text = f"{text} ({why}): see to the rights and disks of inbox and {folder}, it is tried again"
+        return StrayError(text, folder=folder, place="/".join(place), stamp=stamp)
 
     def _cross(self, folder: int, parents: Sequence[str], wanted: str) -> str:
         root = fsutil.open_root(self._root)
@@ -132,6 +158,8 @@ class Move:
             except FileExistsError:
                 self._unexplain(folder, name)
                 continue
+            except fsutil.UnseenMoveError:
+                raise  # it may be there, and is never without its reason
             except OSError:
                 if _status(folder, name) is None:  # else it may be ours after all, and is never without its reason
                     self._unexplain(folder, name)
@@ -157,7 +185,7 @@ class Move:
                 return fsutil.file_error(gone)
             except (OSError, FileChangedError):
                 pass
-        return fsutil.filing_error(error, stamp=self._entry.stamp_now())
+        return fsutil.filing_error(error, stamp=self._entry.stamp_now(), source=self._entry.folder)
 
 
 def _made(root: Path, folders: Sequence[str], synced: SyncedFolders | None = None) -> tuple[int, list[str]]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import enum
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+
+from ingestd.config.sections import Intake
 
 _TEMPORARY_ENDS = (
     ".part",
@@ -68,6 +70,13 @@ def classify_path(path: str, include: Sequence[str], exclude: Sequence[str]) -> 
         if (reason := unfinished(folder)) is not None:
             return reason
     return classify(name, path, include, exclude)
+
+
+def taken_by(intake: Intake) -> Callable[[str], bool]:
+    """Whether a file with this path, relative to the inbox, is taken."""
+    return lambda path: (
+        classify_path(path, intake.include, intake.exclude) is None and (intake.recursive or "/" not in path)
+    )
 
 
 def _matches(name: str, path: str, patterns: tuple[str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Putting a quarantined file back into the inbox, at the path it came from, to be judged anew.
+"""Putting a file back into the inbox, at the path it came from, to be judged anew: a quarantined one, or a stray.
 
 It moves as filing does: a rename that lands on nothing, and across file systems copy, verify, sync, rename, and only then away with
 the source. The daemon may take the file the moment it is there, and may bring it back with a new verdict before this is through.
@@ -22,11 +22,12 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingestd.core.errors import FileError, FileGoneError, FilingError
 from ingestd.core.model import Stamp
+from ingestd.core.record import UNSEEN, Stray
 from ingestd.spool import fsutil
 from ingestd.spool.crossing import Copy, copy_over
 from ingestd.spool.entry import Entry
@@ -96,6 +97,44 @@ class PuttingBack:
             raise _error(error) from error
         finally:
             fsutil.close(source)
+        return landed
+
+    def recover(self, stray: Stray) -> str | None:
+        """A new version that a move carried away: where it is in the inbox now. None: it does not stand there.
+
+        Raises FileError, FilingError: it stands where it stood. Its number, size and mtime say which it is; after a restart of the
+        machine its device may have another number.
+        """
+        *folders, name = fsutil.split(stray.place)
+        try:
+            source = fsutil.open_root(self._failed)
+        except OSError as error:
+            raise fsutil.filing_error(error) from error
+        try:
+            try:
+                source = fsutil.open_below(source, folders)
+            except FileNotFoundError:
+                return None
+            try:
+                return self._recover(source, name, stray)
+            finally:
+                fsutil.close(source)
+        except OSError as error:
+            raise _error(error) from error
+
+    def _recover(self, source: int, name: str, stray: Stray) -> str | None:
+        try:
+            status = fsutil.lstat(source, name)
+        except FileNotFoundError:
+            return None
+        stamp = fsutil.stamp_of(status)
+        is_it = stray.stamp == UNSEEN or fsutil.is_moved(replace(stray.stamp, device=stamp.device), status)
+        if not (is_it and stat.S_ISREG(status.st_mode)):
+            return None
+        reason = _identity(source, name + REASON_SUFFIX) if stray.folder == "failed" else None
+        landed = self._land(Entry(folder=source, name=name, path=stray.place, stamp=stamp), stray.path)
+        if reason is not None:
+            _unexplain(source, name + REASON_SUFFIX, reason)
         return landed
 
     def _land(self, entry: Entry, origin: str) -> str:

@@ -23,7 +23,7 @@ def refuse_network(state: Path) -> None:
     except OSError as error:
         raise _unusable(error) from error
     try:
-        if on_network(folder):
+        if on_network(folder):  # one that nobody knows is tried: refused, a new kind of local disk could not be used
             kind = file_system(folder)
             raise ConfigurationError(
                 f"folders.state lies on a network file system ({kind}): choose a folder on a local disk"

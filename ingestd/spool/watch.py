@@ -124,7 +124,7 @@ class Watcher:
         self._gave_up = (identity, self._clock.monotonic() + _TRY_AGAIN_SECONDS)
 
     def _arm(self, root: int, identity: Identity) -> bool:
-        if self._mode == "auto" and on_network(root):
+        if self._mode == "auto" and on_network(root) is not False:
             return False
         try:
             self._armed = _Armed(

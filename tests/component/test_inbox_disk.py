@@ -282,9 +282,12 @@ def test_network_file_systems_are_known_by_their_mount(tmp_path: Path, kind: str
     assert on_network(7, tmp_path) is network
 
 
-def test_an_unknown_file_system_counts_as_local(tmp_path: Path) -> None:
-    assert not on_network(7, tmp_path)
-    assert file_system(os.open(tmp_path, os.O_RDONLY)) != ""
+def test_a_file_system_that_nobody_knows_counts_as_shared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F8: unknown is no proof that no other machine writes there."""
+    monkeypatch.setattr(inbox_module, "on_network", lambda handle: None)
+    (root / "x.dcm").write_bytes(part10())
+    assert InboxFolder(root).look("x.dcm").on_network
+    assert InboxFolder(root).on_network()
 
 
 def test_no_lease_is_asked_for_on_a_network_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

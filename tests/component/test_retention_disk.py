@@ -25,7 +25,7 @@ from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Changes, Receipt
 from ingestd.core.when import utc_day
 from ingestd.ops.clock import SystemClock
-from ingestd.spool import fsutil
+from ingestd.spool import fsutil, mounts
 from ingestd.spool import retention as retention_module
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.proving import Proving
@@ -293,7 +293,7 @@ def test_receipts_are_spared_until_a_round_has_ended_well(house: House) -> None:
 def test_a_done_that_is_no_longer_mounted_was_not_swept(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F6: what lies under the mount would pass for all of it, and receipts be pruned whose files come back with it."""
     mounted = {house.done}
-    monkeypatch.setattr(os.path, "ismount", mounted.__contains__)
+    monkeypatch.setattr(mounts, "is_mount", mounted.__contains__)
     retention = house.retention()
     mounted.clear()
     status = swept(retention).status()

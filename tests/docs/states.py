@@ -39,6 +39,10 @@ under that name writes it anew |
 | under one name in the inbox and one in done/ or failed/, one file with two links | `MOVED` where the file system has no \
 rename that lands on nothing: `linkat` | judged again (two links wait as long as an incomplete file); the move finds its own \
 file there, and the `unlinkat` follows |
+| a new version, unsent, in done/ or failed/, a stray in the journal | `MOVED`, while a writer renamed it in and its way back was \
+barred | daemon/strays.py puts it back, also after a restart; it keeps its reason file until then |
+| `.ingestd-*.tmp` in inbox, done/ or failed/, of a byte, or a folder | the start's probes (spool/ground.py): `openat`, `write`, \
+`mkdirat`, `renameat2`, `utimensat` | the next start; upkeep, when it is a day old |
 | in the inbox as `name~1.dcm`, stored | `MOVED` with `done.action = delete`: `renameat2` | found stored by its receipt, removed |
 
 A file on its way to another file system:

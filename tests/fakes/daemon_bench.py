@@ -107,6 +107,7 @@ class Bench:
             endings=endings,
             braking=braking,
             orders=self.orders,
+            recorder=self.recorder,
             rules=DisposeRules(retry=rules, replace_conflicts=replace_conflicts, service=SERVICE),
             rand=lambda: 0.5,
         )

@@ -8,7 +8,7 @@ and in done/ (make folders and files, write, sync, link).
 
 The file FAULT says how the share fares: empty, it is well; `hang`, no call returns until the word is gone; an errno's name such as
 `EIO` or `ESTALE`, every call fails with it. `hang-list` and `EIO-list` hold for listing folders alone. `stale`: as with NFS, a
-file's attributes are told anew only when it is opened.
+file's attributes are told anew only when it is opened. `mtimes`: as with sshfs and vfat, the mtime is told as ctime.
 
 The protocol is that of linux/fuse.h, 7.31.
 """
@@ -136,7 +136,7 @@ class Share:
         """`hang`, an errno's name, or nothing."""
         word, _, what = self._word().partition("-")
         spared = operation in NEVER_FAILS or (what == "list" and operation not in LISTING)
-        return "" if spared or word == "stale" else word
+        return "" if spared or word in ("stale", "mtimes") else word
 
     def _below(self, node: int, name: bytes) -> str:
         return os.path.join(self._paths[node], os.fsdecode(name.rstrip(b"\0")))
@@ -148,7 +148,8 @@ class Share:
         return self._told[node]
 
     def _fresh(self, found: os.stat_result) -> bytes:
-        times = [divmod(ns, 10**9) for ns in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns)]
+        changed = found.st_mtime_ns if self._word() == "mtimes" else found.st_ctime_ns
+        times = [divmod(ns, 10**9) for ns in (found.st_atime_ns, found.st_mtime_ns, changed)]
         return ATTRIBUTES.pack(
             found.st_ino,
             found.st_size,

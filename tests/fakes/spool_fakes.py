@@ -217,6 +217,19 @@ class FakeFiler:
         self.verdicts[path] = verdict
         return path
 
+    def recover(self, stray: Stray) -> str | None:
+        if self.problem is not None:
+            raise self.problem
+        folder = self.done if stray.folder == "done" else self.failed
+        content = folder.pop(stray.place, None)
+        if content is None:
+            return None
+        stem, extension = os.path.splitext(stray.path)
+        names = itertools.chain((stray.path,), (f"{stem}~{n}{extension}" for n in itertools.count(1)))
+        path = next(name for name in names if name not in self._inbox.files)
+        self._inbox.put(path, content)
+        return path
+
     def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str, *, copy: bool) -> str:
         file = self._inbox.judged(path, stamp)
         if self.problem is not None:

@@ -42,6 +42,7 @@ def instance(
     history: Deferral | None = None,
     holds: int = 0,
     replacing: bool = False,
+    deleted: bool = False,
 ) -> Instance:
     return Instance(
         path=path or f"{uid}.dcm",
@@ -54,6 +55,7 @@ def instance(
         history=history,
         holds=holds,
         replacing=replacing,
+        deleted=deleted,
     )
 
 

@@ -177,10 +177,19 @@ def test_becomes_ready_and_ships(machine: Machine, record_property: Callable[[st
 
 
 def test_killed_comes_back_and_ships(machine: Machine) -> None:
-    """I1: SIGKILL, as the watchdog or the kernel send it; Restart=on-failure brings it back."""
+    """I1: SIGKILL, as the watchdog or the kernel send it; Restart=always brings it back."""
     machine.systemctl("kill", "--signal=KILL", "ingestd")
     until(lambda: machine.show("NRestarts") == "1" and machine.show("SubState") == "running", 20, machine.story)
     drop(machine, "two.dcm")
+
+
+def test_hung_up_it_ends_in_order_and_comes_back(machine: Machine) -> None:
+    """I6: SIGHUP, as `systemctl kill --signal=HUP` and old habits send it, is a restart and never the end."""
+    restarts = int(machine.show("NRestarts"))
+    machine.systemctl("kill", "--signal=HUP", "ingestd")
+    until(lambda: machine.show("NRestarts") == str(restarts + 1), 20, machine.story)
+    until(lambda: machine.show("SubState") == "running", 20, machine.story)
+    drop(machine, "three.dcm")
 
 
 def test_stops_cleanly_within_its_deadline(machine: Machine) -> None:

@@ -73,6 +73,12 @@ def test_no_wait_of_our_own_is_longer_than_a_quarter_of_an_hour_or_shorter_than_
     assert min(base, LONGEST_WAIT_SECONDS) <= wait <= following <= LONGEST_WAIT_SECONDS
 
 
+def test_a_wait_remembers_what_was_deleted_for_the_file() -> None:
+    """F89: over retries and restarts."""
+    waits = [once(instance("1", deleted=deleted), Wait.REQUEST_TROUBLE) for deleted in (True, False)]
+    assert [wait.deleted for wait in waits if isinstance(wait, Deferral)] == [True, False]
+
+
 def test_a_first_wait_remembers_what_it_is_about() -> None:
     one = instance("1")
     assert once(one, Wait.SERVER_TROUBLE, now=100.0, receipts=7) == Deferral(

@@ -34,6 +34,25 @@ def take(shelves: Shelves, *, now: float = 0.0, idle: bool = True, arriving: Seq
     return uids(shelves.take(now=now, idle=idle, arriving=arriving))
 
 
+# What goes before all others.
+
+
+def test_a_file_for_which_the_services_own_was_deleted_goes_first_and_alone() -> None:
+    """F89: the service holds neither until then; and no twin of it is ever in flight beside it."""
+    shelves = filled(batch_rules(), instance("1", content=b"12"), instance("2", deleted=True, content=b"345"))
+    assert (len(shelves), shelves.content_bytes) == (2, 5)
+    assert uids(shelves.take_first()) == ["2"]
+    assert (len(shelves), shelves.content_bytes) == (1, 2)
+    assert shelves.take_first() is None
+    shelves.put(instance("2", path="again.dcm", deleted=True), now=0.0)
+    assert shelves.take_first() is None
+    assert take(shelves) == ["1"]
+    shelves.release(instance("2"))
+    assert uids(shelves.take_first()) == ["2"]
+    shelves.put(instance("2", path="twin.dcm"), now=0.0)
+    assert take(shelves) == []
+
+
 # When a shelf is ripe.
 
 

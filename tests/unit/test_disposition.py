@@ -516,10 +516,14 @@ def test_what_a_replacement_names_is_compared_by_bytes_whatever_the_status() -> 
 
 
 def test_a_verdict_after_the_old_instance_was_deleted_says_so() -> None:
-    """I3: the operator must know that the service holds neither."""
+    """F89, I3: the operator must know that the service holds neither; one that holds another again holds that."""
     (said,) = judge(REPLACING, replace(answer(409, fail(A, 43264)), deleted=True))
     assert isinstance(said, Quarantine)
-    assert "deleted" in said.text
+    told = said.after_delete()
+    assert told.text.startswith(said.text)
+    assert told.text.endswith("was deleted to make room, so it holds neither now")
+    assert replace(told, text=said.text) == said
+    assert replace(said, reason=Reason.CONFLICT).after_delete().text.endswith("was deleted to make room")
     assert judge(REPLACING, replace(answer(503), deleted=True)) == judge(REPLACING, answer(503))
 
 

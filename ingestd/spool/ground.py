@@ -1,0 +1,177 @@
+"""What the folders' file systems can do, found out once at the start by files of our own.
+
+Each probe has a temporary name that nobody takes for a dropped file, the same at each start of this state folder and no other's:
+it is gone when it is answered, and what a crash leaves goes with the next start, or with the leftovers. Two things are asked:
+
+- **Names are never taken from others.** A move needs renameat2(RENAME_NOREPLACE), or link and unlink (fsutil.move): from the inbox
+  to done/ and to failed/, or, where these lie on other devices, inside each of them, because a copy gets its name there; and inside
+  the inbox, where a file steps aside before it goes for good. A file system with neither is refused (docs/adr/0010).
+- **Edits show.** A stamp names a state of a file only while each write moves the ctime. sshfs, exfat and vfat tell the mtime as
+  ctime, and any program can set that back: there filing digests the bytes again before it moves them, and nothing is removed.
+
+A disk that is full, or takes nothing for another reason that may pass, answers nothing: its abilities stay unknown, and unknown is
+handled like *no* wherever a file could be lost by it. What a folder refuses for want of rights is said at once, for the probe is as
+truthful as a move: under an ACL, and in a folder made below done/ with a default ACL.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingestd.config import Folders
+from ingestd.core.errors import ConfigurationError
+from ingestd.spool import fsutil
+from ingestd.spool.folders import no_folder, salt
+from ingestd.spool.mounts import file_system
+
+_NAMELESS = "its file system can neither rename without overwriting nor make hard links"
+_NAMELESS_HINT = "use one that can, such as ext4, xfs, btrfs, NFS or SMB"
+_CLASHES = "done.action = delete: on the file system of folders.inbox an edit can leave no trace in a file's times"
+_CLASHES_HINT = "set done.action = move, or put the inbox on another file system, such as ext4, xfs or btrfs"
+
+_CANNOT = frozenset({errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
+_MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CTIME_IS_LOST = frozenset({"vfat", "msdos", "exfat"})  # kept in memory for a while, and not on the disk
+_LONG_AGO_NS = 946_684_800 * 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """`edits_show`: whether equal stamps of a file in the inbox mean equal bytes; None where it can't be told."""
+
+    edits_show: bool | None
+
+
+def survey(folders: Folders, *, removes: bool) -> Ground:
+    """Probe the folders. `removes`: stored files are to be removed instead of moved.
+
+    Raises ConfigurationError where they can't carry it, FolderAwayError where one does not answer.
+    """
+    probes = _Probes(salt(folders.state).hex())
+    with _opened("inbox", folders.inbox) as inbox, probes.swept(inbox):
+        probes.rename("inbox", folders.inbox, inbox, inbox)
+        for name, path in (("done", folders.done), ("failed", folders.failed)):
+            with _opened(name, path) as root, probes.made_below(name, path, root) as folder, probes.swept(folder):
+                probes.rename(name, path, inbox, folder)
+        ground = Ground(edits_show=probes.edits_show("inbox", folders.inbox, inbox))
+    if removes and ground.edits_show is False:
+        raise ConfigurationError(f"{_CLASHES}: {_CLASHES_HINT}")
+    return ground
+
+
+class _Probes:
+    """Files and folders of ours; `seed` gives them names."""
+
+    def __init__(self, seed: str) -> None:
+        self._file, self._moved, self._folder = (fsutil.temporary(f"{seed} {n}") for n in range(3))
+
+    @contextmanager
+    def swept(self, folder: int) -> Iterator[None]:
+        """What an earlier start left goes first, and what could not be removed at once goes in the end."""
+        self._sweep(folder)
+        try:
+            yield
+        finally:
+            self._sweep(folder)
+
+    def _sweep(self, folder: int) -> None:
+        for name in (self._file, self._moved):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+
+    @contextmanager
+    def made_below(self, name: str, path: Path, root: int) -> Iterator[int]:
+        """A folder made as filing makes them; the root itself where there is no room for one now."""
+        try:
+            folder = fsutil.open_made(root, self._folder, sync=False)
+        except OSError as error:
+            if error.errno not in _MAY_PASS:
+                raise _refused(name, path, error) from None
+            yield root
+            return
+        try:
+            yield folder
+        finally:
+            fsutil.close(folder)
+            for _ in range(2):  # a share may fail once
+                with suppress(OSError):
+                    os.rmdir(self._folder, dir_fd=root)
+
+    def rename(self, name: str, path: Path, source: int, target: int) -> None:
+        """Raises ConfigurationError where nothing gets a name in `target` but in danger of taking it from others."""
+        try:
+            try:
+                self._move(source, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._move(target, target)
+        except OSError as error:
+            if error.errno in _CANNOT and self._renames_onto_anything(target):
+                raise ConfigurationError(f"folders.{name} = {path}: {_NAMELESS}: {_NAMELESS_HINT}") from None
+            if error.errno not in _MAY_PASS:
+                raise _refused(name, path, error) from None
+
+    def _move(self, source: int, target: int) -> None:
+        with self._probe(source):
+            fsutil.move(source, self._file, target, self._moved)
+        self._sweep(target)
+
+    def _renames_onto_anything(self, folder: int) -> bool:
+        """Whether it is not the right to rename that is missing: EPERM says both."""
+        try:
+            with self._probe(folder):
+                os.rename(self._file, self._moved, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            return False
+        return True
+
+    def edits_show(self, name: str, path: Path, folder: int) -> bool | None:
+        """Whether the ctime stays where it is while somebody sets a file's mtime back."""
+        try:
+            with self._probe(folder) as handle:
+                if file_system(handle) in _CTIME_IS_LOST:
+                    return False
+                written = os.fstat(handle)
+                os.utime(self._file, ns=(written.st_atime_ns, _LONG_AGO_NS), dir_fd=folder, follow_symlinks=False)
+                return fsutil.lstat(folder, self._file).st_ctime_ns >= written.st_ctime_ns
+        except OSError as error:
+            if error.errno in _MAY_PASS | _CANNOT:
+                return None
+            raise _refused(name, path, error) from None
+
+    @contextmanager
+    def _probe(self, folder: int) -> Iterator[int]:
+        """A file with a byte in it."""
+        handle = fsutil.create(folder, self._file)
+        try:
+            fsutil.write_all(handle, b"?")
+            yield handle
+        finally:
+            fsutil.close(handle)
+
+
+@contextmanager
+def _opened(name: str, path: Path) -> Iterator[int]:
+    try:
+        root = fsutil.open_root(path)
+    except OSError as error:
+        raise no_folder(name, path, error) from None
+    try:
+        yield root
+    finally:
+        fsutil.close(root)
+
+
+def _refused(name: str, path: Path, error: OSError) -> Exception:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        words = fsutil.words(error)
+        return ConfigurationError(
+            f"folders.{name} = {path}: files can't be made and renamed in it ({words}): mend its owner, mode or ACL (getfacl)"
+        )
+    return no_folder(name, path, error)
