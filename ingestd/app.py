@@ -115,7 +115,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         )
 
         wake = threading.Event()
-        inbox = InboxFolder(folders.inbox)
+        inbox = InboxFolder(folders.inbox, clock)
         tls = certificates(settings.service, clock=clock)
         origin = OriginServer.of(settings.service, bodies=inbox, clock=clock, token=token, tls=tls)
         stack.callback(origin.close)
@@ -155,6 +155,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             quiet_seconds=settings.intake.quiet_seconds,
             network_quiet_seconds=settings.intake.network_quiet_seconds,
             incomplete_timeout_seconds=settings.intake.incomplete_timeout_seconds,
+            holes_are_zeros=settings.intake.holes == "zeros",
         )
         intake = Intake(
             clock=clock,

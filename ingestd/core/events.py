@@ -29,6 +29,10 @@ class Event(enum.Enum):
     READ_REFUSED = (Level.WARNING, "the service lets us store and not read, so duplicates can't be verified; they wait")
     QUARANTINED = (Level.WARNING, "a file went to failed/: its reason stands beside it")
     NOTED = (Level.DEBUG, "remarks about a file that was sent all the same")
+    UNPROVED = (
+        Level.WARNING,
+        "a file was sent after the longest wait: nothing shows that it is whole or that nobody writes it",
+    )
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
     PROBED = (Level.INFO, "the control was sent to see whether the service is back")
     RESUMED = (Level.INFO, "sending goes on")

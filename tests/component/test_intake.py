@@ -9,7 +9,7 @@ from fakes.daemon_bench import Bench
 from fakes.studies import made
 
 from ingestd.core.events import Event
-from ingestd.core.model import Wait
+from ingestd.core.model import Lease, Wait
 
 YEAR = 365 * 86400.0
 
@@ -129,7 +129,7 @@ def test_a_file_that_waits_is_walked_as_soon_as_a_look_shows_why(how: str) -> No
     if how == "written":
         bench.inbox.write("a.dcm", one)
     else:
-        bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], open_elsewhere=False, links=1)
+        bench.inbox.set("a.dcm", lease=Lease.GRANTED, links=1)
     bench.after(16)
     assert list(bench.filer.done.values()) == [one]
 
@@ -141,7 +141,7 @@ def test_half_a_file_that_was_open_is_walked_when_it_is_closed_though_its_stamp_
     bench.inbox.put("a.dcm", one[:2000] + bytes(len(one) - 2000), open_elsewhere=True)
     bench.scanner.offer("a.dcm")
     bench.after(15)
-    bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], content=one, open_elsewhere=False)
+    bench.inbox.set("a.dcm", content=one, lease=Lease.GRANTED)
     bench.after(16)
     assert list(bench.filer.done.values()) == [one]
 
