@@ -6,7 +6,6 @@ import ctypes
 import mmap
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import disks
+from fakes.disks import KINDS, NOBODY, WITH_CAP_LEASE, run
 from fakes.ops_fakes import FakeClock
 
 from ingestd.core.model import Ground, Lease, Look, Room
@@ -24,8 +25,6 @@ from ingestd.spool.lease import ignore_sigio
 SIZE = 2 << 20
 CONTENT = bytes(range(256)) * (SIZE // 256)
 HALF = SIZE // 2
-KINDS = ("ext4", "xfs", "btrfs", "tmpfs", "ext2", "overlay")
-MAKERS = {"ext4": "mkfs.ext4", "xfs": "mkfs.xfs", "btrfs": "mkfs.btrfs", "ext2": "mkfs.ext2"}
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mmap.restype = ctypes.c_void_p  # Python's own keeps a second handle open
 
@@ -38,40 +37,14 @@ def sigio_ignored() -> Iterator[None]:
     signal.signal(signal.SIGIO, before)
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=120)
-
-
-def mount(*arguments: str | Path) -> None:
-    """A visible skip where this kernel or container can't, which no package can mend."""
-    if (done := run("mount", *arguments)).returncode:
-        pytest.skip(f"can't mount here: {done.stderr.strip()}")
-
-
 @pytest.fixture(scope="module", params=KINDS)
-def disk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, real: Any) -> Iterator[Path]:
-    """A fresh file system of each kind. Needs root."""
+def disk(request: pytest.FixtureRequest, real: Any) -> Iterator[Path]:
+    """A fresh file system of each kind."""
     real("mount", "umount", "mkfs.ext4", "mkfs.ext2", "mkfs.xfs", "mkfs.btrfs")
     if os.geteuid():
         pytest.skip("needs root: it mounts file systems")
-    kind, base = request.param, tmp_path_factory.mktemp(request.param)
-    folder = base / "disk"
-    folder.mkdir()
-    if kind == "tmpfs":
-        mount("-t", "tmpfs", "tmpfs", folder)
-    elif kind == "overlay":
-        for name in ("lower", "upper", "work"):
-            (base / name).mkdir()
-        mount(
-            "-t", "overlay", "overlay", "-o", f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work", folder
-        )
-    else:
-        with open(base / "image", "wb") as image:
-            image.truncate(400 << 20)
-        assert run(MAKERS[kind], "-q", base / "image").returncode == 0
-        mount("-o", "loop", base / "image", folder)
-    yield folder
-    run("umount", "--lazy", folder)
+    with disks.disk(request.param) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -310,30 +283,15 @@ from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.lease import ignore_sigio
 ignore_sigio()
 inbox = InboxFolder(Path(sys.argv[1]))
+inbox.ground()
 for name in sys.argv[2:]:
     look = inbox.look(name)
     print(look.lease.name, look.room.name, look.ground.leases)
 print(inbox.leases_problem)
 """
-NOBODY = [
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "--bounding-set=-all,+lease",
-    "--inh-caps=-all",
-]
-WITH_CAP_LEASE = [
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "--inh-caps=+lease",
-    "--ambient-caps=+lease",
-]
 
 
-def looked_at_by(user: list[str], root: Path, *names: str) -> list[str]:
+def looked_at_by(user: tuple[str, ...], root: Path, *names: str) -> list[str]:
     done = run(*user, sys.executable, "-c", LOOK, root, *names)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -341,15 +299,8 @@ def looked_at_by(user: list[str], root: Path, *names: str) -> list[str]:
 
 @pytest.fixture
 def entered(disk: Path) -> Iterator[None]:
-    """Another user may go down to the inbox, and into this interpreter."""
-    modes = {folder: folder.stat().st_mode for folder in (disk, *disk.parents)}
-    for folder, mode in modes.items():
-        folder.chmod(mode | 0o711)
-    if run(*NOBODY, sys.executable, "-c", LOOK, disk).returncode:
-        pytest.skip("another user can't run this interpreter")
-    yield
-    for folder, mode in modes.items():
-        folder.chmod(mode)
+    with disks.entered(disk):
+        yield
 
 
 def test_another_users_file_is_an_unknown_and_said(root: Path, kind: str, entered: None, real: Any) -> None:
