@@ -124,7 +124,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         )
 
         wake = threading.Event()
-        inbox = InboxFolder(folders.inbox)
+        inbox = InboxFolder(folders.inbox, clock)
         tls = certificates(settings.service, clock=clock)
         origin = OriginServer.of(settings.service, bodies=inbox, arrival=Arrival, clock=clock, token=token, tls=tls)
         stack.callback(origin.close)
@@ -150,6 +150,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             quiet_seconds=settings.intake.quiet_seconds,
             network_quiet_seconds=settings.intake.network_quiet_seconds,
             incomplete_timeout_seconds=settings.intake.incomplete_timeout_seconds,
+            holes_are_zeros=settings.intake.holes == "zeros",
         )
         orders = FileOrders(folders.state)
         braking = Braking(brake=Brake(BrakeRules(**settings.brake.model_dump())), orders=orders, recorder=recorder)

@@ -60,11 +60,15 @@ class Intake(Section):
     rescan_seconds: Positive = 10.0
     """Between the end of a scan and the next."""
     quiet_seconds: Seconds = 2.0
-    """A file without a read lease must be unchanged this long."""
+    """Where no read lease proves that nobody writes a file: how long after its close or its rename into place it is sent."""
     network_quiet_seconds: Seconds = 60.0
-    """The same on a network file system, whose clients see changes late."""
+    """Where no close was seen either, as on network file systems: how long a file must be left alone before it is sent."""
     incomplete_timeout_seconds: Positive = 900.0
-    """A file that is truncated or not DICOM goes to failed/ after it has been unchanged this long."""
+    """A file that is truncated, not DICOM or partly unwritten goes to failed/ after it has been unchanged this long; one that is
+    kept open for writing, has a second name or may be unfilled is sent then."""
+    holes: Literal["wait", "zeros"] = "wait"
+    """Parts of a file that were never written: wait for a writer to fill them, or send them as zeros after network_quiet_seconds
+    (ZFS with compression, sparse copies)."""
     window: Annotated[int, Field(ge=16)] = 5000
     """Files held in memory at once."""
     remove_empty_dirs_after_seconds: Positive | None = None

@@ -6,6 +6,7 @@ from ingestd.core.outcome import Quarantine, Reason
 
 WHAT_TO_DO = {
     Reason.TRUNCATED: "send or copy the file again from its source",
+    Reason.UNFILLED: "send or copy the file again from its source; if it is sparse and whole, set intake.holes to zeros",
     Reason.NOT_DICOM: "only DICOM Part 10 files can be stored: move it elsewhere, or export it as DICOM",
     Reason.NO_PIXEL_DATA: "the image has no pixels: export it again from its source",
     Reason.DICOMDIR: "a DICOMDIR is only an index: drop the files it lists",

@@ -40,6 +40,10 @@ class Event(enum.Enum):
         Level.WARNING,
         "the service deleted what it held to make room for a file, and has not taken that yet: it is sent again, before all others",
     )
+    UNPROVED = (
+        Level.WARNING,
+        "a file was sent after the longest wait: nothing shows that it is whole or that nobody writes it",
+    )
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
     PROBED = (Level.INFO, "the control was sent to see whether the service is back")
     RESUMED = (Level.INFO, "sending goes on")

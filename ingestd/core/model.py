@@ -15,12 +15,14 @@ class Sighting:
     """A name that the scanner or a file event offers.
 
     `path` is relative to the inbox, with `/`, as os.fsdecode gives it (surrogateescape). `hinted` says a file event brought it.
+    `closed` is what that event, the newest about this name, said of an end of writing; None where it said nothing of the kind.
     `inode` is what the folder's listing said beside the name, for what it is worth: some file systems list another than fstat says.
     """
 
     path: str
     hinted: bool = False
     inode: int | None = field(default=None, compare=False)
+    closed: Close | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,24 +37,81 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """A close after writing, or a rename into place, that the watch heard of: `at`, on Clock.now(), and what the name stood for
+    then."""
+
+    at: float
+    stamp: Stamp
+
+
+class Lease(enum.Enum):
+    """What the kernel says, asked for a read lease, of others who have the file open for writing."""
+
+    GRANTED = "nobody has"
+    REFUSED = "somebody has"
+    UNKNOWN = "the kernel can't tell"
+
+
+class Room(enum.Enum):
+    """Whether each byte that a file counts was ever written."""
+
+    FILLED = "no hole and no unwritten extent, where both would be seen"
+    UNFILLED = "a part of it was claimed and never written: it reads as zeros"
+    UNKNOWN = "the file system can't tell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a file system can tell about the files on it, found out once. What could not be found out is False: not to be believed.
+
+    `kind` is its type, empty where that is not known. `refusals`: a refused lease says that somebody writes; `leases`: a granted
+    one says that nobody does. `holes`: room that ftruncate claimed is seen; `unwritten`: so is what fallocate claimed, where
+    `extents` says that only the extent map shows it once the file was read. `blocks`: so many are missing as bytes were never
+    written. `ctimes`: no change leaves the ctime as it was. `complete`: nothing was left open for want of room or rights.
+    """
+
+    kind: str = ""
+    on_network: bool = False
+    refusals: bool = True
+    leases: bool = False
+    holes: bool = False
+    unwritten: bool = False
+    extents: bool = False
+    blocks: bool = False
+    ctimes: bool = False
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One look by open and fstat. `leased`: the kernel granted a read lease, so nobody had it open for writing. `open_elsewhere`:
-    it refused one because somebody has; neither is said where the kernel can't tell.
+    """One look on one descriptor. `stamp`, `room` and `lease` are of the same moment: where a lease was granted, it was held then.
+
+    `unfilled` counts the bytes that were never written, as far as they were counted. `sparse`: by its blocks, where these tell,
+    64 KiB or more are missing.
     """
 
     stamp: Stamp
     links: int
-    leased: bool
     owner_owns_folder: bool
-    on_network: bool
-    open_elsewhere: bool = False
+    lease: Lease
+    room: Room
+    ground: Ground
+    unfilled: int = 0
+    sparse: bool = False
+
+    @property
+    def on_network(self) -> bool:
+        return self.ground.on_network
 
 
 class Wholeness(enum.Enum):
     """What the walk to the very end says. Only WHOLE and WHOLE_ZERO_TAIL may be sent."""
 
     WHOLE = "whole"
-    WHOLE_ZERO_TAIL = "whole_zero_tail"  # zeros after the last whole element: the full quiet rule only, never the lease
+    WHOLE_ZERO_TAIL = (
+        "whole_zero_tail"  # zeros after the last whole element: the full quiet rule, no lease and no close
+    )
     TRUNCATED = "truncated"
     NOT_DICOM = "not_dicom"
     NO_PIXEL_DATA = "no_pixel_data"
@@ -83,6 +142,7 @@ class Inspection:
     `text` says in one line, without a value out of the data set, why it is not whole. `notes` are remarks that never decide.
     `data_set_at` is the byte at which the data set begins, 0 where there is no header. `content` and `sha256` (hex, of the data
     set: what stands before it belongs to whoever sent the file on) are there for small whole files, which are read once.
+    `ends_in_zeros`: the last 64 KiB are, and nothing tells whether they were written.
     """
 
     wholeness: Wholeness
@@ -92,6 +152,7 @@ class Inspection:
     data_set_at: int = 0
     content: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
+    ends_in_zeros: bool = False
 
 
 class Evidence(enum.Enum):
@@ -143,8 +204,8 @@ class Deferral:
     that count against the file. `last_receipt` is the number of the newest receipt at the last attempt: only when another instance
     was stored since then does the next one count ("one alone").
 
-    Of a file that is not settled: `unfinished`, the walk found these very bytes not whole; `restless`, it changed between its
-    outcome and its move. Of one that can't be moved: `stored`, it was stored; else the outcome is a verdict.
+    Of a file that is not settled: `unfinished`, the walk found these very bytes not whole, or perhaps never written; `restless`, it
+    changed between its outcome and its move. Of one that can't be moved: `stored`, it was stored; else the outcome is a verdict.
 
     Of one that waits for the service: `asked` says why the service is asked about it when it is due, and then it is not sent; None:
     it is sent again. `deleted`: what the service held under these UIDs was deleted to make room and the POST has not gone through,

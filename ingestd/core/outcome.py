@@ -14,6 +14,7 @@ class Reason(enum.Enum):
 
     NOT_DICOM = "not_dicom"
     TRUNCATED = "truncated"
+    UNFILLED = "unfilled"
     NO_PIXEL_DATA = "no_pixel_data"
     DICOMDIR = "dicomdir"
     NO_UID = "no_uid"

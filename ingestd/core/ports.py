@@ -69,20 +69,32 @@ class Scanner(Supervised, Protocol):
     def take(self, limit: int) -> Sequence[Sighting]:
         """Names the scan brought, without blocking; what is not taken makes the scan pause where it is."""
 
+    @property
+    def doubted_at(self) -> float:
+        """When, on Clock.now(), file events were last in doubt, inf while there are none: a close heard before is worth nothing."""
+
     def status(self) -> ScanStatus: ...
 
 
 class Inbox(Protocol):
     """The drop folder, by directory handle. Any thread."""
 
+    @property
+    def leases_problem(self) -> str | None:
+        """Why nobody can be known to have finished a file by its lease, what follows and how to mend it: one line without a path.
+
+        As far as the looks so far have found it; waits for no disk.
+        """
+
     def examine(self, path: str) -> tuple[Look, Inspection]:
-        """Open, fstat, walk to the end, try the lease.
+        """Look, and then walk to the end; the stamp is still that of the look.
 
         Raises FileBusyError, FileGoneError, FileRefusedError, FileChangedError.
         """
 
     def look(self, path: str) -> Look:
-        """Open and fstat, try the lease. Raises as examine does."""
+        """Open it, and ask at one moment, under a read lease where there is one: fstat, what was never written. Raises as
+        examine."""
 
     def elements(self, instance: Instance) -> dict[str, tuple[str, ...]]:
         """The data set's elements without bulk data, in the normal form of Held.elements. Raises as examine does."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingestd.core.lifecycle import LEFT_WINDOW, State, Step, after
-from ingestd.core.model import Deferral, Inspection, Sighting, Stamp, Wait
+from ingestd.core.model import Close, Deferral, Inspection, Sighting, Stamp, Wait
 
 OLDEST_TURN = 4
 
@@ -23,7 +23,8 @@ OLDEST_TURN = 4
 class Entry:
     """One file in the window. `seen_since` is when its present stamp was first seen, `inode` what its folder's listing said;
     `waited`: it was not settled before; `restless`: it changed between its store and its move; `changes`: at a second look;
-    `on_network`: the newest look found it on a network share."""
+    `on_network`: the newest look found it on a network share; `closed`: what the newest event said of the end of its writing;
+    `asked_at`, on Clock.wall(), just before the newest look."""
 
     path: str
     hinted: bool
@@ -40,6 +41,8 @@ class Entry:
     restless: bool = False
     changes: int = 0
     on_network: bool = False
+    closed: Close | None = None
+    asked_at: float = 0.0
 
 
 class Window:
@@ -83,6 +86,7 @@ class Window:
             path=sighting.path,
             hinted=sighting.hinted,
             inode=sighting.inode,
+            closed=sighting.closed,
             first_seen=history.first_seen if history else now,
             history=history,
             waited=history is not None and history.wait is Wait.INCOMPLETE,

@@ -10,6 +10,7 @@ back since (F13): the file is due now.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -20,10 +21,10 @@ from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Asked, Deferral, Inspection, Instance, Look, Sighting, Stamp, Wait
+from ingestd.core.model import Asked, Deferral, Evidence, Inspection, Instance, Lease, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Clock, Journal, Recorder, Scanner
-from ingestd.core.settle import SENDABLE, Judged, LookAgain, SetAside, Settled, SettleRules, settle
+from ingestd.core.settle import SENDABLE, Judged, LookAgain, Past, SetAside, Settled, SettleRules, closed_for, settle
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.handover import NoThreadError
@@ -37,6 +38,7 @@ DUE_EVERY_SECONDS = 0.5
 BUSY_RETRY_SECONDS = 2.0
 BUSY_CAP_SECONDS = 60.0
 CHANGES = 2
+STEP_SECONDS = 1.0  # of the machine's clock against the monotonic one
 CHANGING_TEXT = "the file changes again and again: waiting until it is left alone"
 
 NO_MEANS_TEXT = "no memory or no thread to read the file just now: it is looked at again; raise the service's limits"
@@ -81,6 +83,9 @@ class Intake:
         self._rules = rules
         self._due_at = 0.0
         self._waiting = Sparing(Event.WAITING, recorder=recorder)
+        self._unproved = Sparing(Event.UNPROVED, recorder=recorder)
+        self._clock_ahead = clock.wall() - clock.now()
+        self._stepped_at = -math.inf
         self._longest_wait = max(LONGEST_WAIT_SECONDS, rules.settle.quiet_seconds, rules.settle.network_quiet_seconds)
         self._inodes_listed = True  # folders list the inodes that fstat says, as far as anybody knows
 
@@ -108,6 +113,7 @@ class Intake:
     def examine(self, now: float) -> int:
         """Look at what is new and what has been quiet, in a bounded slice; how many were looked at."""
         deadline = self._clock.monotonic() + SLICE_SECONDS
+        self._mind_the_clock(now)
         done = 0
         while (ended := self._looking.take()) is not None:
             self._found(*ended, now)
@@ -116,6 +122,7 @@ class Intake:
             entry = self._window.next_to_look(now) or self._window.next_to_examine()
             if entry is None:
                 break
+            entry.asked_at = self._clock.wall()
             found = self._looking.look(entry, now)
             if found is not None:
                 self._found(entry, found, now)
@@ -134,6 +141,8 @@ class Intake:
 
     def _offer(self, sighting: Sighting, now: float) -> None:
         if sighting.path in self._window:
+            if sighting.hinted:
+                self._window[sighting.path].closed = sighting.closed
             return
         history = self._journal.deferral(sighting.path)
         if history is not None:
@@ -203,15 +212,13 @@ class Intake:
             self._endings.defer(entry, history)  # an event brought it too early
             return
         entry.inspection = inspection
-        seen = replace(look, leased=False) if entry.restless else look  # nobody has it open, and it never rests
-        unchanged = now - entry.seen_since
-        age = self._clock.wall() - look.stamp.ctime_ns / 1e9
-        verdict = settle(seen, inspection, looks=entry.looks, unchanged=unchanged, rules=self._rules.settle, age=age)
-        match verdict:
+        match settle(look, inspection, past=self._past(entry, look, now), rules=self._rules.settle):
             case Settled() if look.stamp.size > self._rules.largest_instance:
                 self._endings.quarantine(entry, TOO_LARGE, stamp=look.stamp, instance=None, attempts=0)
-            case Settled():
-                self._settled(entry, look, inspection, now)
+            case Settled(evidence=evidence, text=text):
+                if text:
+                    self._unproved.log(now, path=entry.path, problem=text)
+                self._settled(entry, look, inspection, evidence, now)
             case LookAgain(after=after, walk=walk):
                 if entry.state is State.SIGHTED:
                     self._window.step(entry, Step.LOOKED)
@@ -219,11 +226,29 @@ class Intake:
                 entry.walk_again = walk
                 self._window.look_at(entry, now + after)
             case SetAside(after=after, text=text):
-                unfinished = inspection.wholeness not in SENDABLE and not look.open_elsewhere
+                unfinished = inspection.wholeness not in SENDABLE or inspection.ends_in_zeros
+                unfinished &= look.lease is not Lease.REFUSED  # its bytes may change and leave the stamp
                 self._wait(entry, look.stamp, now, after, text, since=entry.seen_since, unfinished=unfinished)
             case Judged(reason=reason, text=text):
                 quarantine = Quarantine(reason=reason, text=text, what_to_do=WHAT_TO_DO[reason])
                 self._endings.quarantine(entry, quarantine, stamp=look.stamp, instance=None, attempts=0)
+
+    def _mind_the_clock(self, now: float) -> None:
+        """How old a ctime is that was set before a step of the clock, nobody knows."""
+        ahead = self._clock.wall() - self._clock.now()
+        if abs(ahead - self._clock_ahead) > STEP_SECONDS:
+            self._clock_ahead, self._stepped_at = ahead, now
+
+    def _past(self, entry: Entry, look: Look, now: float) -> Past:
+        age = entry.asked_at - look.stamp.ctime_ns / 1e9
+        return Past(
+            looks=entry.looks,
+            unchanged=now - entry.seen_since,
+            age=age,
+            rested=min(age, now - self._stepped_at),
+            closed=closed_for(entry.closed, look, now=now, doubted_at=self._scanner.doubted_at),
+            restless=entry.restless,
+        )
 
     def _wait(
         self, entry: Entry, stamp: Stamp, now: float, after: float, text: str, *, since: float, unfinished: bool = False
@@ -247,7 +272,7 @@ class Intake:
         )
         self._endings.defer(entry, deferral)
 
-    def _settled(self, entry: Entry, look: Look, inspection: Inspection, now: float) -> None:
+    def _settled(self, entry: Entry, look: Look, inspection: Inspection, evidence: Evidence, now: float) -> None:
         if inspection.ids is None:  # whole files have their identifiers: the walk says no_uid otherwise
             raise ValueError("a whole inspection without identifiers")
         history = entry.history if entry.history is not None and entry.history.wait is not Wait.INCOMPLETE else None
@@ -262,6 +287,7 @@ class Intake:
             sha256=inspection.sha256,
             history=history,
             deleted=history is not None and history.deleted,
+            evidence=evidence,
         )
         self._window.step(entry, Step.SETTLED)
         if inspection.notes:

@@ -6,7 +6,8 @@ scan it rests `rescan_seconds`, or until somebody asks for a scan; then it opens
 deleted, unmounted or mounted over is noticed (F6, F7), and nothing is ever concluded from a name that is not there any more.
 
 File events (watch.py) put single names into a second hand-over, from which the newest is taken first. When it is full the
-oldest hint gives way and a scan is asked for.
+oldest hint gives way and a scan is asked for. A hint of a close carries what its name stood for just then: with that, and no doubt
+since, a later look can tell that nothing was written after the close.
 
 What can't be listed is counted and passed over; only the root itself is a `problem`, and a file system that does not answer: the
 thread is then stuck in the kernel, where nobody can end it, and whoever asks for `status` finds that it got nowhere for a minute
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ingestd.core.model import Sighting
+from ingestd.core.model import Close, Sighting
 from ingestd.core.ports import Clock, ScanStatus
 from ingestd.spool import fsutil
 from ingestd.spool.names import classify_path
@@ -74,7 +75,7 @@ class FolderScanner:
         self._most_hints = hints
         self._changed = threading.Condition()  # guards what follows
         self._found: deque[Sighting] = deque()
-        self._hints: OrderedDict[str, None] = OrderedDict()
+        self._hints: OrderedDict[str, Close | None] = OrderedDict()
         self._asked = False
         self._mending = False
         self._stopping = False
@@ -139,8 +140,12 @@ class FolderScanner:
 
     def take_hinted(self, limit: int) -> Sequence[Sighting]:
         with self._changed:
-            taken = [self._hints.popitem()[0] for _ in range(min(limit, len(self._hints)))]
-        return [Sighting(path=path, hinted=True) for path in taken]
+            taken = [self._hints.popitem() for _ in range(min(limit, len(self._hints)))]
+        return [Sighting(path=path, hinted=True, closed=closed) for path, closed in taken]
+
+    @property
+    def doubted_at(self) -> float:
+        return self._watcher.doubted_at
 
     def status(self) -> ScanStatus:
         status = self._status  # before the hand-over is looked at: a scan ends when all of it has been offered
@@ -264,12 +269,13 @@ class FolderScanner:
 
     # --- watchdog's threads ------------------------------------------------------------------------------------------------------
 
-    def _hint(self, path: str) -> None:
-        if classify_path(path, self._rules.include, self._rules.exclude) is not None:
+    def _hint(self, path: str, closed: bool, before: str) -> None:
+        if not self._takes(path):
             return
+        close = self._close(path) if closed and not (before and self._takes(before)) else None
         with self._changed:
             first = not self._hints
-            self._hints[path] = None
+            self._hints[path] = close
             self._hints.move_to_end(path)
             if len(self._hints) > self._most_hints:
                 self._hints.popitem(last=False)
@@ -277,6 +283,17 @@ class FolderScanner:
                 self._changed.notify_all()
         if first:
             self._wake()
+
+    def _takes(self, path: str) -> bool:
+        return classify_path(path, self._rules.include, self._rules.exclude) is None
+
+    def _close(self, path: str) -> Close | None:
+        """What was closed: a change after this is none of its writer's that the event tells of."""
+        try:
+            status = os.lstat(os.path.join(self._root, path))
+        except OSError:
+            return None
+        return Close(at=self._clock.now(), stamp=fsutil.stamp_of(status))
 
 
 def _problem(error: OSError) -> str:

@@ -1,10 +1,13 @@
 """The drop folder, by directory handle: looking, examining, reading.
 
-The order that makes the lease a proof. A read lease (lease.py) is granted only while nobody has the file open for writing,
-and from then on a writer's open waits until the lease is given back. So: lease, fstat, walk, ask whether the lease is
-still whole (a writer in the doorway turns it), give it back, fstat. What was walked between two equal stamps under an
-unbroken lease was complete and is what the stamp names. Where a lease is refused because there is a writer, quiet proves
-nothing; where the kernel can't tell, two looks decide (core.settle).
+One look, on one descriptor, is made so that its answers are about one moment. A read lease (lease.py) is granted only while nobody
+has the file open for writing, and from then on a writer's open waits until the lease is given back. So: open, lease, and while it
+is held fstat, and what was never written (extents.py); then the lease goes back. That fstat is what must hold from then on: the
+walk comes afterwards, nothing held, and ends with the same stamp or is worth nothing. Nothing is read before the look, because a
+read hides what was never written. A refused lease is asked for everywhere, a granted one believed where it is a proof (canary.py).
+
+The extent map calls what is not written back yet unwritten as well. Where it says so of a file that nobody writes, the file is
+synced with nothing held, and looked at once more; what is unwritten then was never written.
 
 A small file is read once, when it is examined: its bytes and their digest travel with the inspection. What is read
 later is compared with the stamp before its first byte and after its last, and must end where the stamp says (F19, F58).
@@ -19,61 +22,94 @@ from dataclasses import replace
 from pathlib import Path
 
 from ingestd.core.errors import FileBusyError, FileChangedError
-from ingestd.core.model import Inspection, Instance, Look, Stamp
-from ingestd.core.ports import Reading
+from ingestd.core.model import Ground, Inspection, Instance, Lease, Look, Room, Stamp
+from ingestd.core.ports import Clock, Reading
 from ingestd.core.settle import SENDABLE
 from ingestd.spool import fsutil
+from ingestd.spool.canary import Grounds
 from ingestd.spool.digests import digest_from, digest_of_bytes
-from ingestd.spool.lease import Lease, give_back, take
-from ingestd.spool.mounts import on_network
+from ingestd.spool.extents import has_hole, unfilled, unwritten
+from ingestd.spool.lease import give_back, take
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource
 
 SMALL = 64 << 10
+_END = 64 << 10  # bytes: so many zeros seldom end an image, and a copy dies at a multiple of what it writes at once
 
+LEASES_DENIED = (
+    "read leases can't be had on files of another user (no CAP_LEASE): each file waits quiet_seconds after its close, or "
+    "network_quiet_seconds; run ingestd as the same user, give it CAP_LEASE, or write NAME.part and rename"
+)
+LEASES_WORTHLESS = (
+    "read leases prove nothing on this file system ({kind}): each file waits quiet_seconds after its close, or "
+    "network_quiet_seconds; put the inbox on ext4, xfs, btrfs or tmpfs that no NFS server exports"
+)
 _CHANGED = "the file is no longer the one that was judged: it is judged again"
 
 
 class InboxFolder:
-    """The ports Inbox and Bodies on a real folder. Any thread."""
+    """The ports Inbox and Bodies on a real folder. Any thread. Without a clock nothing is asked of a file system twice."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clock: Clock | None = None) -> None:
         self._root = root
-        self._networks: dict[int, bool] = {}  # by device: a share may be mounted over the root, or below it, later
+        self._grounds = Grounds(root, clock.monotonic if clock is not None else lambda: 0.0)
+        self._ground = Ground()
+        self._denied = False
 
-    def on_network(self) -> bool:
-        """Whether the folder itself lies on a network share, now, or may: nobody waits for one that does not answer."""
+    def ground(self) -> Ground:
+        """What the inbox's own file system can tell, now; nothing where the inbox can't be opened."""
         try:
             root = fsutil.open_inbox(self._root)
         except OSError:
-            return True
+            return Ground()
         try:
-            return on_network(root) is not False
+            self._ground = self._grounds.of(root, os.fstat(root).st_dev)
+        except OSError:
+            return Ground()
         finally:
             fsutil.close(root)
+        return self._ground
+
+    def on_network(self) -> bool:
+        """Whether the folder itself lies on a network share, now, or may: nobody waits for one that does not answer."""
+        ground = self.ground()
+        return ground.on_network or not ground.kind
+
+    @property
+    def leases_problem(self) -> str | None:
+        """Why leases prove nothing here, what follows and how to mend it, as far as `ground` and the looks have found it."""
+        if self._denied:
+            return LEASES_DENIED
+        if self._ground.complete and not self._ground.leases:
+            return LEASES_WORTHLESS.format(kind=self._ground.kind or "unknown")
+        return None
 
     def look(self, path: str) -> Look:
         with _Opened(self._root, path) as opened:
-            network = self._on_network(opened)
-            lease = Lease.UNKNOWN if network else take(opened.handle)
-            status = os.fstat(opened.handle)
-            if lease is Lease.GRANTED:
-                lease = give_back(opened.handle)
-            return _seen(opened, status, lease=lease, network=network)
+            return self._look(opened)
 
     def examine(self, path: str) -> tuple[Look, Inspection]:
         with _Opened(self._root, path) as opened:
-            network = self._on_network(opened)
-            lease = Lease.UNKNOWN if network else take(opened.handle)
-            status = os.fstat(opened.handle)
-            try:
-                inspection = _inspect(opened.handle, status.st_size)
-            finally:
-                if lease is Lease.GRANTED:
-                    lease = give_back(opened.handle)
-            look = _seen(opened, status, lease=lease, network=network)
+            look = self._look(opened)
+            size = look.stamp.size
+            inspection = _inspect(opened.handle, size)
+            if look.room is Room.UNKNOWN and size >= _END and not any(os.pread(opened.handle, _END, size - _END)):
+                inspection = replace(inspection, ends_in_zeros=True)
             _unchanged(opened.handle, look.stamp)
             return look, inspection
+
+    def _look(self, opened: _Opened) -> Look:
+        folder = os.fstat(opened.folder)
+        ground = self._ground = self._grounds.of(opened.folder, folder.st_dev)
+        look, mapped = _asked(opened.handle, folder, ground)
+        if mapped and look.lease is not Lease.REFUSED:
+            unwritten(opened.handle, look.stamp.size, sync=True)
+            look, _ = _asked(opened.handle, folder, ground)
+        if look.lease is Lease.UNKNOWN and ground.leases:
+            self._denied = True  # ours are granted there: it is somebody else's
+        if look.room is Room.UNFILLED:
+            return replace(look, unfilled=unfilled(opened.handle, look.stamp.size))
+        return look
 
     def read(self, instance: Instance) -> Reading:
         if instance.content is not None:
@@ -96,13 +132,6 @@ class InboxFolder:
             found = digest_from(opened.handle, instance.data_set_at if at is None else at)
             _unchanged(opened.handle, instance.stamp)
             return found
-
-    def _on_network(self, opened: _Opened) -> bool:
-        device = opened.status.st_dev
-        found = self._networks.get(device)
-        if found is None:
-            found = self._networks[device] = on_network(opened.handle) is not False
-        return found
 
 
 class _Opened:
@@ -138,15 +167,30 @@ class _Opened:
             raise fsutil.file_error(error) from error
 
 
-def _seen(opened: _Opened, status: os.stat_result, *, lease: Lease, network: bool) -> Look:
-    return Look(
+def _asked(handle: int, folder: os.stat_result, ground: Ground) -> tuple[Look, bool]:
+    """One look; and whether the extent map alone calls a part of the file unwritten, which may only be on its way to the disk."""
+    lease = take(handle) if ground.refusals else Lease.UNKNOWN
+    status = os.fstat(handle)
+    hole = has_hole(handle, status.st_size)
+    extents = unwritten(handle, status.st_size)
+    if lease is Lease.GRANTED:
+        lease = give_back(handle)
+    if hole or extents:
+        room = Room.UNFILLED
+    elif hole is None or (ground.extents and extents is None) or not (ground.holes and ground.unwritten):
+        room = Room.UNKNOWN
+    else:
+        room = Room.FILLED
+    look = Look(
         stamp=fsutil.stamp_of(status),
         links=status.st_nlink,
-        leased=lease is Lease.GRANTED,
-        open_elsewhere=lease is Lease.REFUSED,
-        owner_owns_folder=status.st_uid == os.fstat(opened.folder).st_uid,
-        on_network=network,
+        owner_owns_folder=status.st_uid == folder.st_uid,
+        lease=lease,
+        room=room,
+        ground=ground,
+        sparse=ground.blocks and status.st_blocks * 512 <= status.st_size - _END,
     )
+    return look, bool(extents) and not hole
 
 
 def _unchanged(handle: int, stamp: Stamp) -> None:
@@ -162,7 +206,7 @@ def _inspect(handle: int, size: int) -> Inspection:
         content += more
     if len(content) != size:
         raise FileChangedError(_CHANGED)
-    found = walk(BytesSource(content, hole=FileSource(handle).ends_in_hole(size)), size)
+    found = walk(BytesSource(content), size)
     if found.wholeness not in SENDABLE:
         return found
     return replace(found, content=content, sha256=digest_of_bytes(content, found.data_set_at))

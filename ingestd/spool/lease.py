@@ -2,23 +2,18 @@
 
 It refuses one with EAGAIN while there is a writer, a mapping without a descriptor among them; with EACCES where the file is another
 user's and CAP_LEASE is missing, with EINVAL where the file system has none. A writer who comes while a lease is held waits, and
-breaks it: that sends SIGIO to this process, whose default action ends it.
+breaks it: that sends SIGIO to this process, whose default action ends it. So one is held for no longer than a few questions take.
 """
 
 from __future__ import annotations
 
-import enum
 import errno
 import fcntl
 import signal
 
+from ingestd.core.model import Lease
 
-class Lease(enum.Enum):
-    """Who else has the file open for writing."""
-
-    GRANTED = "nobody has"
-    REFUSED = "somebody has"
-    UNKNOWN = "the kernel can't tell"
+__all__ = ["Lease", "give_back", "ignore_sigio", "is_whole", "take"]
 
 
 def ignore_sigio() -> None:

@@ -65,7 +65,7 @@ def walk(source: Source, size: int) -> Inspection:
         ids, _, _ = _identify(syntax, elements)
         notes = meta.notes + elements.notes
         return Inspection(wholeness=verdict.wholeness, text=verdict.text, ids=ids, notes=notes, data_set_at=meta.end)
-    return _judge(meta, syntax, elements, hole=source.ends_in_hole(size))
+    return _judge(meta, syntax, elements)
 
 
 def _elements(view: PlainView, inflated: InflatedView | None, start: int, syntax: str) -> Walk:
@@ -76,7 +76,7 @@ def _elements(view: PlainView, inflated: InflatedView | None, start: int, syntax
     return Walk(view, start, EXPLICIT_BIG if syntax == _BIG_ENDIAN else EXPLICIT_LITTLE)
 
 
-def _judge(meta: FileMeta, syntax: str, elements: Walk, *, hole: bool) -> Inspection:
+def _judge(meta: FileMeta, syntax: str, elements: Walk) -> Inspection:
     """The verdict on a data set whose last element ends where the file does, or before zeros."""
     ids, missing, due = _identify(syntax, elements)
     notes = meta.notes + elements.notes
@@ -94,9 +94,8 @@ def _judge(meta: FileMeta, syntax: str, elements: Walk, *, hole: bool) -> Inspec
         wholeness, text = Wholeness.TRUNCATED, "only zeros follow pixel data that is too short"
     else:
         wholeness, text = Wholeness.WHOLE, ""
-        if elements.zero_tail or hole:
-            wholeness = Wholeness.WHOLE_ZERO_TAIL
-            text = "zeros follow the last element" if elements.zero_tail else "the file ends in a hole"
+        if elements.zero_tail:
+            wholeness, text = Wholeness.WHOLE_ZERO_TAIL, "zeros follow the last element"
         notes += _remarks(meta, syntax, elements)
     return Inspection(wholeness=wholeness, text=text, ids=ids, notes=notes, data_set_at=meta.end)
 

@@ -10,7 +10,6 @@ bounded instead: reads, the bytes they bring, the bytes that are inflated, befor
 
 from __future__ import annotations
 
-import errno
 import os
 import zlib
 from typing import Final, Protocol
@@ -64,9 +63,6 @@ class Source(Protocol):
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset` on, `length` of them or fewer at the end of file. Raises FileBusyError."""
 
-    def ends_in_hole(self, size: int) -> bool:
-        """Whether the last of `size` bytes was never written: room that was claimed, and reads as zeros."""
-
 
 class FileSource:
     """An open file descriptor, which stays its owner's; its offset may be moved."""
@@ -82,28 +78,17 @@ class FileSource:
         except OSError as error:
             raise FileBusyError(f"the file can't be read just now ({error.strerror}): it is looked at again") from error
 
-    def ends_in_hole(self, size: int) -> bool:
-        try:
-            os.lseek(self._descriptor, size - 1, os.SEEK_DATA)
-        except OSError as error:  # anything else says that the file system knows no holes
-            return error.errno == errno.ENXIO
-        return False
-
 
 class BytesSource:
-    """A file that was read once, whole. `hole`: what FileSource says of its end."""
+    """A file that was read once, whole."""
 
-    __slots__ = ("_content", "_hole")
+    __slots__ = ("_content",)
 
-    def __init__(self, content: bytes, *, hole: bool = False) -> None:
+    def __init__(self, content: bytes) -> None:
         self._content = content
-        self._hole = hole
 
     def read_at(self, offset: int, length: int) -> bytes:
         return self._content[offset : offset + length]
-
-    def ends_in_hole(self, size: int) -> bool:  # noqa: ARG002 - the port's
-        return self._hole
 
 
 class View(Protocol):

@@ -5,6 +5,10 @@ dispatcher that an exception could kill (watchdog #427) and no unbounded event q
 are told; what we move out ourselves tells nobody (F12). Whatever it can lose is turned into a doubt, and a doubt is a scan: a
 queue overflow, a new folder, whose files can arrive before its watch does, and the end of the root.
 
+An event also tells whether a writer has come to an end. Closed after writing: yes. Moved inside the tree: yes, if the old name is
+one that nobody takes (`.part`, as publishers rename); what a folder's move implies for the files in it is no event of theirs.
+Created: no, for a fresh open, a hard link and a move from outside look alike.
+
 It is off, and says so, where events can't be trusted: on network file systems, which tell only what this machine did; where
 `auto` saw no event of a canary file within two seconds; and from the moment a watch is refused (F2), since watchdog would go on
 with half a tree in silence. It is tried again after ten minutes, or as soon as the root is another folder (F6, F7).
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import secrets
 import threading
@@ -44,6 +49,7 @@ from ingestd.spool.mounts import on_network
 
 WatchMode = Literal["auto", "events", "poll"]
 Identity = tuple[int, int]  # st_dev, st_ino
+Hint = Callable[[str, bool, str], None]
 
 CANARY = ".ingestd-canary-"
 _CANARY_SECONDS = 2.0
@@ -57,8 +63,9 @@ _REFUSED = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 class Watcher:
     """Keeps the root watched while that is worth something.
 
-    `tend` and `disarm` are the scanner thread's; the rest may be called from any. `hint` gets paths relative to the root; it
-    and `doubt` are called from watchdog's threads and must be quick.
+    `tend` and `disarm` are the scanner thread's; the rest may be called from any. `hint` gets a path relative to the root, whether
+    its writer closed it, and the path that it had before, empty where that was none; it and `doubt` are called from watchdog's
+    threads and must be quick.
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class Watcher:
         mode: WatchMode,
         recursive: bool,
         clock: Clock,
-        hint: Callable[[str], None],
+        hint: Hint,
         doubt: Callable[[], None],
     ) -> None:
         self._root = root
@@ -82,7 +89,13 @@ class Watcher:
         self._gave_up: tuple[Identity, float] | None = None
         self._canary = ""
         self._canary_seen = threading.Event()
+        self._doubted_at = -math.inf
         self.overflows = 0
+
+    @property
+    def doubted_at(self) -> float:
+        """When, on Clock.now(), events were last lost, or had just begun to come; inf while none come."""
+        return self._doubted_at if self.watching else math.inf
 
     @property
     def watching(self) -> bool:
@@ -137,6 +150,7 @@ class Watcher:
             )
         except (OSError, RuntimeError):  # no watch or instance left (F2), the root gone again, or no thread left (F46)
             return False
+        self._doubted_at = self._clock.now()
         self._proved = not self._armed.fd.refused and (self._mode == "events" or self._prove(root))
         return self._proved
 
@@ -152,14 +166,15 @@ class Watcher:
             return False
         return self._canary_seen.wait(_CANARY_SECONDS)
 
-    def _told(self, path: str) -> None:
+    def _told(self, path: str, closed: bool, before: str) -> None:
         if path == self._canary:
             self._canary_seen.set()
         else:
-            self._hint(path)
+            self._hint(path, closed, before)
 
     def _overflowed(self) -> None:
         self.overflows += 1
+        self._doubted_at = self._clock.now()
         self._doubt()
 
 
@@ -172,7 +187,7 @@ class _Armed:
         root: str,
         identity: Identity,
         recursive: bool,
-        told: Callable[[str], None],
+        told: Hint,
         doubt: Callable[[], None],
         overflowed: Callable[[], None],
     ) -> None:
@@ -245,9 +260,7 @@ class _Inotify(InotifyFD):
 class _Emitter(InotifyEmitter):
     """Hands paths over as they come; its event queue stays empty."""
 
-    def __init__(
-        self, watch: ObservedWatch, fd: InotifyFD, told: Callable[[str], None], doubt: Callable[[], None]
-    ) -> None:
+    def __init__(self, watch: ObservedWatch, fd: InotifyFD, told: Hint, doubt: Callable[[], None]) -> None:
         super().__init__(EventQueue(), watch, event_filter=list(_TOLD), inotify_fd=fd)
         self._told = told
         self._doubt = doubt
@@ -261,9 +274,9 @@ class _Emitter(InotifyEmitter):
     def _tell(self, event: FileSystemEvent) -> None:
         match event:
             case FileMovedEvent():
-                self._told(self._relative(event.dest_path))
+                self._told(self._relative(event.dest_path), not event.is_synthetic, self._relative(event.src_path))
             case FileCreatedEvent() | FileClosedEvent():
-                self._told(self._relative(event.src_path))
+                self._told(self._relative(event.src_path), isinstance(event, FileClosedEvent), "")
             case DirCreatedEvent() | DirMovedEvent():
                 self._doubt()
             case DirDeletedEvent() if event.src_path == self.watch.path:

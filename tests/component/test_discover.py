@@ -19,8 +19,8 @@ import pytest
 from fakes.room import Room
 from watchdog.observers.inotify_c import InotifyFD
 
-from ingestd.core.model import Sighting
-from ingestd.spool import mounts, watch
+from ingestd.core.model import Close, Sighting, Stamp
+from ingestd.spool import fsutil, mounts, watch
 from ingestd.spool.discover import NO_ANSWER, FolderScanner
 
 
@@ -453,6 +453,91 @@ def test_a_closed_file_is_hinted_long_before_the_next_scan(house: House) -> None
     touch(house.inbox / "s/a.dcm")
     assert house.woken.wait(5)
     house.until_hinted("s/a.dcm")
+
+
+def told(house: House, *names: str) -> dict[str, Close | None]:
+    """What the newest event about each of these names says of an end of writing, once all have been heard of and it is calm."""
+    heard: dict[str, Close | None] = {}
+
+    def hears() -> bool:
+        heard.update({sighting.path: sighting.closed for sighting in house.scanner.take_hinted(1000)})
+        return set(names) <= heard.keys()
+
+    until(hears)
+    time.sleep(0.2)
+    hears()
+    return heard
+
+
+def stamp(path: Path) -> Stamp:
+    return fsutil.stamp_of(path.stat())
+
+
+def test_a_close_and_a_rename_into_place_are_told_apart_from_the_rest(house: House) -> None:
+    """F4, F18: closed after writing, renamed from a name that nobody takes; not opened, linked, moved in or renamed from
+    another."""
+    house.begin(watch="events", rescan_seconds=600)
+    house.ready()
+    inbox = house.inbox
+    (inbox / "closed.dcm").write_bytes(b"x")
+    (inbox / "p.part").write_bytes(b"x")
+    (inbox / "p.part").rename(inbox / "renamed.dcm")
+    (inbox / "first.dcm").write_bytes(b"x")
+    (inbox / "first.dcm").rename(inbox / "second.dcm")
+    touch(house.outside / "o.dcm")
+    (house.outside / "o.dcm").rename(inbox / "moved.dcm")
+    touch(house.outside / "l.dcm")
+    os.link(house.outside / "l.dcm", inbox / "linked.dcm")
+    with (inbox / "open.dcm").open("wb") as writer:
+        writer.write(b"x")
+        writer.flush()
+        heard = told(house, "closed.dcm", "renamed.dcm", "second.dcm", "moved.dcm", "linked.dcm", "open.dcm")
+    closes = {path: close.stamp for path, close in heard.items() if close is not None and path != "first.dcm"}
+    assert closes == {path: stamp(inbox / path) for path in ("closed.dcm", "renamed.dcm")}
+    assert told(house, "open.dcm")["open.dcm"] is not None
+
+
+def test_what_comes_under_a_name_after_its_close_ends_what_was_heard(house: House) -> None:
+    """F19: a move from outside onto it, a link in its place: the newest event counts."""
+    house.begin(watch="events", rescan_seconds=600)
+    house.ready()
+    (house.inbox / "a.dcm").write_bytes(b"x")
+    touch(house.outside / "o.dcm")
+    (house.outside / "o.dcm").rename(house.inbox / "a.dcm")
+    assert told(house, "a.dcm")["a.dcm"] is None
+
+
+def test_a_folder_that_is_renamed_closes_none_of_its_files(house: House) -> None:
+    """F5: a writer may be at work in it."""
+    house.begin(watch="events", rescan_seconds=600)
+    house.ready()
+    touch(house.inbox / "study.d" / "a.dcm")
+    told(house, "study.d/a.dcm")
+    (house.inbox / "study.d").rename(house.inbox / "study")
+    assert told(house, "study/a.dcm")["study/a.dcm"] is None
+
+
+def test_a_file_that_is_gone_when_its_close_is_heard_of_tells_nothing(house: House) -> None:
+    """F24"""
+    house.begin()
+    house.scanner._hint("gone.dcm", True, "")
+    assert [sighting.closed for sighting in house.scanner.take_hinted(9)] == [None]
+
+
+def test_closes_are_in_doubt_until_events_come_and_when_some_were_lost(house: House) -> None:
+    """F1, F2: before the watch is armed, once it ends, and at an overflow."""
+    assert house.begin().doubted_at == float("inf")
+    house.scanner.stop()
+    house.scanner.join(5)
+    scanner = house.begin(watch="auto")
+    house.ready()
+    armed = scanner.doubted_at
+    assert house.clock.now() - 10 < armed < house.clock.now()
+    house.clock.ahead = 5
+    scanner._watcher._overflowed()
+    assert armed + 5 <= scanner.doubted_at <= house.clock.now()
+    scanner._watcher.disarm()
+    assert scanner.doubted_at == float("inf")
 
 
 def test_a_new_folder_asks_for_a_scan(house: House) -> None:

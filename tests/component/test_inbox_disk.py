@@ -18,8 +18,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from ingestd.core.errors import FileBusyError, FileChangedError, FileError, FileGoneError, FileRefusedError
-from ingestd.core.model import Inspection
+from ingestd.core.model import Inspection, Lease
 from ingestd.spool import inbox as inbox_module
+from ingestd.spool import mounts
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.mounts import file_system, on_network
@@ -142,7 +143,7 @@ def test_a_root_that_is_away_says_nothing_about_its_files(root: Path) -> None:
     with pytest.raises(FileBusyError):
         inbox.look("x.dcm")
     (root.parent / "away").rename(root)
-    assert inbox.look("x.dcm").leased
+    assert inbox.look("x.dcm").lease is Lease.GRANTED
     with pytest.raises(FileGoneError):
         inbox.look("study/x.dcm")
 
@@ -165,20 +166,38 @@ def test_the_handles_are_given_back(root: Path) -> None:
 def test_a_writer_in_the_doorway_ends_the_proof(
     root: Path, sigio_ignored: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F15: its open waits for the lease and turns it; what was walked meanwhile is not called leased."""
+    """F15: its open waits for the lease and turns it; what was asked meanwhile is no proof."""
     (root / "x.dcm").write_bytes(part10())
-    inspect = inbox_module._inspect
+    inbox = InboxFolder(root)
+    inbox.ground()
+    has_hole = inbox_module.has_hole
     opening = threading.Thread(target=lambda: (root / "x.dcm").open("r+b").close())
 
-    def slow(handle: int, size: int) -> Inspection:
+    def slow(handle: int, size: int) -> bool | None:
         opening.start()
         wait_until_blocked()
+        return has_hole(handle, size)
+
+    monkeypatch.setattr(inbox_module, "has_hole", slow)
+    look = inbox.look("x.dcm")
+    opening.join(5)
+    assert look.lease is Lease.REFUSED
+
+
+def test_no_writer_waits_for_the_walk(root: Path, sigio_ignored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DESIGN 2: a lease is held for its questions alone; what is written during the walk is another state of the file."""
+    (root / "x.dcm").write_bytes(part10())
+    inspect = inbox_module._inspect
+
+    def written(handle: int, size: int) -> Inspection:
+        writer = os.open(root / "x.dcm", os.O_WRONLY | os.O_NONBLOCK)  # EWOULDBLOCK while a lease is held
+        os.write(writer, b"x")
+        os.close(writer)
         return inspect(handle, size)
 
-    monkeypatch.setattr(inbox_module, "_inspect", slow)
-    look, _ = InboxFolder(root).examine("x.dcm")
-    opening.join(5)
-    assert not look.leased
+    monkeypatch.setattr(inbox_module, "_inspect", written)
+    with pytest.raises(FileChangedError):
+        InboxFolder(root).examine("x.dcm")
 
 
 def wait_until_blocked() -> None:
@@ -291,11 +310,12 @@ def test_a_file_system_that_nobody_knows_counts_as_shared(root: Path, monkeypatc
 
 
 def test_no_lease_is_asked_for_on_a_network_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F8: other machines write unseen by this kernel."""
-    monkeypatch.setattr(inbox_module, "on_network", lambda handle: True)
+    """F8: other machines write unseen by this kernel, and the client refuses leases for reasons of its own."""
+    monkeypatch.setattr(mounts, "file_system", lambda *_: "nfs4")
     (root / "x.dcm").write_bytes(part10())
-    look = InboxFolder(root).look("x.dcm")
-    assert (look.leased, look.on_network) == (False, True)
+    with (root / "x.dcm").open("ab"):
+        look = InboxFolder(root).look("x.dcm")
+    assert (look.lease, look.on_network) == (Lease.UNKNOWN, True)
 
 
 def test_a_root_that_becomes_a_link_leads_nowhere(root: Path, sigio_ignored: None) -> None:

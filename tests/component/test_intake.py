@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fakes.daemon_bench import Bench
 from fakes.studies import made
 
 from ingestd.core.events import Event
-from ingestd.core.model import Wait
+from ingestd.core.model import Close, Evidence, Lease, Room, Stamp, Wait
+from ingestd.core.outcome import Reason
 
 YEAR = 365 * 86400.0
 
@@ -129,7 +131,7 @@ def test_a_file_that_waits_is_walked_as_soon_as_a_look_shows_why(how: str) -> No
     if how == "written":
         bench.inbox.write("a.dcm", one)
     else:
-        bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], open_elsewhere=False, links=1)
+        bench.inbox.set("a.dcm", lease=Lease.GRANTED, links=1)
     bench.after(16)
     assert list(bench.filer.done.values()) == [one]
 
@@ -141,7 +143,7 @@ def test_half_a_file_that_was_open_is_walked_when_it_is_closed_though_its_stamp_
     bench.inbox.put("a.dcm", one[:2000] + bytes(len(one) - 2000), open_elsewhere=True)
     bench.scanner.offer("a.dcm")
     bench.after(15)
-    bench.inbox.files["a.dcm"] = replace(bench.inbox.files["a.dcm"], content=one, open_elsewhere=False)
+    bench.inbox.set("a.dcm", content=one, lease=Lease.GRANTED)
     bench.after(16)
     assert list(bench.filer.done.values()) == [one]
 
@@ -239,3 +241,182 @@ def test_files_whose_stamps_are_young_are_batched_with_those_that_come() -> None
     bench.after(2, steps=20)
     assert len(bench.filer.done) == 20
     assert len(bench.origin.stores) <= 2
+
+
+# --- who has finished writing, and how that is known -----------------------------------------------------------------------------
+
+
+def foreign(bench: Bench, *, ctime: float = 0.0, **facts: Any) -> Stamp:
+    """`a.dcm` is another user's, changed `ctime` seconds ago: no lease on it can be had."""
+    stamp = bench.inbox.put("a.dcm", made(1).content, leased=False, **facts)
+    stamp = replace(stamp, ctime_ns=int((bench.clock.wall() - ctime) * 1e9) + 1)
+    bench.inbox.set("a.dcm", stamp=stamp)
+    return stamp
+
+
+def closed(bench: Bench, stamp: Stamp) -> None:
+    """The watch hears of a close."""
+    bench.scanner.hint("a.dcm", closed=Close(at=bench.clock.now(), stamp=stamp))
+
+
+def sent_by(bench: Bench) -> list[Evidence]:
+    return [instance.evidence for batch in bench.origin.stores for instance in batch]
+
+
+def test_a_lease_sends_a_file_at_once() -> None:
+    """F14, F18: and says by what it was known."""
+    bench = Bench()
+    bench.drop("a.dcm", made(1).content)
+    bench.tick()
+    assert sent_by(bench) == [Evidence.LEASE]
+
+
+@pytest.mark.parametrize("when", ["found", "looked at", "waiting"])
+def test_a_close_that_was_heard_of_sends_a_file_after_the_quiet_time(when: str) -> None:
+    """F14, I6: wherever the file is when the event comes; the quiet time begins with the close."""
+    bench = Bench()
+    stamp = foreign(bench, ctime=50 if when == "waiting" else 59)
+    if when != "found":
+        bench.scanner.offer("a.dcm")
+        bench.tick()  # it waits in the window, or for ten seconds in the journal
+        assert (len(bench.window), len(bench.journal.deferrals)) == ((1, 0) if when == "looked at" else (0, 1))
+        stamp = replace(stamp, mtime_ns=7, ctime_ns=int(bench.clock.wall() * 1e9) + 1)
+        bench.inbox.set("a.dcm", stamp=stamp)
+    closed(bench, stamp)
+    bench.tick()
+    bench.after(1.9, steps=19)
+    assert bench.origin.stores == []
+    bench.after(0.2, steps=2)
+    assert sent_by(bench) == [Evidence.CLOSED]
+    assert list(bench.filer.done.values()) == [made(1).content]
+
+
+def test_what_moves_the_ctime_alone_begins_no_new_wait() -> None:
+    """F20: rsync, install and unzip set owner, mode and times after they have closed the file."""
+    bench = Bench()
+    stamp = foreign(bench)
+    closed(bench, stamp)
+    bench.tick()
+    bench.after(1.5)
+    bench.inbox.set("a.dcm", stamp=replace(stamp, ctime_ns=stamp.ctime_ns + 1_500_000_000))
+    bench.after(0.6, steps=6)
+    assert sent_by(bench) == [Evidence.CLOSED]
+
+
+@pytest.mark.parametrize("what", ["a doubt", "another event", "a write", "another file", "no watch"])
+def test_a_close_is_worth_nothing_once_it_may_be_about_something_else(what: str) -> None:
+    """F1, F18, F19: events were lost; a link or a move from outside came under the name; a second writer; polled."""
+    bench = Bench()
+    stamp = foreign(bench)
+    if what == "no watch":
+        bench.scanner.doubted_at = float("inf")
+    closed(bench, stamp)
+    bench.tick()
+    bench.clock.advance(1)
+    match what:
+        case "a doubt":
+            bench.scanner.doubted_at = bench.clock.now()
+        case "another event":
+            bench.scanner.hint("a.dcm")
+        case "a write":
+            bench.inbox.set("a.dcm", stamp=replace(stamp, mtime_ns=stamp.mtime_ns + 1, ctime_ns=stamp.ctime_ns + 1))
+        case "another file":
+            bench.inbox.set("a.dcm", stamp=replace(stamp, inode=4711))
+    bench.tick()
+    bench.after(55, steps=55)
+    assert bench.origin.stores == []
+    bench.after(8, steps=8)
+    assert sent_by(bench) == [Evidence.QUIET]
+
+
+def test_a_close_is_never_heard_of_on_a_share() -> None:
+    """F8: its other clients write without an event here."""
+    bench = Bench(slow=True)
+    closed(bench, foreign(bench, on_network=True))
+    bench.after(59, steps=59)
+    assert bench.origin.stores == []
+    bench.after(3, steps=3)
+    assert sent_by(bench) == [Evidence.QUIET]
+
+
+def test_a_backlog_that_nobody_has_touched_for_long_does_not_crawl() -> None:
+    """F3, F20: an old ctime stands for the first look; the second needs no walk."""
+    bench = Bench()
+    foreign(bench, ctime=3600)
+    bench.scanner.offer("a.dcm")
+    bench.tick()
+    assert bench.journal.deferrals == {}
+    bench.after(2, steps=2)
+    assert sent_by(bench) == [Evidence.QUIET]
+    assert bench.inbox.examined == ["a.dcm"]
+
+
+def test_a_longer_wait_is_the_journals() -> None:
+    """DESIGN 2: the window holds only what can move now; two looks all the same, and the second comes when it is due."""
+    bench = Bench()
+    foreign(bench, ctime=20)
+    bench.scanner.offer("a.dcm")
+    bench.tick()
+    assert (len(bench.window), bench.journal.deferrals["a.dcm"].wait) == (0, Wait.INCOMPLETE)
+    bench.after(39, steps=39)
+    assert bench.origin.stores == []
+    bench.after(2, steps=4)
+    assert sent_by(bench) == [Evidence.QUIET]
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_stepped_tells_the_age_of_no_older_file(jump: float) -> None:
+    """F13: a ctime of just now looks old after the clock was set; what it says is believed again from the step on."""
+    bench = Bench()
+    foreign(bench, ctime=1)
+    bench.tick()
+    bench.clock.jump(jump)
+    bench.tick()
+    bench.scanner.offer("a.dcm")
+    bench.tick()
+    bench.after(55, steps=55)
+    assert bench.origin.stores == []
+    bench.after(10, steps=10)
+    assert sent_by(bench) == [Evidence.QUIET]
+
+
+def test_what_was_never_written_fails_after_its_time_and_says_what_to_do() -> None:
+    """F16: its writer claimed all of it and died; nothing of it is ever sent."""
+    bench = Bench(timeout=900)
+    bench.inbox.put("a.dcm", made(1).content, room=Room.UNFILLED)
+    bench.scanner.offer("a.dcm")
+    bench.after(890, steps=89)
+    assert bench.filer.failed == {}
+    bench.after(30, steps=6)
+    verdict = bench.filer.verdicts["a.dcm"].quarantine
+    assert verdict.reason is Reason.UNFILLED
+    assert "intake.holes" in verdict.what_to_do
+    assert (bench.origin.stores, bench.inbox.examined) == ([], ["a.dcm"] * 2)
+
+
+def test_what_is_open_and_unfilled_is_never_touched_and_goes_when_it_is_filled() -> None:
+    """F16: a client of a share that sleeps for a night."""
+    bench = Bench(timeout=100)
+    bench.inbox.put("a.dcm", made(1).content, open_elsewhere=True, room=Room.UNFILLED)
+    bench.scanner.offer("a.dcm")
+    bench.after(36_000, steps=600)
+    assert (bench.filer.done, bench.filer.failed) == ({}, {})
+    assert bench.inbox.examined == ["a.dcm"]
+    bench.inbox.set("a.dcm", lease=Lease.GRANTED, room=Room.FILLED)
+    bench.after(16, steps=2)
+    assert sent_by(bench) == [Evidence.LEASE]
+
+
+@pytest.mark.parametrize("how", ["open", "linked", "black"])
+def test_what_is_sent_without_a_proof_is_said(how: str) -> None:
+    """I7, F4, F16: after its longest wait, in the log, so that somebody can compare it with its source."""
+    bench = Bench(timeout=900)
+    black = {"room": Room.UNKNOWN, "ends_in_zeros": True} if how == "black" else {}
+    bench.inbox.put("a.dcm", made(1).content, open_elsewhere=how == "open", links=1 + (how == "linked"), **black)
+    bench.scanner.offer("a.dcm")
+    bench.after(890, steps=89)
+    assert bench.origin.stores == []
+    assert bench.inbox.examined == ["a.dcm"]
+    bench.after(30, steps=6)
+    assert sent_by(bench) == [Evidence.OVERDUE]
+    assert len(list(bench.recorder.of(Event.UNPROVED))) == 1

@@ -11,9 +11,9 @@ from ingestd.daemon.handover import NoThreadError
 from ingestd.daemon.looking import LOOKERS
 
 
-def share() -> Bench:
+def share(*, network_quiet: float = 60.0) -> Bench:
     """A daemon whose inbox is on a share; what its lookers are given they keep until `bench.lookers.run()`."""
-    bench = Bench(slow=True)
+    bench = Bench(slow=True, network_quiet=network_quiet)
     bench.lookers.at_once = False
     return bench
 
@@ -120,7 +120,7 @@ def test_an_error_that_nobody_thought_of_is_not_swallowed(error: Exception) -> N
 
 def test_while_the_lookers_are_busy_the_loop_sleeps() -> None:
     """I8: quiet files that are due and can't be looked at don't wake it."""
-    bench = share()
+    bench = share(network_quiet=2.0)
     bench.lookers.at_once = True
     drop(bench, *range(1, 30))
     bench.tick()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import warnings
 from collections.abc import Callable, Sequence
@@ -39,8 +38,6 @@ from pydicom.uid import UID_dictionary
 
 from ingestd.core.errors import FileBusyError
 from ingestd.core.model import Identifiers, Inspection, Wholeness
-from ingestd.spool.inbox import InboxFolder
-from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource
 
@@ -447,42 +444,6 @@ def test_zeros_before_the_identifiers_are_a_truncation() -> None:
     assert found == Inspection(
         wholeness=Wholeness.TRUNCATED, text="only zeros follow before a readable Study Instance UID (0020,000d) came"
     )
-
-
-def ends_in_hole(folder: Path, *, side: int) -> Path:
-    """a.dcm, a slice whose pixels were never written."""
-    w = Writer()
-    length = 2 * side * side
-    front = part10([*identity(w), *image_pixel(w, rows=side, columns=side)]) + w.header(0x7FE00010, b"OW", length)
-    path = folder / "a.dcm"
-    path.write_bytes(front)
-    os.truncate(path, len(front) + length)
-    with path.open("rb") as file:  # where holes are unknown, the first one is at the end of the file
-        if os.lseek(file.fileno(), 0, os.SEEK_HOLE) == len(front) + length:
-            pytest.skip("the file system of the temporary folder knows no holes")
-    return path
-
-
-def test_a_file_that_ends_in_a_hole_is_told_apart(tmp_path: Path) -> None:
-    """F16: pixel data that was preallocated and not yet written is whole by its lengths; a lease must not send it."""
-    path = ends_in_hole(tmp_path, side=256)
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        hole = walk(FileSource(file.fileno()), size)
-        file.seek(size - 2 * 256 * 256)
-        file.write(bytes(2 * 256 * 256))
-        file.flush()
-        written = walk(FileSource(file.fileno()), size)
-    assert (hole.wholeness, hole.text) == (Wholeness.WHOLE_ZERO_TAIL, "the file ends in a hole")
-    assert written == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
-
-
-def test_a_small_file_that_ends_in_a_hole_is_told_apart(tmp_path: Path) -> None:
-    """F16: one that is read at once, too."""
-    ends_in_hole(tmp_path, side=128)
-    ignore_sigio()
-    _, found = InboxFolder(tmp_path).examine("a.dcm")
-    assert (found.wholeness, found.sha256 is None) == (Wholeness.WHOLE_ZERO_TAIL, False)
 
 
 # --- the other verdicts -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from fakes.bodies_fake import digest
 from fakes.spool_fakes import FakeInbox, part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError
-from ingestd.core.model import Instance, Look, Wholeness
+from ingestd.core.model import Instance, Lease, Look, Room, Wholeness
 from ingestd.core.ports import Bodies, Inbox
 from ingestd.spool.inbox import InboxFolder
 
@@ -62,7 +62,7 @@ class Memory:
         self.fake.remove(path)
 
     def look_while_written(self, path: str) -> Look:
-        self.fake.set(path, leased=False)
+        self.fake.set(path, lease=Lease.REFUSED)
         return self.inbox.look(path)
 
 
@@ -120,13 +120,14 @@ def test_a_look_and_an_examination_see_the_same_file(world: World) -> None:
     world.drop("a.dcm", part10())
     look, _ = world.inbox.examine("a.dcm")
     assert world.inbox.look("a.dcm") == look
-    assert (look.links, look.owner_owns_folder, look.on_network, look.leased) == (1, True, False, True)
+    assert (look.links, look.owner_owns_folder, look.on_network) == (1, True, False)
+    assert (look.lease, look.room, look.ground.leases) == (Lease.GRANTED, Room.FILLED, True)
 
 
-def test_no_lease_while_somebody_has_it_open_for_writing(world: World) -> None:
-    """F14, F18: then two looks decide."""
+def test_a_lease_is_refused_while_somebody_has_it_open_for_writing(world: World) -> None:
+    """F14, F18: which is another answer than none."""
     world.drop("a.dcm", part10())
-    assert not world.look_while_written("a.dcm").leased
+    assert world.look_while_written("a.dcm").lease is Lease.REFUSED
 
 
 def test_another_file_and_other_bytes_have_another_stamp(world: World) -> None:

@@ -64,6 +64,7 @@ class Bench:
         deadline: float = 5.0,
         drain_inbox: bool = False,
         timeout: float = 900.0,
+        network_quiet: float = 60.0,
         attempts: int = 3,
         largest: int = 1 << 32,
         ready_ahead: int = 1000,
@@ -96,7 +97,7 @@ class Bench:
             **common, filer=self.filer, recorder=self.recorder, copier=self.copier, wake=wake.set
         )
         self.lookers = HeldExecutor()
-        settle = settle_rules(timeout=timeout)
+        settle = settle_rules(timeout=timeout, network_quiet=network_quiet)
         self.orders = FakeOrders()
         braking = Braking(
             brake=Brake(BrakeRules(in_a_row=in_a_row, last=20, share=0.95)), orders=self.orders, recorder=self.recorder

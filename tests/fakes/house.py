@@ -19,6 +19,7 @@ import httpx
 QUICK = {
     "INGESTD_INTAKE__RESCAN_SECONDS": "1",
     "INGESTD_INTAKE__QUIET_SECONDS": "0.5",
+    "INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "2",
     "INGESTD_RETRY__CAP_SECONDS": "2",
     "INGESTD_SERVICE__KIND": "azure",  # as the embedded service answers, and what is scripted in its place
 }

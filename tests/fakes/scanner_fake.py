@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ingestd.core.model import Sighting
+from ingestd.core.model import Close, Sighting
 from ingestd.core.ports import Clock, ScanStatus
 
 
@@ -24,7 +24,8 @@ class FakeScanner:
         self._wake = wake
         self._present: dict[str, None] = {}
         self._found: deque[str] = deque()
-        self._hints: OrderedDict[str, None] = OrderedDict()
+        self._hints: OrderedDict[str, Close | None] = OrderedDict()
+        self.doubted_at = float("-inf")
         self._status = ScanStatus()
         self._running = False
         self.starts = 0
@@ -57,7 +58,8 @@ class FakeScanner:
         return [Sighting(path=path, inode=self.inodes.get(path)) for path in taken]
 
     def take_hinted(self, limit: int) -> Sequence[Sighting]:
-        return [Sighting(path=self._hints.popitem()[0], hinted=True) for _ in range(min(limit, len(self._hints)))]
+        taken = [self._hints.popitem() for _ in range(min(limit, len(self._hints)))]
+        return [Sighting(path=path, hinted=True, closed=closed) for path, closed in taken]
 
     def status(self) -> ScanStatus:
         return replace(
@@ -88,11 +90,11 @@ class FakeScanner:
                 self._found.append(path)
         self._wake()
 
-    def hint(self, *paths: str) -> None:
+    def hint(self, *paths: str, closed: Close | None = None) -> None:
         """Names a file event brings; they are there for the scan as well."""
         for path in paths:
             self._present[path] = None
-            self._hints[path] = None
+            self._hints[path] = closed
             self._hints.move_to_end(path)
         self._wake()
 

@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from typing import Any
 
 from fakes.bodies_fake import digest
+from fakes.values import LOCAL, NETWORK
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -24,7 +26,19 @@ from ingestd.core.errors import (
     FilingError,
     JournalError,
 )
-from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
+from ingestd.core.model import (
+    Deferral,
+    Ground,
+    Identifiers,
+    Inspection,
+    Instance,
+    Lease,
+    Look,
+    Room,
+    Stamp,
+    Wait,
+    Wholeness,
+)
 from ingestd.core.ports import Inbox
 from ingestd.core.proof import Proof
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
@@ -71,17 +85,19 @@ class FakeFile:
 
     content: bytes
     stamp: Stamp
-    leased: bool = True
+    lease: Lease = Lease.GRANTED
+    room: Room = Room.FILLED
     links: int = 1
     owner_owns_folder: bool = True
-    on_network: bool = False
-    open_elsewhere: bool = False
+    ground: Ground = LOCAL
+    ends_in_zeros: bool = False
 
 
 class FakeInbox:
     """The ports Inbox and Bodies over a dict. `trouble` maps a path to the error that touching it raises."""
 
     def __init__(self) -> None:
+        self.leases_problem: str | None = None
         self.files: dict[str, FakeFile] = {}
         self.trouble: dict[str, Exception] = {}
         self.examined: list[str] = []
@@ -97,18 +113,22 @@ class FakeInbox:
         owner_owns_folder: bool = True,
         on_network: bool = False,
         open_elsewhere: bool = False,
+        room: Room = Room.FILLED,
+        ground: Ground = LOCAL,
+        ends_in_zeros: bool = False,
     ) -> Stamp:
-        """A new file, which replaces one of that name, as a rename does."""
+        """A new file, which replaces one of that name, as a rename does. Not `leased`: the kernel can't tell who has it open."""
         number = next(self._numbers)
         stamp = Stamp(device=1, inode=number, size=len(content), mtime_ns=number, ctime_ns=number)
         self.files[path] = FakeFile(
             content=content,
             stamp=stamp,
-            leased=leased,
+            lease=Lease.REFUSED if open_elsewhere else Lease.GRANTED if leased else Lease.UNKNOWN,
+            room=Room.UNKNOWN if on_network else room,
             links=links,
             owner_owns_folder=owner_owns_folder,
-            on_network=on_network,
-            open_elsewhere=open_elsewhere,
+            ground=NETWORK if on_network else ground,
+            ends_in_zeros=ends_in_zeros,
         )
         return stamp
 
@@ -119,9 +139,9 @@ class FakeInbox:
         self.files[path] = replace(self.files[path], content=content, stamp=stamp)
         return stamp
 
-    def set(self, path: str, *, leased: bool) -> None:
-        """Somebody opens the file for writing, or closes it, without writing."""
-        self.files[path] = replace(self.files[path], leased=leased)
+    def set(self, path: str, **changes: Any) -> None:
+        """Somebody opens the file for writing, closes it, fills a hole in it: fields of FakeFile, and the same stamp."""
+        self.files[path] = replace(self.files[path], **changes)
 
     def remove(self, path: str) -> None:
         del self.files[path]
@@ -131,10 +151,11 @@ class FakeInbox:
         return Look(
             stamp=file.stamp,
             links=file.links,
-            leased=file.leased and not file.on_network and not file.open_elsewhere,
-            open_elsewhere=file.open_elsewhere,
+            lease=file.lease if file.ground.refusals else Lease.UNKNOWN,
+            room=file.room,
+            ground=file.ground,
             owner_owns_folder=file.owner_owns_folder,
-            on_network=file.on_network,
+            unfilled=file.stamp.size // 2 if file.room is Room.UNFILLED else 0,
         )
 
     def examine(self, path: str) -> tuple[Look, Inspection]:
@@ -143,6 +164,7 @@ class FakeInbox:
         found = walk(BytesSource(file.content), len(file.content))
         if len(file.content) <= SMALL and found.wholeness in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
             found = replace(found, content=file.content, sha256=digest(file.content))
+        found = replace(found, ends_in_zeros=file.ends_in_zeros)
         return self.look(path), found
 
     def elements(self, instance: Instance) -> dict[str, tuple[str, ...]]:

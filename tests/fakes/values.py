@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ingestd.core.answer import Answer, Failed, Referenced, StoreResponse
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules
-from ingestd.core.model import Batch, Deferral, Identifiers, Inspection, Instance, Look, Stamp, Wait, Wholeness
+from ingestd.core.model import (
+    Batch,
+    Deferral,
+    Ground,
+    Identifiers,
+    Inspection,
+    Instance,
+    Lease,
+    Look,
+    Room,
+    Stamp,
+    Wait,
+    Wholeness,
+)
 from ingestd.core.outcome import Outcome
 from ingestd.core.profiles import PROFILES, Profile, ServiceKind
 from ingestd.core.proof import DigestKind, Proof
@@ -125,30 +140,49 @@ def answer(status: int, *items: Referenced | Failed, retry_after: float | None =
     return Answer(status=status, response=response(*items) if items else None, retry_after=retry_after)
 
 
+LOCAL = Ground(kind="ext4", leases=True, holes=True, unwritten=True, extents=True, ctimes=True, complete=True)
+OVERLAY = replace(LOCAL, kind="overlay", leases=False)
+BLIND = replace(LOCAL, kind="ext2", unwritten=False, extents=False)
+NETWORK = Ground(kind="nfs4", on_network=True, refusals=False, complete=True)
+
+
 def look(
     *,
     links: int = 1,
-    leased: bool = False,
+    lease: Lease = Lease.UNKNOWN,
+    room: Room = Room.FILLED,
     owner_owns_folder: bool = True,
-    on_network: bool = False,
-    open_elsewhere: bool = False,
+    ground: Ground = LOCAL,
+    unfilled: int = 0,
+    sparse: bool = False,
 ) -> Look:
     return Look(
         stamp=stamp(),
         links=links,
-        leased=leased,
+        lease=lease,
+        room=room,
         owner_owns_folder=owner_owns_folder,
-        on_network=on_network,
-        open_elsewhere=open_elsewhere,
+        ground=ground,
+        unfilled=unfilled,
+        sparse=sparse,
     )
 
 
-def inspection(wholeness: Wholeness = Wholeness.WHOLE, *, text: str = "", study: str = "1.2") -> Inspection:
-    return Inspection(wholeness=wholeness, text=text, ids=identifiers(study=study))
+def inspection(
+    wholeness: Wholeness = Wholeness.WHOLE, *, text: str = "", study: str = "1.2", ends_in_zeros: bool = False
+) -> Inspection:
+    return Inspection(wholeness=wholeness, text=text, ids=identifiers(study=study), ends_in_zeros=ends_in_zeros)
 
 
-def settle_rules(*, quiet: float = 2.0, network_quiet: float = 60.0, timeout: float = 900.0) -> SettleRules:
-    return SettleRules(quiet_seconds=quiet, network_quiet_seconds=network_quiet, incomplete_timeout_seconds=timeout)
+def settle_rules(
+    *, quiet: float = 2.0, network_quiet: float = 60.0, timeout: float = 900.0, zeros: bool = False
+) -> SettleRules:
+    return SettleRules(
+        quiet_seconds=quiet,
+        network_quiet_seconds=network_quiet,
+        incomplete_timeout_seconds=timeout,
+        holes_are_zeros=zeros,
+    )
 
 
 def batch_rules(
