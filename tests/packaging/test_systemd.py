@@ -21,6 +21,7 @@ from pydicom.data import get_testdata_file
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
 GATEWAY = 12345
+CAP_LEASE = 28  # linux/capability.h
 INGESTD = "/opt/ingestd/bin/ingestd"
 TARGETS = {
     "ingestd.service": "usr/lib/systemd/system/ingestd.service",
@@ -167,12 +168,15 @@ def test_unit_is_valid_and_exposed_to_little(installed: Machine) -> None:
 
 
 def test_becomes_ready_and_ships(machine: Machine, record_property: Callable[[str, object], None]) -> None:
-    """Type=notify: active means READY=1; then a dropped file goes to the service and into done/."""
+    """Type=notify: active means READY=1; then a dropped file goes to the service and into done/, at once by CAP_LEASE (F77)."""
     assert machine.show("StatusText") != ""
     seconds = drop(machine, "one.dcm")
     record_property("boot_seconds", machine.boot_seconds)
     record_property("ship_seconds", seconds)
     assert machine.show("User") == "ingestd"
+    assert "no CAP_LEASE" not in machine.story()
+    status = Path(f"/proc/{machine.pid}/root/proc/{machine.show('MainPID')}/status").read_text()
+    assert f"CapEff:\t{1 << CAP_LEASE:016x}" in status
     assert not list((machine.root / "var/lib/ingestd/failed").rglob("*.dcm"))
 
 
