@@ -115,16 +115,18 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
         )
         recorder = LogAndMetrics(log, metrics)
+        inbox = InboxFolder(folders.inbox, clock)
+        inbox.ground()  # what the start line says of leases
         recorder.log(
             Event.STARTED,
             version=version("ingestd"),
             url_host=urlsplit(settings.service.url).hostname,
             auth_mode=settings.auth.mode,
             listen=settings.admin.listen,
+            leases=inbox.leases_problem,
         )
 
         wake = threading.Event()
-        inbox = InboxFolder(folders.inbox, clock)
         tls = certificates(settings.service, clock=clock)
         origin = OriginServer.of(settings.service, bodies=inbox, arrival=Arrival, clock=clock, token=token, tls=tls)
         stack.callback(origin.close)
@@ -226,6 +228,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             origin=origin,
             journal=journal,
             folders_problem=space.problem,
+            leases_problem=lambda: inbox.leases_problem,
             window=window,
             intake=intake,
             sending=sending,
@@ -255,6 +258,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 live=daemon.live_problem,
                 ready=daemon.ready_problem,
                 metrics=metrics.render,
+                details=daemon.details,
             )
             stack.callback(admin.join, 0)
             threads.append(admin)  # it asks the daemon, and the daemon looks after it

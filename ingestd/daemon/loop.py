@@ -62,6 +62,7 @@ class Daemon:
         origin: Origin,
         journal: Journal,
         folders_problem: Callable[[], str | None],
+        leases_problem: Callable[[], str | None],
         window: Window,
         intake: Intake,
         sending: Sending,
@@ -102,6 +103,7 @@ class Daemon:
             recorder=recorder,
             notifier=notifier,
             folders_problem=folders_problem,
+            leases_problem=leases_problem,
         )
 
     # What others may ask, from any thread
@@ -116,14 +118,20 @@ class Daemon:
         return f"the loop has not ticked for {age:.0f} s" if age > STUCK_SECONDS else None
 
     def ready_problem(self) -> str | None:
-        """Why /readyz is red: inbox, journal, or a folder. Never the service."""
+        """Why /readyz is red, a line each cause: inbox, journal, folders. Never the service."""
         if not self._pulse.ready:
             return "starting: the inbox has not been looked at yet"
-        if (problem := self._scanner.status().problem) is not None:
-            return f"inbox: {problem}"
-        if self._endings.problem is not None:
-            return f"journal: {self._endings.problem}"
-        return self._folders_problem()
+        inbox, journal = self._scanner.status().problem, self._endings.problem
+        causes = (
+            f"inbox: {inbox}" if inbox is not None else None,
+            f"journal: {journal}" if journal is not None else None,
+            self._folders_problem(),
+        )
+        return "\n".join(cause for cause in causes if cause is not None) or None
+
+    def details(self) -> Sequence[str]:
+        """What is wrong and turns neither /livez nor /readyz red, a line each."""
+        return self._pulse.details
 
     @property
     def left(self) -> int:

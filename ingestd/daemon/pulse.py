@@ -17,6 +17,7 @@ from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.sending import Sending
+from ingestd.daemon.standing import IGNORED, Standing
 
 PULSE_SECONDS = 1.0
 RESTART_CAP_SECONDS = 60.0
@@ -24,11 +25,6 @@ FOLDERS_SAID_SECONDS = 60.0
 
 READY = (State.READY, State.BATCHED)
 IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
-IGNORED = {  # what is passed over and is perhaps meant to be sent, with what to do about it
-    "no_pattern": "such as no extension: set intake.include",
-    "symlink": "links are never followed: copy the files into the inbox, or mount the folder there",
-    "unreadable": "folders that can't be listed: let the service's user read and enter them",
-}
 
 
 class Pulse:
@@ -47,6 +43,7 @@ class Pulse:
         recorder: Recorder,
         notifier: Notifier,
         folders_problem: Callable[[], str | None],
+        leases_problem: Callable[[], str | None],
     ) -> None:
         self._scanner = scanner
         self._origin = origin
@@ -58,6 +55,7 @@ class Pulse:
         self._recorder = recorder
         self._notifier = notifier
         self._folders_problem = folders_problem
+        self._leases_problem = leases_problem
         self._next = 0.0
         self._restarts: dict[str, tuple[int, float]] = {}  # how often in a row, and when it may be started again
         self._folders_said: str | None = None
@@ -65,8 +63,10 @@ class Pulse:
         self._inbox_problem: str | None = None
         self._connection_problem: str | None = None
         self._watching: bool | None = None
+        self._leases_said: str | None = None
         self._ignored = dict.fromkeys(IGNORED, 0)
         self.ready = False
+        self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red; any thread may read it
 
     def left(self) -> int:
         """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over."""
@@ -94,6 +94,14 @@ class Pulse:
             self._say_what_changed(scan)
             self._say_folders(now)
         pending = self._pending()
+        self.details = Standing(
+            leases=self._leases_problem(),
+            brake=self._braking.why,
+            outage=self._sending.outage,
+            connection=self._origin.problem,
+            unmovable=pending["unmovable"],
+            ignored=scan.ignored,
+        ).lines()
         self._recorder.gauges(
             Snapshot(
                 pending=pending,
@@ -150,13 +158,16 @@ class Pulse:
             self._recorder.log(Event.FOLDER_TROUBLE if problem else Event.FOLDER_BACK, problem=problem)
 
     def _say_what_changed(self, scan: ScanStatus) -> None:
-        """The inbox, our side of the connection, what is passed over, a folder without file events."""
+        """The inbox, our side of the connection, leases, what is passed over, a folder without file events."""
         if scan.problem != self._inbox_problem:
             self._inbox_problem = scan.problem
             self._recorder.log(Event.INBOX_TROUBLE if scan.problem else Event.INBOX_BACK, problem=scan.problem)
         if (trouble := self._origin.problem) != self._connection_problem:
             self._connection_problem = trouble
             self._recorder.log(Event.CONNECTION_TROUBLE if trouble else Event.CONNECTION_MENDED, problem=trouble)
+        if (leases := self._leases_problem()) != self._leases_said:
+            self._leases_said = leases
+            self._recorder.log(Event.LEASES_UNKNOWN if leases else Event.LEASES_KNOWN, problem=leases)
         for reason, hint in IGNORED.items():
             if (ignored := scan.ignored.get(reason, 0)) != self._ignored[reason]:
                 self._ignored[reason] = ignored

@@ -90,6 +90,7 @@ class Sending:
         self._apart = Apart(recorder=recorder)
         self.known = known
         self._asked = False  # questions and batches take turns
+        self._held: str | None = None  # our own words about the newest hold
         self.breaker = Breaker()
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 
@@ -102,6 +103,14 @@ class Sending:
     def carrying(self) -> int:
         """Jobs under way that carry instances; a probe can be left alone."""
         return self._jobs.carrying
+
+    @property
+    def outage(self) -> str | None:
+        """Why nothing goes out, and how to mend it; None while the breaker is closed."""
+        cause = self.breaker.cause
+        if self.breaker.closed or cause is None:
+            return None
+        return ": ".join(filter(None, (cause.value, self._held, self._rules.hints.get(cause))))
 
     def due_at(self) -> float | None:
         """When there is something to do that nothing will wake the loop for: a probe, or a batch that has lingered."""
@@ -226,7 +235,7 @@ class Sending:
             self._hold(hold, now)
 
     def _hold(self, hold: Hold, now: float, *, probe: bool = False) -> None:
-        before = self.breaker
+        before, self._held = self.breaker, hold.problem
         self.breaker = (before.failed if probe else before.held)(
             hold, now=now, rand=self._rand(), rules=self._rules.retry
         )

@@ -12,7 +12,7 @@ import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -29,20 +29,28 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PLAIN_TYPE = "text/plain; charset=utf-8"
 
 Problem = Callable[[], str | None]
+Details = Callable[[], Sequence[str]]
 
 
 class AdminServer:
     """A Supervised thread "admin". The port is taken at once: ConfigurationError when that can't be.
 
-    `live` and `ready` give None or what is wrong in one line without a path; `metrics` gives the text format.
+    `live` and `ready` give None, or what is wrong, a line each cause; `details` gives a line each for what is wrong and turns
+    neither red. No line has a path in it. `metrics` gives the text format.
     """
 
     def __init__(
-        self, listen: str, *, clock: Clock, live: Problem, ready: Problem, metrics: Callable[[], bytes]
+        self,
+        listen: str,
+        *,
+        clock: Clock,
+        live: Problem,
+        ready: Problem,
+        metrics: Callable[[], bytes],
+        details: Details = tuple,
     ) -> None:
-        self._server = _bind(
-            listen, clock, {"/livez": _health(live), "/readyz": _health(ready), "/metrics": _page(metrics)}
-        )
+        pages = {"/livez": _health(live, details), "/readyz": _health(ready, details), "/metrics": _page(metrics)}
+        self._server = _bind(listen, clock, pages)
         self._address: tuple[str, int] = self._server.socket.getsockname()[:2]
         self._thread: threading.Thread | None = None
 
@@ -85,11 +93,14 @@ Answer = tuple[HTTPStatus, str, bytes]
 Pages = dict[str, Callable[[], Answer]]
 
 
-def _health(problem: Problem) -> Callable[[], Answer]:
+def _health(problem: Problem, details: Details) -> Callable[[], Answer]:
+    """`ok` is the first line, whatever stands below it: that is what probes read."""
+
     def answer() -> Answer:
         found = problem()
         status = HTTPStatus.OK if found is None else HTTPStatus.SERVICE_UNAVAILABLE
-        return status, PLAIN_TYPE, ("ok" if found is None else found).encode("utf-8", "backslashreplace") + b"\n"
+        lines = ("ok", *details()) if found is None else (found,)
+        return status, PLAIN_TYPE, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
 
     return answer
 

@@ -68,6 +68,7 @@ LOG_KEYS: Mapping[str, LogKey] = {
     "version": LogKey(meaning="version of ingestd"),
     "url_host": LogKey(meaning="host of the service; never the whole URL"),
     "auth_mode": LogKey(meaning="auth.mode"),
+    "leases": LogKey(meaning="why leases can't tell here whether somebody still writes a file, and what follows"),
     "listen": LogKey(meaning="where health and metrics are served"),
     "library": LogKey(meaning="logger of a library that complained"),
     "where": LogKey(meaning="module and line, innermost first"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -24,8 +24,9 @@ def served(
     live: Callable[[], str | None] = lambda: None,
     ready: Callable[[], str | None] = lambda: None,
     metrics: Callable[[], bytes] = lambda: b"# nothing\n",
+    details: Callable[[], Sequence[str]] = tuple,
 ) -> Iterator[AdminServer]:
-    admin = AdminServer(listen, clock=SystemClock(), live=live, ready=ready, metrics=metrics)
+    admin = AdminServer(listen, clock=SystemClock(), live=live, ready=ready, metrics=metrics, details=details)
     admin.start()
     try:
         yield admin
@@ -68,6 +69,16 @@ def test_health_is_ok_or_one_line() -> None:
         assert ask(admin, "/livez")[:2] == (200, "ok\n")
         assert ask(admin, "/readyz")[:2] == (503, "the inbox can't be read: Permission denied\n")
         assert ask(admin, "/readyz?verbose")[0] == 503
+
+
+def test_what_turns_nothing_red_stands_below_ok() -> None:
+    """DESIGN 5, F77: 200, `ok` in the first line for probes, then a line each; a cause alone where there is one."""
+    lines = ["leases: the kernel can't tell", "service: unreachable"]
+    with served(details=lambda: lines) as admin:
+        for path in ("/livez", "/readyz"):
+            assert ask(admin, path)[:2] == (200, "ok\nleases: the kernel can't tell\nservice: unreachable\n")
+    with served(ready=lambda: "inbox: gone\njournal: full", details=lambda: lines) as admin:
+        assert ask(admin, "/readyz")[:2] == (503, "inbox: gone\njournal: full\n")
 
 
 def test_metrics_are_in_the_text_format() -> None:

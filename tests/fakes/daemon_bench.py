@@ -153,6 +153,7 @@ class Bench:
             origin=self.origin,
             journal=self.journal,
             folders_problem=lambda: self.folders_problem,
+            leases_problem=lambda: self.inbox.leases_problem,
             window=self.window,
             intake=intake,
             sending=sending,

@@ -101,6 +101,7 @@ class FakeInbox:
         self.files: dict[str, FakeFile] = {}
         self.trouble: dict[str, Exception] = {}
         self.examined: list[str] = []
+        self.leases_problem: str | None = None
         self._numbers = itertools.count(1)
 
     def put(

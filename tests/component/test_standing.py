@@ -1,0 +1,99 @@
+"""What /readyz says below its `ok`, and the log once: what is wrong and turns nothing red."""
+
+from __future__ import annotations
+
+import pytest
+from fakes.daemon_bench import Bench
+from fakes.spool_fakes import part10
+
+from ingestd.core.answer import Answer, Loss
+from ingestd.core.errors import FilingError, JournalError
+from ingestd.core.events import Event
+from ingestd.core.ports import ScanStatus
+from ingestd.daemon.standing import Standing
+
+LEASES = "the kernel can't tell here whether somebody still writes a file"
+
+
+def test_nothing_wrong_is_nothing_said() -> None:
+    """DESIGN 5: probes read `ok` and no more."""
+    bench = Bench()
+    bench.drop("a.dcm", part10())
+    bench.after(2.0)
+    assert bench.daemon.details() == ()
+    assert Standing().lines() == ()
+
+
+def test_leases_that_can_not_be_had_are_said_in_the_detail_and_once_in_the_log() -> None:
+    """F77: when it becomes known, and again when it changes; readiness stays green."""
+    bench = Bench()
+    bench.after(5.0, steps=5)
+    assert bench.recorder.events.count(Event.LEASES_UNKNOWN) == 0
+    bench.inbox.leases_problem = LEASES
+    bench.after(5.0, steps=5)
+    assert bench.daemon.details() == (f"leases: {LEASES}",)
+    assert bench.daemon.ready_problem() is None
+    assert [line.fields for line in bench.recorder.of(Event.LEASES_UNKNOWN)] == [{"problem": LEASES}]
+    bench.inbox.leases_problem = None
+    bench.after(5.0, steps=5)
+    assert bench.daemon.details() == ()
+    assert bench.recorder.events.count(Event.LEASES_UNKNOWN) == 1
+    assert bench.recorder.events.count(Event.LEASES_KNOWN) == 1
+
+
+def test_an_outage_says_whose_fault_it_is_and_how_to_mend_it() -> None:
+    """DESIGN 5: never red for the service, and never silent about it."""
+    bench = Bench()
+    lost = Answer(loss=Loss.NOT_SENT)
+    bench.origin.script(lost)
+    bench.origin.script_control(lost)
+    bench.drop("a.dcm", part10())
+    bench.after(0.1)
+    bench.after(1.0)
+    (line,) = bench.daemon.details()
+    assert line == "service: unreachable: look at the cable"
+    assert (bench.daemon.live_problem(), bench.daemon.ready_problem()) == (None, None)
+    bench.after(120.0, steps=60)
+    assert bench.daemon.details() == ()
+
+
+def test_the_brake_says_why_and_how_it_comes_off() -> None:
+    """DESIGN 3, the brake."""
+    bench = Bench(in_a_row=2)
+    for n in range(3):
+        bench.origin.rejects[f"1.2.3.4.{n}"] = 43264
+        bench.drop(f"{n}.dcm", part10(sop=f"1.2.3.4.{n}"))
+    bench.after(5.0, steps=5)
+    (line,) = [line for line in bench.daemon.details() if line.startswith("brake: ")]
+    assert line.endswith("`ingestd resume`")
+
+
+def test_files_that_can_not_be_moved_are_counted() -> None:
+    """F31: the folder wants mending, and nobody has to read the log for that."""
+    bench = Bench()
+    bench.filer.problem = FilingError("the file can't be moved")
+    bench.drop("a.dcm", part10())
+    bench.after(5.0, steps=5)
+    (line,) = bench.daemon.details()
+    assert line.startswith("moves: 1 files can't be moved: ")
+
+
+def test_names_that_are_not_taken_are_counted() -> None:
+    """F21, F25: with what to do about it."""
+    lines = Standing(ignored={"no_pattern": 412, "temporary": 3, "symlink": 0}).lines()
+    assert lines == ("inbox: 412 names are not taken (no_pattern): such as no extension: set intake.include",)
+
+
+@pytest.mark.parametrize("journal", ["its disk is full", None])
+def test_readiness_names_every_cause(journal: str | None) -> None:
+    """DESIGN 5: 503 and one line a cause."""
+    bench = Bench()
+    bench.after(2.0)
+    bench.scanner.problem = "the folder is not there"
+    bench.journal.problem = JournalError(journal) if journal else None
+    bench.folders_problem = "disk space: folders.done is nearly full: make room"
+    bench.after(2.0)
+    causes = ["inbox: the folder is not there", "disk space: folders.done is nearly full: make room"]
+    if journal:
+        causes.insert(1, f"journal: {journal}")
+    assert (bench.daemon.ready_problem() or "").split("\n") == causes
