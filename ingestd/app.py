@@ -184,6 +184,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             window=window,
             shelves=shelves,
             endings=endings,
+            orders=orders,
             recorder=recorder,
             ask=disposing.ask_again,
             rules=IntakeRules(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -23,7 +23,7 @@ from ingestd.core.outcome import Reason
 from ingestd.core.when import rfc3339
 from ingestd.ops.clock import SystemClock
 from ingestd.spool.names import taken_by
-from ingestd.spool.orders import FileOrders
+from ingestd.spool.orders import FileOrders, Order
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.quarantined import FailedFolder, Quarantined
 
@@ -78,11 +78,18 @@ def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
 
 
 def retry_failed(
-    settings: FolderSettings, paths: Sequence[str], *, reason: Reason | None, replace: bool, json: bool
+    settings: FolderSettings,
+    paths: Sequence[str],
+    *,
+    reason: Reason | None,
+    give: Collection[Order],
+    dry_run: bool,
+    json: bool,
 ) -> Exit:
-    """Put back those at `paths`; without paths all, or all of `reason`.
+    """Put back those at `paths`; without paths all, or all of `reason`. `give`: what is ordered about each.
 
-    In JSON, `left` are those that could not be; where `tried_all` is false there are more, which were not tried.
+    `dry_run`: names them, and does nothing. In JSON, `left` are those that could not be; where `tried_all` is false there are
+    more, which were not tried.
     """
     failed = _failed(settings)
     folders = settings.folders
@@ -91,38 +98,53 @@ def retry_failed(
             f"folders.inbox = {folders.inbox}: there is no such folder: make it, or mount the share"
         )
     orders = FileOrders(folders.state)
-    if replace:
+    if give and not dry_run:
         orders.clear_void(folders.inbox, now=SystemClock().wall())
-    putting = PuttingBack(
-        folders.failed,
-        folders.inbox,
-        takes=taken_by(settings.intake),
-        orders=orders if replace else None,
-        void=None if replace else orders,
-    )
+    putting = PuttingBack(folders.failed, folders.inbox, takes=taken_by(settings.intake), orders=orders, give=give)
     chosen: Iterator[Quarantined]
     if paths:
         chosen = (one for path in paths for one in failed.find(_below_failed(settings, path)))
     else:
         chosen = _files(_of(failed, reason))
-    put_back, left, tried_all = _put_back(putting, chosen)
+    show = _would_put_back(give, json=json) if dry_run else None
+    put_back, left, tried_all = _put_back(putting, chosen, show)
     brake = orders.braked()
     if json:
-        print(jsonlib.dumps({"put_back": put_back, "left": left, "tried_all": tried_all, "brake": brake}))
+        key = "would_put_back" if dry_run else "put_back"
+        print(jsonlib.dumps({key: put_back, "left": left, "tried_all": tried_all, "brake": brake}))
     else:
         untried = "" if tried_all else ", the rest was not tried"
-        print(f"{put_back} put back into the inbox" + (f", {left} could not be{untried}" if left else ""))
+        could = f", {left} could not be{untried}" if left else ""
+        print(f"{put_back} {'would be ' if dry_run else ''}put back into the inbox{could}")
         if brake is not None:
             print(f"the brake is on, nothing goes out before `ingestd resume`: {shown(brake)}")
     return Exit.SOME_FAILED if left else Exit.DONE
 
 
-def _put_back(putting: PuttingBack, chosen: Iterator[Quarantined]) -> tuple[int, int, bool]:
-    """How many went, how many did not, and whether all were tried."""
+def _would_put_back(give: Collection[Order], *, json: bool) -> Callable[[Quarantined], None]:
+    """What says, of a file that would go, how."""
+    how = {Order.REPLACE: ", replacing what the service holds", Order.AS_IS: ", to be sent as it is"}
+    words = "".join(text for order, text in how.items() if order in give)
+
+    def show(one: Quarantined) -> None:
+        if not json:
+            print(f"{shown(one.path)}: into the inbox as {shown(one.origin)}{words}")
+
+    return show
+
+
+def _put_back(
+    putting: PuttingBack, chosen: Iterator[Quarantined], show: Callable[[Quarantined], None] | None
+) -> tuple[int, int, bool]:
+    """How many went, how many did not, and whether all were tried. `show`: nothing goes, and it is told of each that would."""
     put_back = left = 0
     for one in chosen:
         try:
-            putting.put_back(one)
+            if show is None:
+                putting.put_back(one)
+            else:
+                putting.check(one)
+                show(one)
         except (FileError, FilingError) as error:
             _complain(one.path, str(error))
             left += 1

@@ -162,6 +162,10 @@ def failed_retry(
     replace: Annotated[
         bool, typer.Option("--replace", help="On a conflict, replace what the service holds by these files.")
     ] = False,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Send them although they are not whole, or linked twice, if they have UIDs.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be put back, and do nothing.")] = False,
     config: Config = None,
     root: Root = None,
     url: Url = None,
@@ -170,11 +174,13 @@ def failed_retry(
 ) -> None:
     """Put files back into the inbox, to be judged anew: give PATH..., --all or --reason. Exit 1: some could not be put back."""
     from ingestd.cli.failed import retry_failed  # noqa: PLC0415
+    from ingestd.spool.orders import Order  # noqa: PLC0415
 
     if bool(paths) + every + (reason is not None) != 1:
         raise typer.BadParameter("give one of PATH..., --all and --reason CODE")
     found = folder_settings(config, root, url, json=json, level=log_level)
-    raise typer.Exit(retry_failed(found, paths or (), reason=reason, replace=replace, json=json))
+    give = [order for order, given in ((Order.REPLACE, replace), (Order.AS_IS, as_is)) if given]
+    raise typer.Exit(retry_failed(found, paths or (), reason=reason, give=give, dry_run=dry_run, json=json))
 
 
 @app.command()

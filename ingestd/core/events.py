@@ -87,7 +87,10 @@ class Event(enum.Enum):
     RETENTION_TROUBLE = (Level.ERROR, "something in done/ can't be read or removed")
     JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files wait and are sent again")
     THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")
-    LEASES_UNKNOWN = (Level.WARNING, "the kernel can't tell here whether somebody still writes a file: what follows from it")
+    LEASES_UNKNOWN = (
+        Level.WARNING,
+        "the kernel can't tell here whether somebody still writes a file: what follows from it",
+    )
     LEASES_KNOWN = (Level.INFO, "it can tell again")
     WATCH_OFF = (Level.WARNING, "no file events here: the scan alone finds files")
     LIBRARY = (Level.WARNING, "a library complained; its words are not written, they can quote a patient")

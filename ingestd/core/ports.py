@@ -287,8 +287,11 @@ class Orders(Protocol):
     def replaces(self, path: str, stamp: Stamp) -> bool:
         """Whether `failed retry --replace` sent this very file back to replace what the service holds."""
 
+    def as_is(self, path: str, stamp: Stamp) -> bool:
+        """Whether `failed retry --as-is` sent this very file back to be sent although it is not whole, or linked twice."""
+
     def replaced(self, path: str, stamp: Stamp) -> None:
-        """The order is carried out, or void. Never raises."""
+        """What was ordered about it is carried out, or void. Never raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

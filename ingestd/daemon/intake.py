@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
+from ingestd.core.as_is import as_is, on_a_word
 from ingestd.core.backoff import LONGEST_WAIT_SECONDS, growing
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileError, FileGoneError, FileRefusedError, JournalError
@@ -23,8 +24,19 @@ from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Deferral, Evidence, Inspection, Instance, Lease, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Quarantine
-from ingestd.core.ports import Clock, Journal, Recorder, Scanner
-from ingestd.core.settle import SENDABLE, Judged, LookAgain, Past, SetAside, Settled, SettleRules, closed_for, settle
+from ingestd.core.ports import Clock, Journal, Orders, Recorder, Scanner
+from ingestd.core.settle import (
+    SENDABLE,
+    Judged,
+    LookAgain,
+    Past,
+    SetAside,
+    Settled,
+    SettleRules,
+    Settling,
+    closed_for,
+    settle,
+)
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.handover import NoThreadError
@@ -66,6 +78,7 @@ class Intake:
         window: Window,
         shelves: Shelves,
         endings: Endings,
+        orders: Orders,
         recorder: Recorder,
         ask: Callable[[Entry, Instance, Asked, float], None],
         rules: IntakeRules,
@@ -79,6 +92,7 @@ class Intake:
         self._window = window
         self._shelves = shelves
         self._endings = endings
+        self._orders = orders
         self._recorder = recorder
         self._rules = rules
         self._due_at = 0.0
@@ -212,7 +226,8 @@ class Intake:
             self._endings.defer(entry, history)  # an event brought it too early
             return
         entry.inspection = inspection
-        match settle(look, inspection, past=self._past(entry, look, now), rules=self._rules.settle):
+        look, inspection, verdict = self._settle(entry, look, inspection, now)
+        match verdict:
             case Settled() if look.stamp.size > self._rules.largest_instance:
                 self._endings.quarantine(entry, TOO_LARGE, stamp=look.stamp, instance=None, attempts=0)
             case Settled(evidence=evidence, text=text):
@@ -222,7 +237,7 @@ class Intake:
             case LookAgain(after=after, walk=walk):
                 if entry.state is State.SIGHTED:
                     self._window.step(entry, Step.LOOKED)
-                entry.inspection = replace(inspection, content=None)  # quiet files would fill the memory
+                entry.inspection = replace(entry.inspection, content=None)  # quiet files would fill the memory
                 entry.walk_again = walk
                 self._window.look_at(entry, now + after)
             case SetAside(after=after, text=text):
@@ -232,6 +247,17 @@ class Intake:
             case Judged(reason=reason, text=text):
                 quarantine = Quarantine(reason=reason, text=text, what_to_do=WHAT_TO_DO[reason])
                 self._endings.quarantine(entry, quarantine, stamp=look.stamp, instance=None, attempts=0)
+
+    def _settle(
+        self, entry: Entry, look: Look, inspection: Inspection, now: float
+    ) -> tuple[Look, Inspection, Settling]:
+        """The verdict, and what it is about: what a person sends as it is, is judged as if it were whole."""
+        past, rules = self._past(entry, look, now), self._rules.settle
+        verdict = settle(look, inspection, past=past, rules=rules)
+        if isinstance(verdict, SetAside | Judged) and inspection.ids and self._orders.as_is(entry.path, look.stamp):
+            look, inspection = as_is(look, inspection)
+            verdict = on_a_word(settle(look, inspection, past=past, rules=rules))
+        return look, inspection, verdict
 
     def _mind_the_clock(self, now: float) -> None:
         """How old a ctime is that was set before a step of the clock, nobody knows."""

@@ -3,20 +3,24 @@
     file                     its presence says                     who takes it away
     brake.json               sending is stopped, since its mtime   `ingestd resume` (or rm)
     replace/<digest>         that file may replace what the        the daemon when the file has ended; else the next
-                             service holds                         `failed retry --replace`, once the order is void
+                             service holds                         `failed retry` with an order, once this one is void
+    as_is/<digest>           that file is sent although it is      the same
+                             not whole, or linked twice
     .ingestd-*.tmp           nothing: a write that a crash ended   the next write of the same file
 
 A brake file that is empty or damaged is a brake all the same. An order is bound to one state of one file: path, device, inode, size
 and mtime, all of which a rename keeps. Whatever comes later under that path is another file, and has no order. An order that is
-lost costs a second verdict of conflict, and nothing else.
+lost costs a second verdict, and nothing else.
 """
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import json
 import os
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,12 +30,18 @@ from ingestd.core.model import Stamp
 from ingestd.spool import fsutil
 
 BRAKE_FILE = "brake.json"
-REPLACE_FOLDER = "replace"
 VERSION = 1
 SETTLED_SECONDS = 3600.0  # an order this old was not given by a command that is still moving its file
 
 _LONGEST = 64 << 10
 _UNREADABLE = "brake.json stands in folders.state and does not say why"
+
+
+class Order(enum.Enum):
+    """What a person has ordered about one file; `value` is its folder in the state folder."""
+
+    REPLACE = "replace"
+    AS_IS = "as_is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +58,8 @@ class FileOrders:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._brake = state / BRAKE_FILE
-        self._replace = state / REPLACE_FOLDER
         self._last_why: str | None = None
-        self._known: set[str] = set()  # orders that were seen and not carried out yet
+        self._known: set[Path] = set()  # orders that were seen and not carried out yet
 
     def braked(self) -> str | None:
         with suppress(OSError):
@@ -69,9 +78,15 @@ class FileOrders:
         self._last_why = why
 
     def replaces(self, path: str, stamp: Stamp) -> bool:
-        order = _digest(path, stamp)
+        return self._stands(Order.REPLACE, path, stamp)
+
+    def as_is(self, path: str, stamp: Stamp) -> bool:
+        return self._stands(Order.AS_IS, path, stamp)
+
+    def _stands(self, kind: Order, path: str, stamp: Stamp) -> bool:
+        order = self._file(kind, path, stamp)
         try:
-            os.stat(self._replace / order)
+            os.stat(order)
         except FileNotFoundError:
             self._known.discard(order)
         except OSError:
@@ -81,10 +96,16 @@ class FileOrders:
         return order in self._known
 
     def replaced(self, path: str, stamp: Stamp) -> None:
-        order = _digest(path, stamp)
-        self._known.discard(order)
-        with suppress(OSError):
-            os.unlink(self._replace / order)
+        self._void(tuple(Order), path, stamp)
+
+    def _void(self, kinds: Collection[Order], path: str, stamp: Stamp) -> None:
+        for order in (self._file(kind, path, stamp) for kind in kinds):
+            self._known.discard(order)
+            with suppress(OSError):
+                os.unlink(order)
+
+    def _file(self, kind: Order, path: str, stamp: Stamp) -> Path:
+        return self._state / kind.value / _digest(path, stamp)
 
     def release(self) -> BrakeFile | None:
         """Take the brake off; what it was, None where it was not on. Raises JournalError."""
@@ -96,24 +117,19 @@ class FileOrders:
             raise _journal_error("the brake can't be taken off", error) from error
         return found
 
-    def order(self, path: str, stamp: Stamp) -> None:
-        """This file, once it is in the inbox at `path`, may replace what the service holds. Durable. Raises JournalError."""
+    def order(self, path: str, stamp: Stamp, kinds: Collection[Order]) -> None:
+        """What holds for this file, once it is in the inbox at `path`; others about it are void. Durable. Raises JournalError."""
+        self._void([kind for kind in Order if kind not in kinds], path, stamp)
         try:
-            _adopted(self._replace, self._state)
-            self._write(self._replace, _digest(path, stamp), {"version": VERSION, "path": path, **asdict(stamp)})
+            for file in (self._file(kind, path, stamp) for kind in kinds):
+                _adopted(file.parent, self._state)
+                self._write(file.parent, file.name, {"version": VERSION, "path": path, **asdict(stamp)})
         except OSError as error:
-            raise _journal_error("the order to replace can't be written", error) from error
+            raise _journal_error("the order about the file can't be written", error) from error
 
     def clear_void(self, inbox: Path, *, now: float) -> int:
         """Forget the orders whose file is no longer in the inbox; how many. A young one may be about a file still on its way."""
-        void = 0
-        with suppress(OSError):
-            names = [name for name in os.listdir(self._replace) if not name.startswith(".")]
-            for file in (self._replace / name for name in names):
-                if file.stat().st_mtime < now - SETTLED_SECONDS and file.name != _standing(inbox, file):
-                    file.unlink(missing_ok=True)
-                    void += 1
-        return void
+        return sum(_clear_void(self._state / kind.value, inbox, now) for kind in Order)
 
     def _read_brake(self) -> BrakeFile | None:
         try:
@@ -130,6 +146,17 @@ class FileOrders:
             fsutil.write_durably(handle, name, (json.dumps(document) + "\n").encode("ascii"))
         finally:
             os.close(handle)
+
+
+def _clear_void(folder: Path, inbox: Path, now: float) -> int:
+    void = 0
+    with suppress(OSError):
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]
+        for file in (folder / name for name in names):
+            if file.stat().st_mtime < now - SETTLED_SECONDS and file.name != _standing(inbox, file):
+                file.unlink(missing_ok=True)
+                void += 1
+    return void
 
 
 def _digest(path: str, stamp: Stamp) -> str:

@@ -5,7 +5,7 @@ the source. The daemon may take the file the moment it is there, and may bring i
 
     state on disk                                    after a crash
     in failed/ with its reason file                  as it was
-    the same, and an order to replace in state/      void; a later `failed retry --replace` clears it
+    the same, and an order about it in state/        void; a later `failed retry` with an order clears it
     the same, and `.ingestd-*.tmp` in the inbox      never taken; overwritten when the file is put back again
     the same and, across file systems, in the inbox  sent; put back again, it is found to be there, or found stored
     in the inbox, orphan `.reason.json` in failed/   finished; `failed list` says it, a verdict under that name overwrites it
@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,10 +32,12 @@ from ingestd.spool import fsutil
 from ingestd.spool.crossing import Copy, copy_over
 from ingestd.spool.entry import Entry
 from ingestd.spool.free_names import free_names
-from ingestd.spool.orders import FileOrders
+from ingestd.spool.orders import FileOrders, Order
+from ingestd.spool.part10 import walk
 from ingestd.spool.quarantined import Quarantined
 from ingestd.spool.reason_file import REASON_SUFFIX
 from ingestd.spool.removal import remove
+from ingestd.spool.sources import FileSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class _Target:
 class PuttingBack:
     """From failed/ into the inbox. `takes`: whether the inbox takes a path.
 
-    `orders`: it shall replace what the service holds. `void`: it shall not, whatever a command that was killed had ordered.
+    `give`: what is ordered about each file. Others are void, whatever a command that was killed had ordered.
     """
 
     def __init__(
@@ -62,17 +64,35 @@ class PuttingBack:
         inbox: Path,
         *,
         takes: Callable[[str], bool],
-        orders: FileOrders | None = None,
-        void: FileOrders | None = None,
+        orders: FileOrders,
+        give: Collection[Order] = (),
     ) -> None:
         self._failed = failed
         self._inbox = inbox
         self._takes = takes
         self._orders = orders
-        self._void = void
+        self._give = give
 
     def put_back(self, found: Quarantined) -> str:
         """Where it is in the inbox now. Raises FileError, FilingError, JournalError: it is still in failed/ then."""
+        entry = self._find(found)
+        try:
+            reason = _identity(entry.folder, entry.name + REASON_SUFFIX)
+            landed = self._land(entry, found.origin)
+            if reason is not None:
+                _unexplain(entry.folder, entry.name + REASON_SUFFIX, reason)
+        except OSError as error:
+            raise _error(error) from error
+        finally:
+            fsutil.close(entry.folder)
+        return landed
+
+    def check(self, found: Quarantined) -> None:
+        """Raises what `put_back` would raise before it does anything."""
+        fsutil.close(self._find(found).folder)
+
+    def _find(self, found: Quarantined) -> Entry:
+        """It, as it is now, where it may be put back; its folder's handle is the caller's. Raises FileError, FilingError."""
         if found.flaw is not None and not found.is_file:
             raise FilingError(found.flaw.value)
         if not self._takes(found.origin):
@@ -88,16 +108,15 @@ class PuttingBack:
             status = fsutil.lstat(source, name)
             if not stat.S_ISREG(status.st_mode):
                 raise FileGoneError("it is no longer a file in failed/")
-            entry = Entry(folder=source, name=name, path=found.path, stamp=fsutil.stamp_of(status))
-            reason = _identity(source, name + REASON_SUFFIX)
-            landed = self._land(entry, found.origin)
-            if reason is not None:
-                _unexplain(source, name + REASON_SUFFIX, reason)
+            if Order.AS_IS in self._give:
+                _refuse_nameless(source, name)
         except OSError as error:
-            raise _error(error) from error
-        finally:
             fsutil.close(source)
-        return landed
+            raise _error(error) from error
+        except (FileError, FilingError):
+            fsutil.close(source)
+            raise
+        return Entry(folder=source, name=name, path=found.path, stamp=fsutil.stamp_of(status))
 
     def recover(self, stray: Stray) -> str | None:
         """A new version that a move carried away: where it is in the inbox now. None: it does not stand there.
@@ -186,8 +205,7 @@ class PuttingBack:
             try:
                 fsutil.move(from_folder, from_name, target.folder, name)
             except OSError as error:
-                if self._orders is not None:
-                    self._orders.replaced(path, stamp)
+                self._orders.replaced(path, stamp)
                 if isinstance(error, FileExistsError):
                     continue
                 raise
@@ -195,10 +213,18 @@ class PuttingBack:
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def _order(self, path: str, stamp: Stamp) -> None:
-        if self._orders is not None:
-            self._orders.order(path, stamp)
-        elif self._void is not None:
-            self._void.replaced(path, stamp)
+        self._orders.order(path, stamp, self._give)
+
+
+def _refuse_nameless(folder: int, name: str) -> None:
+    """Raises FilingError unless all UIDs can be read that requests and receipts need; FileError, OSError."""
+    handle, status = fsutil.open_file(folder, name)
+    try:
+        ids = walk(FileSource(handle), status.st_size).ids
+    finally:
+        fsutil.close(handle)
+    if ids is None:
+        raise FilingError("its UIDs can't be read, so it can't be sent as it is: export it again from its source")
 
 
 def _made(inbox: Path, parents: Sequence[str]) -> int:

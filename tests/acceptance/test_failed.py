@@ -271,3 +271,30 @@ def test_retry_with_replace_puts_the_chosen_bytes_in_place_of_the_held_ones(hous
     assert held is not None
     assert held[128:] == other[128:]
     assert list((home.root / "state" / "replace").iterdir()) == []
+
+
+def test_retry_as_is_sends_what_the_walk_refuses(house: type[House], service: str) -> None:
+    """DESIGN 2: on a person's word, byte for byte; `--dry-run` says so first; what has no UIDs is refused in one line."""
+    one = made(5)
+    cut = one.content[:-10]
+    home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="1")
+    home.drop("cut.dcm", cut)
+    home.drop("no.dcm", b"no DICOM" * 100)
+    home.start()
+    home.waits(home.ended(2), 30)
+    assert {name: why["reason"] for name, why in home.reasons().items()} == {
+        "cut.dcm": "truncated",
+        "no.dcm": "not_dicom",
+    }
+    dry = failed(home, "retry", "cut.dcm", "--as-is", "--dry-run")
+    assert dry == "cut.dcm: into the inbox as cut.dcm, to be sent as it is\n1 would be put back into the inbox\n"
+    assert home.count() == {"inbox": 0, "done": 0, "failed": 2}
+    refused = home.run("failed", "retry", "no.dcm", "--as-is", "--root", str(home.root))
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "its UIDs can't be read" in refused.stderr
+    assert failed(home, "retry", "cut.dcm", "--as-is") == "1 put back into the inbox\n"
+    home.waits(lambda: home.count() == {"inbox": 0, "done": 1, "failed": 1}, 30)
+    assert home.stop() == 0
+    (filed,) = home.files(home.done)
+    assert filed.read_bytes() == cut
+    assert list((home.root / "state" / "as_is").iterdir()) == []

@@ -18,6 +18,7 @@ from ingestd.core.outcome import DuplicatePolicy, Outcome, Reason
 from ingestd.core.proof import Proof
 from ingestd.core.record import Changes
 from ingestd.daemon.loop import STUCK_SECONDS, End
+from ingestd.spool.orders import Order
 
 
 class DeadThread:
@@ -889,7 +890,7 @@ def test_a_conflict_is_replaced_where_that_is_wanted(everyone: bool) -> None:
     bench.tick()
     bench.drop("changed.dcm", other)
     if not everyone:
-        bench.orders.order("changed.dcm", bench.inbox.files["changed.dcm"].stamp)
+        bench.orders.order("changed.dcm", bench.inbox.files["changed.dcm"].stamp, [Order.REPLACE])
     bench.tick(40)
     assert bench.filer.failed == {}
     assert other in bench.filer.done.values()

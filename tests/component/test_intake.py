@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from fakes.daemon_bench import Bench
+from fakes.spool_fakes import part10
 from fakes.studies import made
 
 from ingestd.core.events import Event
 from ingestd.core.model import Close, Evidence, Lease, Room, Stamp, Wait
 from ingestd.core.outcome import Reason
+from ingestd.spool.orders import Order
 
 YEAR = 365 * 86400.0
 
@@ -420,3 +422,78 @@ def test_what_is_sent_without_a_proof_is_said(how: str) -> None:
     bench.after(30, steps=6)
     assert sent_by(bench) == [Evidence.OVERDUE]
     assert len(list(bench.recorder.of(Event.UNPROVED))) == 1
+
+
+# --- failed retry --as-is ---------------------------------------------------------------------------------------------------------
+
+
+def pixelless() -> bytes:
+    content = part10()
+    return content[: content.rindex(b"\xe0\x7f\x10\x00")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "content", "links"),
+    [
+        (Reason.TRUNCATED, part10()[:-100], 1),
+        (Reason.NO_PIXEL_DATA, pixelless(), 1),
+        (Reason.HARD_LINK, part10(), 2),
+    ],
+)
+def test_what_we_refuse_is_sent_on_a_persons_word(reason: Reason, content: bytes, links: int) -> None:
+    """`failed retry --as-is`: the very bytes, once nobody writes them; without the order it is judged as ever."""
+    for ordered in (False, True):
+        bench = Bench(timeout=5.0)
+        stamp = bench.inbox.put("a.dcm", content, links=links, owner_owns_folder=False)
+        if ordered:
+            bench.orders.order("a.dcm", stamp, [Order.AS_IS])
+        bench.scanner.offer("a.dcm")
+        bench.after(60.0, steps=60)
+        filed, refused = list(bench.filer.done.values()), list(bench.filer.verdicts.values())
+        assert (filed, [one.quarantine.reason for one in refused]) == (([content], []) if ordered else ([], [reason]))
+        assert bench.orders.ordered_as_is == set()
+
+
+def test_an_as_is_order_is_for_the_state_that_the_person_saw() -> None:
+    """I4: a new version under that name is judged as any file."""
+    bench = Bench(timeout=5.0)
+    old = bench.inbox.put("a.dcm", part10()[:-100])
+    bench.orders.order("a.dcm", old, [Order.AS_IS])
+    bench.inbox.write("a.dcm", part10()[:-50])
+    bench.scanner.offer("a.dcm")
+    bench.after(60.0, steps=60)
+    assert [one.quarantine.reason for one in bench.filer.verdicts.values()] == [Reason.TRUNCATED]
+    assert bench.origin.stores == []
+
+
+def test_a_file_without_uids_is_judged_whatever_was_ordered() -> None:
+    """Requests and receipts name an instance by its UIDs."""
+    bench = Bench(timeout=5.0)
+    bench.orders.order("a.dcm", bench.inbox.put("a.dcm", b"no DICOM" * 100), [Order.AS_IS])
+    bench.scanner.offer("a.dcm")
+    bench.after(60.0, steps=60)
+    assert [one.quarantine.reason for one in bench.filer.verdicts.values()] == [Reason.NOT_DICOM]
+
+
+def test_an_as_is_file_that_somebody_writes_waits_for_the_close() -> None:
+    """F14: the order says nothing about who writes; after the close it goes."""
+    bench = Bench(timeout=900.0)
+    stamp = bench.inbox.put("a.dcm", part10()[:-100], open_elsewhere=True)
+    bench.orders.order("a.dcm", stamp, [Order.AS_IS])
+    bench.scanner.offer("a.dcm")
+    bench.after(60.0, steps=60)
+    assert bench.origin.stores == []
+    bench.inbox.set("a.dcm", lease=Lease.GRANTED)
+    bench.after(60.0, steps=60)
+    assert list(bench.filer.done.values()) == [part10()[:-100]]
+
+
+def test_the_services_verdict_about_an_as_is_file_stands() -> None:
+    """I3: a person's word sends it; what becomes of it the service says, and the order is spent."""
+    bench = Bench(timeout=5.0)
+    bench.origin.rejects["1.2.3.4.5"] = 43264
+    bench.orders.order("a.dcm", bench.inbox.put("a.dcm", part10()[:-100]), [Order.AS_IS])
+    bench.scanner.offer("a.dcm")
+    bench.after(60.0, steps=60)
+    assert [one.quarantine.reason for one in bench.filer.verdicts.values()] == [Reason.REJECTED]
+    assert bench.orders.ordered_as_is == set()

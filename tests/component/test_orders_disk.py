@@ -14,7 +14,7 @@ import pytest
 from ingestd.core.errors import JournalError
 from ingestd.core.model import Stamp
 from ingestd.spool import fsutil
-from ingestd.spool.orders import SETTLED_SECONDS, FileOrders
+from ingestd.spool.orders import SETTLED_SECONDS, FileOrders, Order
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_what_cannot_be_read_is_as_it_was(state: Path, monkeypatch: pytest.Monke
     orders, elsewhere = FileOrders(state), FileOrders(state)
     one = Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
     orders.brake("why")
-    orders.order("a.dcm", one)
+    orders.order("a.dcm", one, [Order.REPLACE])
     assert orders.replaces("a.dcm", one)
 
     def refuse(*_: object, **__: object) -> os.stat_result:
@@ -92,7 +92,7 @@ def test_a_state_folder_that_cannot_be_written_is_a_journal_error(state: Path) -
     orders = FileOrders(state)
     shutil.rmtree(state)
     one = Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
-    for attempt in (lambda: orders.brake("why"), lambda: orders.order("a.dcm", one)):
+    for attempt in (lambda: orders.brake("why"), lambda: orders.order("a.dcm", one, [Order.REPLACE])):
         with pytest.raises(JournalError, match=r"folders\.state") as caught:
             attempt()
         assert os.fspath(state) not in str(caught.value)
@@ -109,14 +109,15 @@ def test_only_void_orders_are_cleared(state: Path, tmp_path: Path) -> None:
     for file in (waiting, changed, gone):
         file.write_bytes(b"old")
         given[file] = stamp(file)
-        orders.order(os.fspath(file.relative_to(inbox)), given[file])
+        orders.order(os.fspath(file.relative_to(inbox)), given[file], list(Order))
     changed.write_bytes(b"a new version")
     gone.unlink()
     now = state.stat().st_mtime
     assert orders.clear_void(inbox, now=now + SETTLED_SECONDS / 2) == 0
-    assert orders.clear_void(inbox, now=now + 2 * SETTLED_SECONDS) == 2
+    assert orders.clear_void(inbox, now=now + 2 * SETTLED_SECONDS) == 4
     assert orders.replaces("s/waiting.dcm", replace(given[waiting], ctime_ns=0))
-    assert len(list((state / "replace").iterdir())) == 1
+    assert orders.as_is("s/waiting.dcm", given[waiting])
+    assert [len(list((state / kind).iterdir())) for kind in ("replace", "as_is")] == [1, 1]
 
 
 def test_a_damaged_order_is_void(state: Path, tmp_path: Path) -> None:
@@ -135,6 +136,6 @@ def test_clearing_where_nothing_was_ordered(state: Path, tmp_path: Path) -> None
 def test_the_folder_of_orders_is_as_private_as_the_state_folder(state: Path) -> None:
     """I7: an order names a path."""
     state.chmod(0o750)
-    FileOrders(state).order("a.dcm", Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5))
+    FileOrders(state).order("a.dcm", Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5), [Order.REPLACE])
     (order,) = (state / "replace").iterdir()
     assert ((state / "replace").stat().st_mode & 0o777, order.stat().st_mode & 0o777) == (0o750, 0o600)

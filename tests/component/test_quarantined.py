@@ -9,7 +9,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from ingestd.spool.entry import Entry
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.names import classify_path
-from ingestd.spool.orders import FileOrders
+from ingestd.spool.orders import FileOrders, Order
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.quarantined import FailedFolder, Flaw, Quarantined
 
@@ -64,13 +64,8 @@ class House:
 
     def putting(self, *, replace: bool = False) -> PuttingBack:
         orders = FileOrders(self.state)
-        return PuttingBack(
-            self.failed,
-            self.inbox,
-            takes=self.takes,
-            orders=orders if replace else None,
-            void=None if replace else orders,
-        )
+        give = [Order.REPLACE] if replace else []
+        return PuttingBack(self.failed, self.inbox, takes=self.takes, orders=orders, give=give)
 
     def put_back(self, path: str, *, replace: bool = False) -> str:
         (found,) = FailedFolder(self.failed).find(path)
@@ -554,6 +549,41 @@ def test_killed_at_any_call_the_file_is_never_gone(either: House, monkeypatch: p
 def test_a_plain_retry_voids_what_a_command_that_was_killed_had_ordered(near: House) -> None:
     """DESIGN 3: `--replace` replaces just those chosen: an order without its move must not replace later."""
     path = near.quarantine("x.dcm", part10())
-    near.orders.order("x.dcm", fsutil.stamp_of(near.failed.joinpath(path).lstat()))
+    near.orders.order("x.dcm", fsutil.stamp_of(near.failed.joinpath(path).lstat()), list(Order))
     assert near.put_back(path) == "x.dcm"
     assert not near.ordered("x.dcm")
+
+
+def test_as_is_orders_just_that_and_replace_nothing_else(near: House) -> None:
+    """`failed retry --as-is`: bound to this state of this file."""
+    path = near.quarantine("x.dcm", part10())
+    (found,) = FailedFolder(near.failed).find(path)
+    putting = PuttingBack(near.failed, near.inbox, takes=near.takes, orders=near.orders, give=[Order.AS_IS])
+    assert putting.put_back(found) == "x.dcm"
+    stamp = settled(InboxFolder(near.inbox), "x.dcm").stamp
+    assert (near.orders.as_is("x.dcm", stamp), near.orders.replaces("x.dcm", stamp)) == (True, False)
+
+
+def test_a_file_without_uids_can_not_go_as_it_is(near: House) -> None:
+    """One line, and it stays where it is; without the order it can go."""
+    path = near.quarantine("x.dcm", part10(), reason=Reason.NOT_DICOM)
+    near.failed.joinpath(path).write_bytes(b"no DICOM" * 100)
+    before = tree(near.failed)
+    (found,) = FailedFolder(near.failed).find(path)
+    putting = PuttingBack(near.failed, near.inbox, takes=near.takes, orders=near.orders, give=[Order.AS_IS])
+    for attempt in (putting.check, putting.put_back):
+        with pytest.raises(FilingError, match="its UIDs can't be read"):
+            attempt(found)
+    assert (tree(near.failed), tree(near.inbox), tree(near.state)) == (before, {}, {})
+    assert near.put_back(path) == "x.dcm"
+
+
+def test_a_dry_run_refuses_what_the_run_would_and_touches_nothing(near: House) -> None:
+    """`--dry-run`."""
+    path = near.quarantine("x.dcm", part10())
+    before = tree(near.failed)
+    (found,) = FailedFolder(near.failed).find(path)
+    near.putting(replace=True).check(found)
+    with pytest.raises(FilingError, match=r"intake\.include"):
+        replace(near, include=("*.other",)).putting().check(found)
+    assert (tree(near.failed), tree(near.inbox), tree(near.state)) == (before, {}, {})

@@ -9,7 +9,6 @@ from fakes.spool_fakes import part10
 from ingestd.core.answer import Answer, Loss
 from ingestd.core.errors import FilingError, JournalError
 from ingestd.core.events import Event
-from ingestd.core.ports import ScanStatus
 from ingestd.daemon.standing import Standing
 
 LEASES = "the kernel can't tell here whether somebody still writes a file"

@@ -11,7 +11,7 @@ from fakes.spool_fakes import FakeOrders
 
 from ingestd.core.model import Stamp
 from ingestd.core.ports import Orders
-from ingestd.spool.orders import FileOrders
+from ingestd.spool.orders import FileOrders, Order
 
 HERE = Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
 World = FileOrders | FakeOrders
@@ -47,7 +47,7 @@ def test_a_brake_that_is_on_keeps_its_first_reason(world: World) -> None:
 def test_an_order_is_for_one_file_until_it_is_carried_out(world: World) -> None:
     """`failed retry --replace`; the ctime is the move's own."""
     assert not world.replaces("a.dcm", HERE)
-    world.order("a.dcm", HERE)
+    world.order("a.dcm", HERE, [Order.REPLACE])
     assert world.replaces("a.dcm", replace(HERE, ctime_ns=99))
     assert world.replaces("a.dcm", HERE)
     world.replaced("a.dcm", replace(HERE, ctime_ns=98))
@@ -66,10 +66,23 @@ def test_an_order_is_for_one_file_until_it_is_carried_out(world: World) -> None:
 )
 def test_no_other_file_has_the_order(world: World, other: Callable[[], tuple[str, Stamp]]) -> None:
     """Whatever comes later under that path, or with that inode, was not what the person chose."""
-    world.order("a.dcm", HERE)
+    world.order("a.dcm", HERE, [Order.REPLACE])
     assert not world.replaces(*other())
     world.replaced(*other())
     assert world.replaces("a.dcm", HERE)
+
+
+def test_each_kind_of_order_is_its_own_and_a_later_command_voids_the_others(world: World) -> None:
+    """`failed retry --as-is` orders nothing about a conflict, and the other way round; both may be given at once."""
+    world.order("a.dcm", HERE, [Order.AS_IS])
+    assert (world.replaces("a.dcm", HERE), world.as_is("a.dcm", replace(HERE, ctime_ns=9))) == (False, True)
+    world.order("a.dcm", HERE, [Order.REPLACE])
+    assert (world.replaces("a.dcm", HERE), world.as_is("a.dcm", HERE)) == (True, False)
+    world.order("a.dcm", HERE, list(Order))
+    assert (world.replaces("a.dcm", HERE), world.as_is("a.dcm", HERE)) == (True, True)
+    assert not world.as_is("a.dcm", replace(HERE, mtime_ns=9))
+    world.replaced("a.dcm", HERE)
+    assert (world.replaces("a.dcm", HERE), world.as_is("a.dcm", HERE)) == (False, False)
 
 
 def test_carrying_out_what_nobody_ordered_is_nothing(world: World) -> None:

@@ -77,7 +77,7 @@ removes both |
 | `journal.sqlite.damaged-<n>` | a journal that can't be read | a person, who may want to look at it |
 | `.ingestd-*.tmp`; no `salt` | `openat`, `write`, `fsync` before `renameat` | the next write of the same file; until then log \
 lines have other digests |
-| `brake.json`, `replace/*` | a brake, an order | they are meant to stay (`ingestd resume`, the end of the file) |
+| `brake.json`, `replace/*`, `as_is/*` | a brake, an order | they are meant to stay (`ingestd resume`, the end of the file) |
 
 An error in place of a death (EIO, ENOSPC, EROFS, EMFILE) leaves the same states or better ones, for what was begun is undone. At
 the start it refuses to start, and says why; later nobody has to start it again: a transaction that failed is written again whole,

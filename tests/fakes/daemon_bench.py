@@ -97,8 +97,8 @@ class Bench:
             **common, filer=self.filer, recorder=self.recorder, copier=self.copier, wake=wake.set
         )
         self.lookers = HeldExecutor()
-        settle = settle_rules(timeout=timeout, network_quiet=network_quiet)
         self.orders = FakeOrders()
+        settle = settle_rules(timeout=timeout, network_quiet=network_quiet)
         braking = Braking(
             brake=Brake(BrakeRules(in_a_row=in_a_row, last=20, share=0.95)), orders=self.orders, recorder=self.recorder
         )

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
@@ -45,6 +45,7 @@ from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
 from ingestd.core.service_name import service_of
 from ingestd.core.when import utc_day
 from ingestd.spool.comparable import comparable_elements
+from ingestd.spool.orders import Order
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource
 
@@ -369,11 +370,12 @@ class FakeJournal:
 
 
 class FakeOrders:
-    """The port Orders over a string and a set. `problem` is what putting the brake on raises."""
+    """The port Orders over a string and two sets. `problem` is what putting the brake on raises."""
 
     def __init__(self) -> None:
         self.why: str | None = None
         self.ordered: set[tuple[str, Stamp]] = set()
+        self.ordered_as_is: set[tuple[str, Stamp]] = set()
         self.problem: JournalError | None = None
 
     def braked(self) -> str | None:
@@ -388,15 +390,22 @@ class FakeOrders:
         """What `ingestd resume` does."""
         self.why = None
 
-    def order(self, path: str, stamp: Stamp) -> None:
-        """What `failed retry --replace` does."""
-        self.ordered.add((path, replace(stamp, ctime_ns=0)))
+    def order(self, path: str, stamp: Stamp, kinds: Collection[Order]) -> None:
+        """What `failed retry --replace` and `--as-is` do."""
+        self.replaced(path, stamp)
+        for kind in kinds:
+            ordered = self.ordered if kind is Order.REPLACE else self.ordered_as_is
+            ordered.add((path, replace(stamp, ctime_ns=0)))
 
     def replaces(self, path: str, stamp: Stamp) -> bool:
         return (path, replace(stamp, ctime_ns=0)) in self.ordered
 
+    def as_is(self, path: str, stamp: Stamp) -> bool:
+        return (path, replace(stamp, ctime_ns=0)) in self.ordered_as_is
+
     def replaced(self, path: str, stamp: Stamp) -> None:
-        self.ordered.discard((path, replace(stamp, ctime_ns=0)))
+        for ordered in (self.ordered, self.ordered_as_is):
+            ordered.discard((path, replace(stamp, ctime_ns=0)))
 
 
 def settled(inbox: Inbox, path: str, *, first_seen: float = 1000.0) -> Instance:
