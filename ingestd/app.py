@@ -252,17 +252,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 drain_inbox=settings.shutdown.drain == "inbox",
             ),
         )
-        if settings.admin.listen != "off":
-            admin = AdminServer(
-                settings.admin.listen,
-                clock=clock,
-                live=daemon.live_problem,
-                ready=daemon.ready_problem,
-                metrics=metrics.render,
-                details=daemon.details,
-            )
-            stack.callback(admin.join, 0)
-            threads.append(admin)  # it asks the daemon, and the daemon looks after it
+        threads.extend(_admin(stack, settings, clock, daemon, metrics))  # it asks the daemon, which looks after it
         yield Application(daemon=daemon, metrics=metrics, log=log)
 
 
@@ -291,6 +281,24 @@ def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(count, thread_name_prefix=name)
     stack.callback(pool.shutdown, wait=False, cancel_futures=True)
     return pool
+
+
+def _admin(
+    stack: ExitStack, settings: Settings, clock: SystemClock, daemon: Daemon, metrics: Metrics
+) -> list[Supervised]:
+    """The admin server, where one is wanted."""
+    if settings.admin.listen == "off":
+        return []
+    admin = AdminServer(
+        settings.admin.listen,
+        clock=clock,
+        live=daemon.live_problem,
+        ready=daemon.ready_problem,
+        metrics=metrics.render,
+        details=daemon.details,
+    )
+    stack.callback(admin.join, 0)
+    return [admin]
 
 
 def _scanner(

@@ -56,6 +56,7 @@ class PuttingBack:
     """From failed/ into the inbox. `takes`: whether the inbox takes a path.
 
     `give`: what is ordered about each file. Others are void, whatever a command that was killed had ordered.
+    Without `orders` it is no person's command, and what was ordered stays.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class PuttingBack:
         inbox: Path,
         *,
         takes: Callable[[str], bool],
-        orders: FileOrders,
+        orders: FileOrders | None = None,
         give: Collection[Order] = (),
     ) -> None:
         self._failed = failed
@@ -205,7 +206,8 @@ class PuttingBack:
             try:
                 fsutil.move(from_folder, from_name, target.folder, name)
             except OSError as error:
-                self._orders.replaced(path, stamp)
+                if self._orders is not None:
+                    self._orders.replaced(path, stamp)
                 if isinstance(error, FileExistsError):
                     continue
                 raise
@@ -213,7 +215,8 @@ class PuttingBack:
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def _order(self, path: str, stamp: Stamp) -> None:
-        self._orders.order(path, stamp, self._give)
+        if self._orders is not None:
+            self._orders.order(path, stamp, self._give)
 
 
 def _refuse_nameless(folder: int, name: str) -> None:
