@@ -34,5 +34,6 @@ def reason_file(verdict: Verdict, sha256: str | None) -> bytes:
         "series_uid": ids.series_uid if ids else None,
         "sop_instance_uid": ids.sop_instance_uid if ids else None,
         "sha256": sha256,
+        "differs": [f"({tag[:4]},{tag[4:]})" for tag in why.differs] if why.differs is not None else None,
     }
     return (json.dumps(document, indent=2) + "\n").encode("ascii")
