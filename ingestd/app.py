@@ -35,6 +35,7 @@ from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import AskRules, Jobs, Known
 from ingestd.daemon.looking import LOOKERS, Looking
 from ingestd.daemon.loop import Daemon, LoopRules
+from ingestd.daemon.rechecking import Rechecking
 from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
 from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.codes import HOLDS
@@ -121,6 +122,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             Event.STARTED,
             version=version("ingestd"),
             url_host=urlsplit(settings.service.url).hostname,
+            service_kind=settings.service.profile_kind.value,
             auth_mode=settings.auth.mode,
             listen=settings.admin.listen,
             leases=inbox.leases_problem,
@@ -193,6 +195,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 largest_instance=batch_rules.largest_instance,
             ),
         )
+        jobs = Jobs(pool=stores, wake=wake.set)
         sending = Sending(
             origin=origin,
             inbox=inbox,
@@ -200,8 +203,17 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             shelves=shelves,
             disposing=disposing,
             braking=braking,
+            rechecking=Rechecking(
+                clock=clock,
+                journal=journal,
+                origin=origin,
+                jobs=jobs,
+                recorder=recorder,
+                service=service,
+                remember=endings.remember,
+            ),
             recorder=recorder,
-            jobs=Jobs(pool=stores, wake=wake.set),
+            jobs=jobs,
             rules=SendRules(
                 concurrency=settings.service.concurrency,
                 retry=rules,

@@ -30,6 +30,14 @@ class Event(enum.Enum):
         Level.WARNING,
         "the service was asked what it holds and gave no answer that counts: it is asked again, nothing is sent again",
     )
+    ON_ITS_WORD = (
+        Level.WARNING,
+        "files are filed on the service's word alone: it lets nothing be read, so nothing else can prove that it holds them",
+    )
+    NOT_HELD = (
+        Level.ERROR,
+        "a file was filed on the service's word, and now that it lets itself be read it does not give those bytes back",
+    )
     SET_APART = (
         Level.WARNING,
         "a request draws an answer that speaks of none of its files, and the control passes: its files wait, the others go on",

@@ -224,6 +224,12 @@ class Journal(Protocol):
     def has_read(self, service: str) -> bool:
         """Whether one of the newest receipts rests on something that this service let us read; False where that is not known."""
 
+    def on_word(self, service: str, *, after: int) -> tuple[int, Receipt | None]:
+        """The first receipt behind number `after` that rests on this service's word and that no later one of its UIDs replaces.
+
+        With it the number to go on from, which has grown if there is more to look at; a call looks at a bounded number of them.
+        """
+
     def commit(self, changes: Changes) -> None:
         """All of it or nothing, durable when this returns. Of nothing at all: a test, if the journal is doubtful."""
 

@@ -128,6 +128,10 @@ class Endings:
         self._forget(entry)
         self._found.append(_Ending(entry=entry, outcome=outcome, what=instance))
 
+    def remember(self, receipt: Receipt) -> None:
+        """One more receipt for a file that was filed long ago."""
+        self._memory.stored(receipt)
+
     def quarantine(
         self, entry: Entry, quarantine: Quarantine, *, stamp: Stamp, instance: Instance | None, attempts: int
     ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
-from ingestd.core.answer import Answer, Listed, Shown
+from ingestd.core.answer import Answer, Fetched, Listed, Shown
 from ingestd.core.disposition import wants_control
 from ingestd.core.errors import FileBusyError, FileError
 from ingestd.core.model import Asked, Batch, Instance, Wait
@@ -93,7 +93,15 @@ class Learnt:
     answer: Answer
 
 
-Result = Sent | Verified | Probed | Learnt
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rechecked:
+    """What the service gave back of an instance that was filed on its word."""
+
+    receipt: Receipt
+    fetched: Fetched
+
+
+Result = Sent | Verified | Probed | Learnt | Rechecked
 
 
 def replace_held(origin: Origin, instance: Instance) -> Sent:

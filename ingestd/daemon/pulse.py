@@ -99,6 +99,7 @@ class Pulse:
             brake=self._braking.why,
             outage=self._sending.outage,
             connection=self._origin.problem,
+            on_word=self._sending.on_word,
             unmovable=pending["unmovable"],
             ignored=scan.ignored,
         ).lines()

@@ -21,6 +21,7 @@ from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Batch, Instance
 from ingestd.core.outcome import (
     Disposition,
+    DuplicatePolicy,
     Hold,
     HoldCause,
     Isolate,
@@ -38,7 +39,8 @@ from ingestd.daemon.apart import Apart
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.control import Control
 from ingestd.daemon.disposing import Disposing, counted
-from ingestd.daemon.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Sent, Verified
+from ingestd.daemon.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Rechecked, Sent, Verified
+from ingestd.daemon.rechecking import Rechecking
 
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
@@ -67,6 +69,7 @@ class Sending:
         shelves: Shelves,
         disposing: Disposing,
         braking: Braking,
+        rechecking: Rechecking,
         recorder: Recorder,
         jobs: Jobs,
         known: Known,
@@ -80,6 +83,7 @@ class Sending:
         self._shelves = shelves
         self._disposing = disposing
         self._braking = braking
+        self._rechecking = rechecking
         self._recorder = recorder
         self._jobs = jobs
         self._rules = rules
@@ -89,7 +93,9 @@ class Sending:
         self._presence = Presence(wanted=not rules.ask.profile.names_only_new)
         self._apart = Apart(recorder=recorder)
         self.known = known
+        self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
+        self.on_word = False  # the newest answer lets files be filed on the service's word alone
         self._held: str | None = None  # our own words about the newest hold
         self.breaker = Breaker()
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
@@ -137,6 +143,8 @@ class Sending:
                     self._probed(answer, now)
                 case Learnt(answer=answer):
                     self._control.learnt(answer)
+                case Rechecked(receipt=receipt, fetched=fetched):
+                    self._rechecking.asked(receipt, fetched, now)
                 case unknown:
                     assert_never(unknown)
         return taken
@@ -203,6 +211,7 @@ class Sending:
         self._hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
         self._apart.asked(said, now)
+        self.on_word = not self._accepts and self._apart.on_word(said, now)
 
     def _strange(self, control: Answer | None) -> Hold | None:
         """A 2xx named nothing and could not be asked about: whether it is a store service at all, the control tells."""
@@ -248,6 +257,8 @@ class Sending:
     def dispatch(self, now: float) -> int:
         """Give free slots their work; how many got some."""
         given = 0
+        if self.breaker.closed and self.known.reads and not self._accepts:
+            self._rechecking.beat(now)
         while self.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
             if (first := self._shelves.take_first()) is not None:
                 self._window.step(self._window[first.instances[0].path], Step.BATCHED)

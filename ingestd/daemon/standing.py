@@ -23,6 +23,7 @@ class Standing:
     brake: str | None = None
     outage: str | None = None
     connection: str | None = None
+    on_word: bool = False
     unmovable: int = 0
     ignored: Mapping[str, int] = field(default_factory=dict)
 
@@ -38,6 +39,8 @@ class Standing:
             yield f"service: {self.outage}"
         if self.connection is not None:
             yield f"connection: {self.connection}"
+        if self.on_word:
+            yield "proof: files are filed on the service's word alone: let our identity read what it holds"
         if self.unmovable:
             yield f"moves: {self.unmovable} files can't be moved: let the service's user write in inbox, done and failed"
         for reason, hint in IGNORED.items():

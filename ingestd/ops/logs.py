@@ -36,6 +36,7 @@ class LogKey:
 
 
 LOG_KEYS: Mapping[str, LogKey] = {
+    "service_kind": LogKey(meaning="which store service it is taken for: service.kind, or what the address tells"),
     "path": LogKey(meaning="the file: digest of its path in the inbox, or the path itself with log.paths = name"),
     "files": LogKey(meaning="how many files the line is about"),
     "bytes": LogKey(meaning="their size, or what was sent", unit="bytes"),

@@ -81,6 +81,12 @@ _HAS_READ = (
     "SELECT 1 FROM (SELECT service, proof FROM receipts ORDER BY id DESC LIMIT 10000) "
     "WHERE service = ? AND proof IN (?, ?, ?, ?) LIMIT 1"
 )
+ON_WORD_STEP = 5000  # receipts that one call looks at
+_ON_WORD = (
+    f"SELECT {RECEIPT}, id FROM receipts AS r WHERE id > ? AND id <= ? AND service = ? AND proof = ? AND NOT EXISTS "  # noqa: S608
+    "(SELECT 1 FROM receipts AS later WHERE later.sop_instance_uid = r.sop_instance_uid AND later.id > r.id) "
+    "ORDER BY id LIMIT 1"
+)
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'receipts'"
 # A receipt from after the newest one was stamped by a clock that was wrong then (F13): those around it say how old it is.
 _OLDEST_RECEIPTS = (
@@ -164,6 +170,12 @@ class SqliteJournal:
     def has_read(self, service: str) -> bool:
         key = (service, *(proof.value for proof in _READ))
         return self._known(None, lambda c: c.execute(_HAS_READ, key).fetchone()) is not None
+
+    def on_word(self, service: str, *, after: int) -> tuple[int, Receipt | None]:
+        until = min(after + ON_WORD_STEP, self._last_receipt)
+        key = (after, until, service, Proof.WORD.value)
+        row = self._known(None, lambda c: c.execute(_ON_WORD, key).fetchone())
+        return (row[-1], receipt_of(row[:-1])) if row else (max(after, until), None)
 
     def receipts_of(self, path: str) -> Sequence[Receipt]:
         """Every receipt of a path in the inbox, oldest first; reads them all, so not for the hot path."""

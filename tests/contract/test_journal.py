@@ -96,6 +96,35 @@ def test_what_was_committed_is_remembered_exactly(reopened: Callable[[], Journal
     assert journal.last_receipt == 1
 
 
+@pytest.mark.parametrize("proof", list(Proof))
+def test_it_knows_whether_the_service_has_let_itself_be_read(reopened: Callable[[], Journal], proof: Proof) -> None:
+    """I2: a receipt that something read led to, of this service and no other."""
+    journal = reopened()
+    service = str(RECEIPT.service)
+    assert not journal.has_read(service)
+    journal.commit(Changes(receipts=(replace(RECEIPT, proof=proof),)))
+    assert journal.has_read(service) is (proof not in (Proof.NEW, Proof.WORD))
+    assert not journal.has_read("https://example.org/partitions/other")
+
+
+def test_receipts_that_rest_on_a_service_s_word_are_found_one_after_another(reopened: Callable[[], Journal]) -> None:
+    """I2: those of this service that nothing later replaces."""
+    journal = reopened()
+    service = str(RECEIPT.service)
+    uids = [f"1.2.3.4.{n}" for n in range(6)]
+    word = [replace(RECEIPT, sop_instance_uid=uid, proof=Proof.WORD) for uid in uids]
+    word[0] = replace(word[0], proof=Proof.ASKED)
+    word[2] = replace(word[2], service="https://example.org/other")
+    journal.commit(Changes(receipts=(*word, replace(word[3], proof=Proof.FETCHED))))
+    found, number = [], 0
+    for _ in range(9):
+        number, receipt = journal.on_word(service, after=number)
+        found.append(receipt and receipt.sop_instance_uid)
+    assert found == [uids[1], uids[4], uids[5], *([None] * 6)]
+    journal.commit(Changes(receipts=(replace(word[1], sop_instance_uid="1.2.9"),)))
+    assert journal.on_word(service, after=number)[1] == replace(word[1], sop_instance_uid="1.2.9")
+
+
 def test_an_absent_value_stays_absent(reopened: Callable[[], Journal]) -> None:
     bare = Receipt(
         stored_at=1.5,

@@ -26,6 +26,7 @@ from ingestd.daemon.intake import Intake, IntakeRules
 from ingestd.daemon.jobs import AskRules, Jobs, Known
 from ingestd.daemon.looking import Looking
 from ingestd.daemon.loop import Daemon, LoopRules
+from ingestd.daemon.rechecking import Rechecking
 from ingestd.daemon.sending import Sending, SendRules
 
 
@@ -118,10 +119,12 @@ class Bench:
             looking=Looking(inbox=self.inbox, rules=settle, lookers=self.lookers, wake=wake.set, slow=slow),
             shelves=shelves,
             endings=endings,
+            orders=self.orders,
             recorder=self.recorder,
             ask=disposing.ask_again,
             rules=IntakeRules(settle=settle, ready_ahead=ready_ahead, largest_instance=largest),
         )
+        jobs = Jobs(pool=self.executor, wake=wake.set)
         sending = Sending(
             origin=self.origin,
             inbox=self.inbox,
@@ -129,8 +132,17 @@ class Bench:
             shelves=shelves,
             disposing=disposing,
             braking=braking,
+            rechecking=Rechecking(
+                clock=self.clock,
+                journal=self.journal,
+                origin=self.origin,
+                jobs=jobs,
+                recorder=self.recorder,
+                service=SERVICE,
+                remember=endings.remember,
+            ),
             recorder=self.recorder,
-            jobs=Jobs(pool=self.executor, wake=wake.set),
+            jobs=jobs,
             rules=SendRules(
                 concurrency=concurrency,
                 retry=rules,
@@ -143,7 +155,7 @@ class Bench:
                 ),
                 hints={HoldCause.UNREACHABLE: "look at the cable"},
             ),
-            known=Known(),
+            known=Known(reads=self.journal.has_read(SERVICE)),
             rand=lambda: 0.5,
         )
         self.daemon = Daemon(

@@ -42,6 +42,7 @@ class FakeOrigin:
     script_replace(...)  answers for the next replacements; without, it keeps the new one and names it
     rejects              FailureReason by SOP Instance UID
     searchable           False: no search is answered
+    readable             False: the identity may read nothing
     """
 
     def __init__(self, bodies: Bodies | None = None) -> None:
@@ -61,6 +62,7 @@ class FakeOrigin:
         self.fetches: list[Identifiers] = []
         self.searches: list[str] = []
         self.searchable = True
+        self.readable = True
         self.replacements: list[Instance] = []
         self.closed = False
         self.problem: str | None = None
@@ -136,6 +138,8 @@ class FakeOrigin:
             if self._aborted:
                 return Held(status=None, loss=Loss.NOT_SENT)
             self.reads.append(ids)
+            if not self.readable:
+                return Held(status=403)
             if self._helds:
                 return self._helds.popleft()
             kept = self.kept.get(ids.key)
@@ -146,6 +150,8 @@ class FakeOrigin:
             if self._aborted:
                 return Fetched(status=None, loss=Loss.NOT_SENT)
             self.fetches.append(ids)
+            if not self.readable:
+                return Fetched(status=403)
             if self._fetcheds:
                 return self._fetcheds.popleft()
             kept = self.kept.get(ids.key)
@@ -154,7 +160,7 @@ class FakeOrigin:
     def listed(self, study_uid: str, series_uids: Sequence[str]) -> Listed:
         with self._lock:
             self.searches.append(study_uid)
-            if self._aborted or not self.searchable:
+            if self._aborted or not self.searchable or not self.readable:
                 return Listed(answered=False)
             known = [ids for ids in (kept.ids for kept in self.kept.values()) if ids.study_uid == study_uid]
             series = {
@@ -165,7 +171,8 @@ class FakeOrigin:
     def shows(self, ids: Identifiers) -> bool | None:
         with self._lock:
             self.searches.append(ids.sop_instance_uid)
-            return None if self._aborted or not self.searchable else ids.key in self.kept
+            asked = self.searchable and self.readable and not self._aborted
+            return ids.key in self.kept if asked else None
 
     def replace(self, instance: Instance) -> Answer:
         with self._lock:

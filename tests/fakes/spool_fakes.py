@@ -329,6 +329,14 @@ class FakeJournal:
         read = (Proof.FETCHED, Proof.ASKED, Proof.REMEMBERED, Proof.SEEN)
         return any(receipt.service == service and receipt.proof in read for receipt in self.receipts)
 
+    def on_word(self, service: str, *, after: int) -> tuple[int, Receipt | None]:
+        for number, receipt in enumerate(self.receipts, self._pruned + 1):
+            later = {r.sop_instance_uid for r in self.receipts[number - self._pruned :]}
+            word = receipt.service == service and receipt.proof is Proof.WORD
+            if number > after and word and receipt.sop_instance_uid not in later:
+                return number, receipt
+        return max(after, self.last_receipt), None
+
     def commit(self, changes: Changes) -> None:
         self._trouble()
         self._failed = False

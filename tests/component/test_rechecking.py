@@ -1,0 +1,77 @@
+"""Files that were filed on a service's word are asked for once it lets itself be read (I2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes.daemon_bench import Bench
+from fakes.studies import made
+
+from ingestd.core.events import Event
+from ingestd.core.outcome import DuplicatePolicy
+from ingestd.core.profiles import PROFILES, ServiceKind
+from ingestd.core.proof import Proof
+from ingestd.daemon.rechecking import ANOTHER, EVERY_SECONDS, NOT_THERE
+
+GENERIC = PROFILES[ServiceKind.GENERIC]
+WORD = ("proof: files are filed on the service's word alone: let our identity read what it holds",)
+
+
+def filed_on_its_word(policy: DuplicatePolicy = DuplicatePolicy.VERIFY) -> Bench:
+    """Three files, and a service that may not be read: filed after ten minutes."""
+    bench = Bench(profile=GENERIC, policy=policy)
+    bench.origin.readable = False
+    for number in range(3):
+        bench.drop(made(number).name, made(number).content)
+    bench.after(700, steps=70)
+    assert [receipt.proof for receipt in bench.journal.receipts] == [Proof.WORD] * 3
+    assert len(bench.filer.done) == 3
+    return bench
+
+
+def let_read(bench: Bench) -> None:
+    """From the next file on, which shows it."""
+    bench.origin.readable = True
+    bench.origin.fetches.clear()
+    bench.drop(made(9).name, made(9).content)
+    bench.after(5, steps=5)
+
+
+def test_what_was_filed_on_its_word_is_said_and_later_asked_for() -> None:
+    bench = filed_on_its_word()
+    assert bench.daemon.details() == WORD
+    assert bench.recorder.events.count(Event.ON_ITS_WORD) == 1
+    let_read(bench)
+    assert bench.daemon.details() == ()
+    bench.after(4 * EVERY_SECONDS, steps=40)
+    proofs = [bench.journal.receipt(ids) for ids in bench.origin.fetches]
+    assert [receipt and receipt.proof for receipt in proofs] == [Proof.FETCHED] * 3
+    assert Event.NOT_HELD not in bench.recorder.events
+    asked = len(bench.origin.fetches)
+    bench.after(20 * EVERY_SECONDS, steps=20)
+    assert len(bench.origin.fetches) == asked == 3
+
+
+@pytest.mark.parametrize("problem", [NOT_THERE, ANOTHER])
+def test_what_it_does_not_give_back_is_an_error(problem: str) -> None:
+    """I2: nothing is written about it that is not true."""
+    bench = filed_on_its_word()
+    key, kept = next(iter(bench.origin.kept.items()))
+    if problem == NOT_THERE:
+        del bench.origin.kept[key]
+    else:
+        bench.origin.kept[key] = replace(kept, sha256="0" * 64)
+    let_read(bench)
+    bench.after(4 * EVERY_SECONDS, steps=40)
+    assert [line.fields["problem"] for line in bench.recorder.of(Event.NOT_HELD)] == [problem]
+    assert bench.journal.receipt(kept.ids).proof is Proof.WORD  # type: ignore[union-attr]
+
+
+def test_nothing_is_asked_where_its_word_is_enough() -> None:
+    """duplicates.policy = accept."""
+    bench = filed_on_its_word(DuplicatePolicy.ACCEPT)
+    let_read(bench)
+    bench.after(4 * EVERY_SECONDS, steps=40)
+    assert bench.origin.fetches == []
+    assert bench.daemon.details() == ()
