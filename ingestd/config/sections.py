@@ -70,7 +70,7 @@ class Intake(Section):
     """Parts of a file that were never written: wait for a writer to fill them, or send them as zeros after network_quiet_seconds
     (ZFS with compression, sparse copies)."""
     window: Annotated[int, Field(ge=16)] = 5000
-    """Files held in memory at once."""
+    """Files held in memory at once; as many again may wait there for a second look."""
     remove_empty_dirs_after_seconds: Positive | None = None
     """Remove folders below the inbox that have been empty this long; a writer must fill a folder that it makes sooner."""
 

@@ -46,7 +46,7 @@ class Entry:
 
 
 class Window:
-    """Bounded by `capacity` entries; a refusal leaves no trace."""
+    """Bounded by `capacity` entries, and as many again that wait for a second look; a refusal leaves no trace."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -72,10 +72,12 @@ class Window:
         return iter(self._entries.values())
 
     def room(self, *, hinted: bool) -> int:
-        """How many more of this kind it takes: a quarter is kept for the other kind."""
-        most = self._capacity - self._capacity // 4
+        """How many more of this kind it takes: a quarter is kept for the other kind. What waits for a second look has room of its
+        own."""
+        capacity = self._capacity + min(self._states[State.QUIET], self._capacity)
+        most = capacity - self._capacity // 4
         inside = len(self._entries) - self._plain if hinted else self._plain
-        return min(self._capacity - len(self._entries), most - inside)
+        return max(min(capacity - len(self._entries), most - inside), 0)
 
     def count(self, *states: State) -> int:
         return sum(self._states[s] for s in states)

@@ -150,6 +150,17 @@ def test_the_oldest_is_the_one_first_seen() -> None:
     assert window.oldest() == 3.0
 
 
+def test_what_waits_for_a_second_look_keeps_nobody_out_but_is_bounded() -> None:
+    """I8: a backlog of files on which no lease can be had goes on while the first of them wait; as many again, and no more."""
+    window = Window(16)
+    for number in range(12):
+        quiet(window, f"{number}", None, 9.0)
+    assert (window.room(hinted=False), window.room(hinted=True)) == (12, 16)
+    for number in range(12, 28):
+        quiet(window, f"{number}", None, 9.0)
+    assert (window.room(hinted=False), window.room(hinted=True)) == (0, 4)
+
+
 @given(st.data(), st.integers(1, 40), st.lists(st.tuples(st.booleans(), st.integers(0, 99)), max_size=60))
 def test_it_never_holds_more_than_it_may_and_always_knows_what_it_holds(
     data: st.DataObject, capacity: int, steps: list[tuple[bool, int]]
@@ -167,11 +178,12 @@ def test_it_never_holds_more_than_it_may_and_always_knows_what_it_holds(
             window.step(entry, data.draw(st.sampled_from([step for state, step in TABLE if state is entry.state])))
         entries = list(window)
         plain = sum(not e.hinted for e in entries)
-        assert len(entries) == len(window) <= capacity
-        most = capacity - capacity // 4
-        assert max(plain, len(entries) - plain) <= most
+        assert len(entries) == len(window) <= 2 * capacity
+        room = capacity + min(window.count(State.QUIET), capacity)
+        most = room - capacity // 4
+        assert max(plain, len(entries) - plain) <= 2 * capacity - capacity // 4
         for hinted, inside in ((False, plain), (True, len(entries) - plain)):
-            assert window.room(hinted=hinted) == min(capacity - len(entries), most - inside) >= 0
+            assert window.room(hinted=hinted) == max(min(room - len(entries), most - inside), 0)
         assert not {e.state for e in entries} & LEFT_WINDOW
         assert {s: window.count(s) for s in State} == {s: sum(e.state is s for e in entries) for s in State}
         assert window.count(*State) == len(entries)
