@@ -42,7 +42,9 @@ _LONG_AGO_NS = 946_684_800 * 10**9
 def survey(folders: Folders, *, removes: bool) -> bool | None:
     """Whether edits show: equal stamps of a file in the inbox mean equal bytes; None where it can't be told.
 
-    `removes`: stored files are to be removed instead of moved. Raises ConfigurationError where they can't carry it, FolderAwayError where one does not answer.
+    `removes`: stored files are to be removed instead of moved.
+
+    Raises ConfigurationError where the folders can't carry it, FolderAwayError where one does not answer.
     """
     probes = _Probes(salt(folders.state).hex())
     with _opened("inbox", folders.inbox) as inbox, probes.swept(inbox):
