@@ -1,11 +1,7 @@
 """The way in: from a name to a settled instance on its shelf.
 
-The window refuses what it has no room for, and the scanner pauses; examining pauses while the shelves hold enough for every
-slot, so memory is bounded whatever the backlog. What must wait leaves the window for the journal and comes back when due, or as
-soon as the scan lists another file under its name, whether or not an event told of that.
-
-Due times are on the clock of whichever process wrote them. One that no wait of ours could have set means that the clock was set
-back since (F13): the file is due now.
+Names come in as far as the window has room (admission.py); examining pauses while the shelves hold enough for every slot, so memory
+is bounded whatever the backlog. What must wait leaves the window for the journal.
 """
 
 from __future__ import annotations
@@ -17,12 +13,12 @@ from typing import assert_never
 
 from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.as_is import as_is, on_a_word
-from ingestd.core.backoff import LONGEST_WAIT_SECONDS, growing
+from ingestd.core.backoff import growing
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
-from ingestd.core.model import Asked, Deferral, Evidence, Inspection, Instance, Lease, Look, Sighting, Stamp, Wait
+from ingestd.core.model import Asked, Deferral, Evidence, Inspection, Instance, Lease, Look, Stamp, Wait
 from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Clock, Journal, Orders, Recorder, Scanner
 from ingestd.core.settle import (
@@ -38,6 +34,7 @@ from ingestd.core.settle import (
     settle,
 )
 from ingestd.core.window import Entry, Window
+from ingestd.daemon.admission import Admission
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.handover import NoThreadError
 from ingestd.daemon.looking import NO_STAMP, Found, Looking, Seen, StillWaits
@@ -46,7 +43,6 @@ from ingestd.daemon.sparing import Sparing
 SLICE = 256  # files a tick
 SLICE_SECONDS = 0.05
 CONTENT_LIMIT = 64 << 20  # bytes of small files held ahead of the slots
-DUE_EVERY_SECONDS = 0.5
 BUSY_RETRY_SECONDS = 2.0
 BUSY_CAP_SECONDS = 60.0
 CHANGES = 2
@@ -95,30 +91,17 @@ class Intake:
         self._orders = orders
         self._recorder = recorder
         self._rules = rules
-        self._due_at = 0.0
+        self._admission = Admission(scanner=scanner, journal=journal, window=window, rules=rules.settle)
         self._waiting = Sparing(Event.WAITING, recorder=recorder)
         self._unproved = Sparing(Event.UNPROVED, recorder=recorder)
         self._clock_ahead = clock.wall() - clock.now()
         self._stepped_at = -math.inf
-        self._longest_wait = max(LONGEST_WAIT_SECONDS, rules.settle.quiet_seconds, rules.settle.network_quiet_seconds)
-        self._inodes_listed = True  # folders list the inodes that fstat says, as far as anybody knows
 
     def admit(self, now: float) -> int:
         """Take what the scanner and the journal offer, as far as there is room; how many came in."""
         if self._endings.problem is not None:
             return 0  # what leaves the window could not be remembered
-        before = len(self._window)
-        for sighting in self._scanner.take_hinted(self._window.room(hinted=True)):
-            self._offer(sighting, now)
-        for sighting in self._scanner.take(self._window.room(hinted=False)):
-            self._offer(sighting, now)
-        if now >= self._due_at and (room := self._window.room(hinted=False)) > 0:
-            self._due_at = now + DUE_EVERY_SECONDS
-            for deferral in self._journal.due(now, room):
-                if deferral.path not in self._window:
-                    sighting = Sighting(path=deferral.path, hinted=deferral.deleted)
-                    self._window.admit(sighting, now=now, history=self._on_our_clock(deferral, now))
-        return len(self._window) - before
+        return self._admission.admit(now)
 
     def due_at(self) -> float | None:
         """When a quiet file's second look is due; None while nothing would be looked at."""
@@ -153,33 +136,6 @@ class Intake:
     def _shelves_full(self) -> bool:
         return len(self._shelves) >= self._rules.ready_ahead or self._shelves.content_bytes >= CONTENT_LIMIT
 
-    def _offer(self, sighting: Sighting, now: float) -> None:
-        if sighting.path in self._window:
-            if sighting.hinted:
-                self._window[sighting.path].closed = sighting.closed
-            return
-        history = self._journal.deferral(sighting.path)
-        if history is not None:
-            history = self._on_our_clock(history, now)
-            if history.due_at > now and not sighting.hinted and not self._another(sighting.inode, history):
-                return
-        self._window.admit(sighting, now=now, history=history)
-
-    def _on_our_clock(self, history: Deferral, now: float) -> Deferral:
-        if history.due_at <= now + self._longest_wait and history.since <= now and history.first_seen <= now:
-            return history
-        return replace(
-            history,
-            due_at=history.due_at if history.due_at <= now + self._longest_wait else now,
-            since=min(history.since, now),
-            first_seen=min(history.first_seen, now),
-        )
-
-    def _another(self, inode: int | None, history: Deferral) -> bool:
-        """Whether the listing shows another file than the one that waits."""
-        known = inode is not None and history.stamp != NO_STAMP
-        return known and self._inodes_listed and inode != history.stamp.inode
-
     def _found(self, entry: Entry, found: Found, now: float) -> None:
         match found:
             case Seen(look=look) if self._endings.copies(look.stamp):
@@ -189,7 +145,7 @@ class Intake:
             case Seen(look=look, inspection=inspection):
                 self._judge(entry, look, inspection, now)
             case StillWaits(waited=waited, after=after):
-                self._inodes_listed &= not self._another(entry.inode, waited)
+                self._admission.same(entry.inode, waited)
                 self._endings.defer(entry, replace(waited, due_at=now + after, attempts=waited.attempts + 1))
             case FileGoneError() | FileRefusedError():
                 self._endings.vanished(entry)
@@ -213,8 +169,8 @@ class Intake:
         entry.on_network = look.on_network
         history = entry.history
         if look.stamp == entry.stamp:
-            if history is not None and self._another(entry.inode, history):
-                self._inodes_listed = False  # or every file that waits would be looked at with each scan
+            if history is not None:
+                self._admission.same(entry.inode, history)
             entry.looks += 1
         else:
             if history is not None:

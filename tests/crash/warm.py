@@ -23,12 +23,13 @@ import ingestd.app
 import ingestd.cli.daemon
 import ingestd.spool.comparable  # noqa: F401 - what the daemon would import on its way
 from ingestd.cli.main import main
-from ingestd.daemon import endings, intake, loop, remembering
+from ingestd.daemon import admission, endings, intake, loop, remembering
 
 WAITS = {
     endings: ("UNMOVABLE_BASE_SECONDS",),
     remembering: ("RETRY_SECONDS",),
-    intake: ("BUSY_RETRY_SECONDS", "DUE_EVERY_SECONDS"),
+    admission: ("DUE_EVERY_SECONDS",),
+    intake: ("BUSY_RETRY_SECONDS",),
     loop: ("LONGEST_SLEEP_SECONDS",),
 }
 CUT_SECONDS = 0.1
