@@ -45,7 +45,7 @@ _HOLD_STATUSES = {
 }
 
 _NEVER_ABOUT_A_BATCH = frozenset({401, 429})
-UNNAMED_LIMIT = 3  # times that a 2xx may leave a batch unnamed before it is isolated
+UNNAMED_TOGETHER_LIMIT = 3  # times that a 2xx may leave a batch unnamed before it is isolated
 HOLDS_LIMIT = 3  # Hold answers that a batch may draw while the control passes in between
 _ABOUT_CONTENT = frozenset({400, 409, 415, 422})  # the refusals that can be about what is in a request (RFC 9110 15.5)
 
@@ -287,7 +287,7 @@ def _taken(answer: Answer) -> bool:
 def _unnamed_too_often(batch: Batch) -> bool:
     """It was left unnamed before, asked for, and not there: the others may be why."""
     histories = [i.history for i in batch.instances if i.history is not None and i.history.wait is Wait.UNNAMED]
-    return len(batch.instances) > 1 and any(h.attempts >= UNNAMED_LIMIT - 1 for h in histories)
+    return len(batch.instances) > 1 and any(h.attempts >= UNNAMED_TOGETHER_LIMIT - 1 for h in histories)
 
 
 def _troubled_before(batch: Batch) -> bool:

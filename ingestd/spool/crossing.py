@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from ingestd.core.errors import FileChangedError
 from ingestd.spool import fsutil
+from ingestd.spool.digests import digest_from
 from ingestd.spool.entry import Entry
 from ingestd.spool.rights import may_write
 
@@ -31,11 +32,11 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """A whole, synced copy under a temporary name. `digest` is of all its bytes."""
+    """A whole, synced copy under a temporary name. `digest` (SHA-256, hex) is of all its bytes."""
 
     folder: int
     name: str
-    digest: bytes
+    digest: str
     status: os.stat_result
 
     def is_there(self, folder: int, name: str) -> bool:
@@ -48,7 +49,7 @@ class Copy:
         except OSError:
             return False
         try:
-            return _digest(handle) == self.digest
+            return digest_from(handle, 0) == self.digest
         finally:
             fsutil.close(handle)
 
@@ -82,13 +83,13 @@ def filed_before(entry: Entry, root: int) -> Copy | None:
             return None
         if not _stands_below(root, status):
             return None
-        copy = Copy(folder=root, name=name, digest=_digest(handle), status=status)
+        copy = Copy(folder=root, name=name, digest=digest_from(handle, 0), status=status)
     finally:
         fsutil.close(handle)
     source, _ = fsutil.open_file(entry.folder, entry.name)
     try:
         entry.match(os.fstat(source))
-        return copy if _digest(source) == copy.digest else None
+        return copy if digest_from(source, 0) == copy.digest else None
     finally:
         fsutil.close(source)
 
@@ -137,7 +138,7 @@ def _stands_below(root: int, copy: os.stat_result) -> bool:
     return False
 
 
-def _pour(source: int, target: int, entry: Entry) -> bytes:
+def _pour(source: int, target: int, entry: Entry) -> str:
     digest = hashlib.sha256()
     entry.match(os.fstat(source))
     left = entry.stamp.size
@@ -148,12 +149,12 @@ def _pour(source: int, target: int, entry: Entry) -> bytes:
     if left or os.read(source, 1):
         raise FileChangedError("the file changed while it was copied: it stays and is judged again")
     entry.match(os.fstat(source))
-    return digest.digest()
+    return digest.hexdigest()
 
 
-def _verify(target: int, digest: bytes) -> None:
+def _verify(target: int, digest: str) -> None:
     os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)  # so that what is read back comes from the disk
-    if _digest(target) != digest:
+    if digest_from(target, 0) != digest:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
@@ -162,11 +163,3 @@ def _dress(target: int, status: os.stat_result) -> None:
         os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, status.st_mode & 0o777)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _digest(handle: int) -> bytes:
-    digest = hashlib.sha256()
-    os.lseek(handle, 0, os.SEEK_SET)
-    while piece := os.read(handle, _PIECE):
-        digest.update(piece)
-    return digest.digest()

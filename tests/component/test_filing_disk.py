@@ -408,7 +408,7 @@ def test_a_copy_that_fails_leaves_everything_as_it_was(
 def test_a_copy_that_reads_back_differently_is_none(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F41."""
     instance = far.drop("a.dcm", part10())
-    monkeypatch.setattr(crossing, "_digest", lambda handle: b"other")
+    monkeypatch.setattr(crossing, "digest_from", lambda handle, at: "other")
     with pytest.raises(FilingError):
         far.filing.to_done(instance, at=AT)
     assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})
