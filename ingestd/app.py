@@ -17,15 +17,14 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from ingestd.config import Folders, Settings
-from ingestd.core.backoff import RetryRules
-from ingestd.core.batch import BatchRules, Shelves
-from ingestd.core.brake import Brake, BrakeRules
+from ingestd.config.rules import batch_rules_of, brake_rules_of, retry_rules_of, settle_rules_of
+from ingestd.core.batch import Shelves
+from ingestd.core.brake import Brake
 from ingestd.core.events import Event
 from ingestd.core.outcome import DuplicatePolicy
 from ingestd.core.ports import Supervised
 from ingestd.core.profiles import PROFILES
 from ingestd.core.service_name import service_name
-from ingestd.core.settle import SettleRules
 from ingestd.core.window import Window
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import DisposeRules, Disposing
@@ -137,9 +136,9 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         scanner = _scanner(settings, folders, clock, wake, once=once)
         profile = PROFILES[settings.service.profile_kind]
         service = service_name(settings.service.url, settings.service.partition)
-        rules = RetryRules(**settings.retry.model_dump())
+        rules = retry_rules_of(settings.retry)
         window = Window(settings.intake.window)
-        batch_rules = _batch_rules(settings)
+        batch_rules = batch_rules_of(settings)
         shelves = Shelves(batch_rules)
         endings = Endings(
             clock=clock,
@@ -150,14 +149,9 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             copier=_threads(stack, 1, "copy"),
             wake=wake.set,
         )
-        settle_rules = SettleRules(
-            quiet_seconds=settings.intake.quiet_seconds,
-            network_quiet_seconds=settings.intake.network_quiet_seconds,
-            incomplete_timeout_seconds=settings.intake.incomplete_timeout_seconds,
-            holes_are_zeros=settings.intake.holes == "zeros",
-        )
+        settle_rules = settle_rules_of(settings.intake)
         orders = FileOrders(folders.state)
-        braking = Braking(brake=Brake(BrakeRules(**settings.brake.model_dump())), orders=orders, recorder=recorder)
+        braking = Braking(brake=Brake(brake_rules_of(settings.brake)), orders=orders, recorder=recorder)
         disposing = Disposing(
             clock=clock,
             journal=journal,
@@ -326,17 +320,6 @@ def _scanner(
         rescan_seconds=float("inf") if once else intake.rescan_seconds,
         clock=clock,
         wake=wake.set,
-    )
-
-
-def _batch_rules(settings: Settings) -> BatchRules:
-    batch = settings.batch
-    return BatchRules(
-        by_study=batch.by == "study",
-        max_instances=batch.max_instances,
-        max_bytes=batch.max_bytes,
-        linger_seconds=batch.linger_seconds,
-        max_request_bytes=settings.service.max_request_bytes,
     )
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from urllib.parse import quote, urlencode
 
 from ingestd.config import ServiceSettings
+from ingestd.config.rules import retry_rules_of
 from ingestd.core.answer import Loss
 from ingestd.core.backoff import RetryRules, full_jitter
 from ingestd.core.errors import ServiceError
@@ -215,7 +216,7 @@ def session(settings: ServiceSettings, *, clock: Clock, rand: Rand, rest: Rest, 
                 partition=service.partition,
                 identified=token is not None,
                 clock=clock,
-                rules=RetryRules(**settings.retry.model_dump()),
+                rules=retry_rules_of(settings.retry),
                 rand=rand,
                 rest=rest,
                 told=told,
