@@ -277,7 +277,7 @@ def _filing(settings: Settings, folders: Folders) -> Filing:
         folders.failed,
         layout=settings.done.layout,
         delete=removes,
-        edits_show=survey(folders, removes=removes).edits_show is True,
+        edits_show=survey(folders, removes=removes) is True,
         takes=taken_by(settings.intake),
     )
 

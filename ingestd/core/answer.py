@@ -109,7 +109,6 @@ class Held:
     status: int | None
     loss: Loss | None = None
     elements: dict[str, tuple[str, ...]] | None = field(default=None, repr=False)
-    retry_after: float | None = None
 
     def shown(self, ids: Identifiers) -> Shown:
         """What it says about `ids`."""
@@ -133,7 +132,6 @@ class Fetched:
     sha256: str | None = None
     transfer_syntax_uid: str | None = None
     key: tuple[str, str, str] | None = None
-    retry_after: float | None = None
 
     def shown(self, ids: Identifiers) -> Shown:
         """What it says about `ids`."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 from ingestd.core.answer import Fetched, Held, Shown
 from ingestd.core.model import Asked, Identifiers, Wait
@@ -184,6 +185,8 @@ def _absent(facts: Facts) -> Disposition:
             return Retry(wait=Wait.UNNAMED, comment=facts.comment)
         case Asked.REFUSED:
             return Retry(wait=Wait.REFUSED_ALONE, http_status=409, comment=facts.comment)
+        case unknown:
+            assert_never(unknown)
 
 
 def _unanswered(facts: Facts) -> Disposition:

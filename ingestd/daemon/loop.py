@@ -208,7 +208,7 @@ class Daemon:
         moved = self._endings.file_away()
         moved += self._sending.reap(now)
         if dispatch and self._endings.problem is None:  # what is stored now could not be remembered
-            moved += self._sending.probe(now)
+            moved += self._sending.holding.probe(now)
             moved += self._sending.dispatch(now)
             moved += self._sending.batch(now)
         if intake:

@@ -97,7 +97,7 @@ class Pulse:
         self.details = Standing(
             leases=self._leases_problem(),
             brake=self._braking.why,
-            outage=self._sending.outage,
+            outage=self._sending.holding.outage,
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unmovable=pending["unmovable"],
@@ -107,7 +107,7 @@ class Pulse:
             Snapshot(
                 pending=pending,
                 oldest_pending_seconds=self._age(now),
-                breaker=int(self._sending.breaker.state),
+                breaker=int(self._sending.holding.breaker.state),
                 braked=self._braking.on,
                 concurrency_limit=self._sending.concurrency.limit,
                 scan=scan,
@@ -117,7 +117,7 @@ class Pulse:
             self.ready = True
             self._notifier.ready("watching the inbox")
         self._notifier.alive()
-        breaker = self._sending.breaker.state.name.lower()
+        breaker = self._sending.holding.breaker.state.name.lower()
         self._notifier.status(f"{sum(pending.values())} files pending, breaker {breaker}")
 
     def _supervise(self, threads: Sequence[Supervised], now: float) -> None:

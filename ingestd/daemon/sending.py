@@ -1,4 +1,4 @@
-"""The way out: batches, Store transactions and their answers, and the breaker.
+"""The way out: batches, Store transactions and their answers.
 
 A job runs on the pool and hands one value back (jobs.py); everything it needs of the journal is read before, on the owner thread.
 """
@@ -6,23 +6,20 @@ A job runs on the pool and hands one value back (jobs.py); everything it needs o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from ingestd.core.answer import Answer
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import Shelves, halves
-from ingestd.core.breaker import Breaker, BreakerState
 from ingestd.core.concurrency import Concurrency
-from ingestd.core.disposition import dispose, hold_for
+from ingestd.core.disposition import dispose
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Batch, Instance
 from ingestd.core.outcome import (
     Disposition,
     DuplicatePolicy,
-    Hold,
     HoldCause,
     Isolate,
     Retry,
@@ -39,6 +36,7 @@ from ingestd.daemon.apart import Apart
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.control import Control
 from ingestd.daemon.disposing import Disposing, counted
+from ingestd.daemon.holding import Holding
 from ingestd.daemon.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Rechecked, Sent, Verified
 from ingestd.daemon.rechecking import Rechecking
 
@@ -87,7 +85,6 @@ class Sending:
         self._recorder = recorder
         self._jobs = jobs
         self._rules = rules
-        self._rand = rand
         self._prepared: deque[Batch] = deque()
         self._control = Control(origin=origin, jobs=jobs)
         self._presence = Presence(wanted=not rules.ask.profile.names_only_new)
@@ -96,8 +93,9 @@ class Sending:
         self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
         self.on_word = False  # the newest answer lets files be filed on the service's word alone
-        self._held: str | None = None  # our own words about the newest hold
-        self.breaker = Breaker()
+        self.holding = Holding(
+            control=self._control, recorder=recorder, retry=rules.retry, hints=rules.hints, rand=rand
+        )
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 
     @property
@@ -110,18 +108,10 @@ class Sending:
         """Jobs under way that carry instances; a probe can be left alone."""
         return self._jobs.carrying
 
-    @property
-    def outage(self) -> str | None:
-        """Why nothing goes out, and how to mend it; None while the breaker is closed."""
-        cause = self.breaker.cause
-        if self.breaker.closed or cause is None:
-            return None
-        return ": ".join(filter(None, (cause.value, self._held, self._rules.hints.get(cause))))
-
     def due_at(self) -> float | None:
         """When there is something to do that nothing will wake the loop for: a probe, or a batch that has lingered."""
-        if not self.breaker.closed:
-            return self.breaker.open_until if self.breaker.state is BreakerState.OPEN else None
+        if not self.holding.breaker.closed:
+            return self.holding.due_at()
         if self._braking.on or self.in_flight >= self.concurrency.limit:
             return None
         return self._shelves.ripe_at()
@@ -140,7 +130,7 @@ class Sending:
                 case Verified() as verified:
                     self._verified(verified, now)
                 case Probed(answer=answer):
-                    self._probed(answer, now)
+                    self.holding.probed(answer, now)
                 case Learnt(answer=answer):
                     self._control.learnt(answer)
                 case Rechecked(receipt=receipt, fetched=fetched):
@@ -152,11 +142,7 @@ class Sending:
     def _died(self, job: Job, error: BaseException, now: float) -> None:
         """A bug makes its files wait; without memory or a thread sending pauses, as if the service were away (F10, F46)."""
         fate = self._apart.died(error, now, files=len(job.instances))
-        probing = self.breaker.state is BreakerState.PROBING and not job.instances
-        if not job.instances:
-            self._control.died()
-        if probing or (job.instances and isinstance(fate, SendAgain)):
-            self._hold(Hold(cause=HoldCause.UNREACHABLE), now, probe=probing)
+        self.holding.died(now, carried=bool(job.instances), transient=isinstance(fate, SendAgain))
         for instance in job.instances:
             self._disposing.apply(instance, fate, status=None, alone=False, now=now)
 
@@ -182,10 +168,9 @@ class Sending:
             self._disposing.apply(ended, disposition, status=answer.status, alone=alone, now=now, absent_before=absent)
         self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(batch.instances))))
         if any(_stored_something(d) for d in dispositions):
-            self.breaker = self.breaker.stored()
-            self._control.learn()
-        self.concurrency = self.concurrency.after(answer, calm=self.breaker.closed)
-        self._hold_for(dispositions, now)
+            self.holding.stored()
+        self.concurrency = self.concurrency.after(answer, calm=self.holding.breaker.closed)
+        self.holding.hold_for(dispositions, now)
         self._apart.answered(dispositions, answer.outcome, now)
         self._recorder.request(answer.outcome, answer.seconds, answer.sent_bytes)
         self._recorder.log(
@@ -201,65 +186,26 @@ class Sending:
     def _verified(self, verified: Verified, now: float) -> None:
         known = verified.known
         self.known = Known(reads=self.known.reads or known.reads, searches=self.known.searches or known.searches)
-        hold = self._strange(verified.control)
+        hold = self.holding.strange(verified.control)
         said: list[Disposition] = []
         for question, found in verified.dispositions:
             unasked = hold is not None and isinstance(found, Retry) and found.asked is Asked.UNNAMED
             disposition = hold if hold is not None and unasked else found
             said.append(disposition)
             self._disposing.apply(question.instance, disposition, status=200, alone=question.alone, now=now)
-        self._hold_for(said, now)
+        self.holding.hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
         self._apart.asked(said, now)
         self.on_word = not self._accepts and self._apart.on_word(said, now)
-
-    def _strange(self, control: Answer | None) -> Hold | None:
-        """A 2xx named nothing and could not be asked about: whether it is a store service at all, the control tells."""
-        if control is None or self._control.passes(control):
-            return None
-        return hold_for(control) or Hold(cause=HoldCause.CONTROL)
-
-    # The control
-
-    def probe(self, now: float) -> int:
-        """Send the control when the breaker's time has come."""
-        if not self.breaker.wants_probe(now):
-            return 0
-        self.breaker = self.breaker.probing()
-        self._control.probe()
-        return 1
-
-    def _probed(self, answer: Answer, now: float) -> None:
-        passed = self._control.passes(answer)
-        self._recorder.log(Event.PROBED, status=answer.outcome, passed=passed)
-        if passed:
-            self.breaker = self.breaker.passed()
-            self._recorder.log(Event.RESUMED)
-            return
-        lost = HoldCause.UNREACHABLE if answer.loss is not None else HoldCause.CONTROL
-        self._hold(hold_for(answer) or Hold(cause=lost), now, probe=True)
-
-    def _hold_for(self, dispositions: Sequence[Disposition], now: float) -> None:
-        if hold := next((d for d in dispositions if isinstance(d, Hold)), None):
-            self._hold(hold, now)
-
-    def _hold(self, hold: Hold, now: float, *, probe: bool = False) -> None:
-        before, self._held = self.breaker, hold.problem
-        self.breaker = (before.failed if probe else before.held)(
-            hold, now=now, rand=self._rand(), rules=self._rules.retry
-        )
-        if before.cause is not hold.cause:
-            hint = self._rules.hints.get(hold.cause)
-            self._recorder.log(Event.HELD, cause=hold.cause.value, problem=hold.problem, hint=hint)
 
     # Batches and slots
 
     def dispatch(self, now: float) -> int:
         """Give free slots their work; how many got some."""
         given = 0
-        if self.breaker.closed and self.known.reads and not self._accepts:
+        if self.holding.breaker.closed and self.known.reads and not self._accepts:
             self._rechecking.beat(now)
-        while self.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
+        while self.holding.breaker.closed and not self._braking.on and self.in_flight < self.concurrency.limit:
             if (first := self._shelves.take_first()) is not None:
                 self._window.step(self._window[first.instances[0].path], Step.BATCHED)
                 self._send(first, now)

@@ -128,7 +128,6 @@ class OriginServer:
             status=reply.status,
             loss=reply.loss,
             elements=elements,
-            retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
         )
 
     def listed(self, study_uid: str, series_uids: Sequence[str]) -> Listed:
@@ -208,7 +207,6 @@ class OriginServer:
             sha256=found.sha256 if found is not None else None,
             transfer_syntax_uid=found.transfer_syntax_uid if found is not None else None,
             key=found.key if found is not None else None,
-            retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
         )
 
     def _listing(self) -> Listing:

@@ -20,7 +20,6 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ingestd.config import Folders
@@ -40,17 +39,12 @@ _CTIME_IS_LOST = frozenset({"vfat", "msdos", "exfat"})  # kept in memory for a w
 _LONG_AGO_NS = 946_684_800 * 10**9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """`edits_show`: whether equal stamps of a file in the inbox mean equal bytes; None where it can't be told."""
+def survey(folders: Folders, *, removes: bool) -> bool | None:
+    """Whether edits show: equal stamps of a file in the inbox mean equal bytes; None where it can't be told.
 
-    edits_show: bool | None
+    `removes`: stored files are to be removed instead of moved.
 
-
-def survey(folders: Folders, *, removes: bool) -> Ground:
-    """Probe the folders. `removes`: stored files are to be removed instead of moved.
-
-    Raises ConfigurationError where they can't carry it, FolderAwayError where one does not answer.
+    Raises ConfigurationError where the folders can't carry it, FolderAwayError where one does not answer.
     """
     probes = _Probes(salt(folders.state).hex())
     with _opened("inbox", folders.inbox) as inbox, probes.swept(inbox):
@@ -58,10 +52,10 @@ def survey(folders: Folders, *, removes: bool) -> Ground:
         for name, path in (("done", folders.done), ("failed", folders.failed)):
             with _opened(name, path) as root, probes.made_below(name, path, root) as folder, probes.swept(folder):
                 probes.rename(name, path, inbox, folder)
-        ground = Ground(edits_show=probes.edits_show("inbox", folders.inbox, inbox))
-    if removes and ground.edits_show is False:
+        edits_show = probes.edits_show("inbox", folders.inbox, inbox)
+    if removes and edits_show is False:
         raise ConfigurationError(f"{_CLASHES}: {_CLASHES_HINT}")
-    return ground
+    return edits_show
 
 
 class _Probes:

@@ -28,7 +28,7 @@ from ingestd.spool.lease import Lease, is_whole, take
 def remove(entry: Entry, *, sha256: str | None = None) -> None:
     """Raises FileChangedError where another file has its name or its bytes, OSError (ETXTBSY: somebody may still write into it).
 
-    `sha256`: of its bytes from 128 on, where they are to be compared.
+    `sha256`: of its data set (digests.py), where that is to be compared.
     """
     refuse_open(entry)
     aside = step_aside(entry)

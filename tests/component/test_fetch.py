@@ -134,10 +134,6 @@ def test_other_statuses_are_passed_on_without_a_digest(status: int) -> None:
     assert fetch(answering(status, body, content_type=MULTIPART)) == Fetched(status=status)
 
 
-def test_retry_after_is_read() -> None:
-    assert fetch(answering(503, headers={"Retry-After": "7"})) == Fetched(status=503, retry_after=7.0)
-
-
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [

@@ -53,6 +53,18 @@ def test_a_file_for_which_the_services_own_was_deleted_goes_first_and_alone() ->
     assert take(shelves) == []
 
 
+def test_a_uid_is_free_once_all_that_had_it_are_through() -> None:
+    """F36: one that is asked about beside its twin in flight keeps a third waiting until both are through."""
+    shelves = filled(batch_rules(), instance("1"))
+    assert take(shelves) == ["1"]
+    shelves.occupy(instance("1", path="twin.dcm"))
+    shelves.put(instance("1", path="third.dcm"), now=0.0)
+    shelves.release(instance("1"))
+    assert take(shelves) == []
+    shelves.release(instance("1", path="twin.dcm"))
+    assert take(shelves) == ["1"]
+
+
 # When a shelf is ripe.
 
 

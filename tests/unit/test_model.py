@@ -11,7 +11,7 @@ from ingestd.core import answer, backoff, brake, breaker, concurrency, model, ou
 from ingestd.core import batch as batches
 from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.answer import Answer, Held, Loss
-from ingestd.core.errors import FilingError
+from ingestd.core.errors import FileChangedError, FilingError, StrayError
 from ingestd.core.events import Event, Level
 from ingestd.core.model import Inspection, Wait, Wholeness
 from ingestd.core.outcome import Quarantine, Reason, Retry
@@ -100,3 +100,11 @@ def test_a_move_that_failed_says_which_state_the_file_is_in_now() -> None:
     """F31."""
     stamp = instance().stamp
     assert FilingError("done/ is full", stamp=stamp).stamp == stamp
+
+
+def test_what_a_move_carried_away_says_where_it_stands() -> None:
+    """I1: whoever puts it back needs its place and its state; and its file is judged anew."""
+    stamp = instance().stamp
+    error = StrayError("it can't be put back", folder="done", place="day/a.dcm", stamp=stamp)
+    assert (error.folder, error.place, error.stamp) == ("done", "day/a.dcm", stamp)
+    assert isinstance(error, FileChangedError)
