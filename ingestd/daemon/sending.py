@@ -95,7 +95,7 @@ class Sending:
         self.known = known
         self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
-        self.on_word = False  # the newest answer lets files be filed on the service's word alone
+        self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since
         self._held: str | None = None  # our own words about the newest hold
         self.breaker = Breaker()
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
@@ -211,7 +211,8 @@ class Sending:
         self._hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
         self._apart.asked(said, now)
-        self.on_word = not self._accepts and self._apart.on_word(said, now)
+        if not self._accepts:
+            self.on_word = self._apart.on_word(said, now) or (self.on_word and not self.known.reads)
 
     def _strange(self, control: Answer | None) -> Hold | None:
         """A 2xx named nothing and could not be asked about: whether it is a store service at all, the control tells."""

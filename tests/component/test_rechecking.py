@@ -53,6 +53,17 @@ def test_what_was_filed_on_its_word_is_said_and_later_asked_for() -> None:
     assert len(bench.origin.fetches) == asked == 3
 
 
+def test_it_is_said_until_something_can_be_read() -> None:
+    """I2: an answer in which no file is taken at the service's word does not end it; one that was read does."""
+    bench = filed_on_its_word()
+    bench.drop("again.dcm", made(0).content)
+    bench.after(5, steps=5)
+    assert list(bench.recorder.of(Event.VERIFIED))[-1].fields == {"files": 1, "retried": 1}
+    assert bench.daemon.details() == WORD
+    let_read(bench)
+    assert bench.daemon.details() == ()
+
+
 @pytest.mark.parametrize("problem", [NOT_THERE, ANOTHER])
 def test_what_it_does_not_give_back_is_an_error(problem: str) -> None:
     """I2: nothing is written about it that is not true."""
