@@ -200,7 +200,7 @@ def _print(work: Path, rows: list[Row], moved: Mapping[str, float], *, seconds: 
     reason = next(iter(sorted((work / "failed").rglob("*.reason.json"))), None)
     console.print(f"\n[bold]Where to look[/bold]   {work}", soft_wrap=True)
     looks = {
-        "done/": "files that the service named as stored, or was shown to hold",
+        "done/": "files that the service is proved to hold",
         "failed/": "files with a verdict, and beside each its reason file",
         "inbox/": "what has not ended; empty if all went well",
         "state/": "the journal: a receipt for each stored file",

@@ -123,7 +123,7 @@ def retry_failed(
 
 def _would_put_back(give: Collection[Order], *, json: bool) -> Callable[[Quarantined], None]:
     """What says, of a file that would go, how."""
-    how = {Order.REPLACE: ", replacing what the service holds", Order.AS_IS: ", to be sent as it is"}
+    how = {Order.REPLACE: ", to replace what the service holds if that differs", Order.AS_IS: ", to be sent as it is"}
     words = "".join(text for order, text in how.items() if order in give)
 
     def show(one: Quarantined) -> None:

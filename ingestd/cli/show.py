@@ -19,7 +19,7 @@ def show(settings: Settings, *, json: bool) -> None:
         described = type(settings).model_fields[section].annotation
         lines = [f"[{section}]"]
         for key, value in keys.items():
-            meaning = described.model_fields[key].description if described is not None else None
+            meaning = _meaning(described.model_fields[key].description) if described is not None else None
             shown = f"{key} = {jsonlib.dumps(value)}" if value is not None else f"# {key} is not set"
             lines.append(f"{shown}  # {meaning}" if meaning and value is not None else f"{shown}: {meaning}")
         sections.append("\n".join(lines))
@@ -39,8 +39,13 @@ def docs() -> str:
             default = "required" if one.is_required() else _shown(one.default)
             choices = get_args(one.annotation) if get_origin(one.annotation) is Literal else ()
             of = f" One of {', '.join(f'`{c}`' for c in choices)}." if choices else ""
-            out.append(f"| `{key}` | {default} | {one.description}{of} |")
+            out.append(f"| `{key}` | {default} | {_meaning(one.description)}{of} |")
     return "\n".join(out) + "\n"
+
+
+def _meaning(description: str | None) -> str:
+    """On one line: a comment and a row of a table end with it."""
+    return " ".join((description or "").split())
 
 
 def _shown(default: object) -> str:

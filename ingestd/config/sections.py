@@ -23,7 +23,7 @@ class Folders(Section):
     inbox: Path
     """The drop folder; must be there."""
     done: Path
-    """Files that the service named as stored, or was shown to hold."""
+    """Files that the service is proved to hold (answers.md)."""
     failed: Path
     """Quarantined files, each with its reason beside it."""
     state: Path
@@ -42,7 +42,8 @@ class Folders(Section):
         for name, folder in folders.items():
             for other, outer in folders.items():
                 if name != other and folder.is_relative_to(outer):
-                    raise ValueError(f"folders.{name} = {folder} lies in folders.{other} = {outer}: keep them apart")
+                    where = "is the same folder as" if folder == outer else "lies in"
+                    raise ValueError(f"folders.{name} = {folder} {where} folders.{other} = {outer}: keep them apart")
         return self
 
 
@@ -67,8 +68,8 @@ class Intake(Section):
     """A file that is truncated, not DICOM or partly unwritten goes to failed/ after it has been unchanged this long; one that is
     kept open for writing, has a second name or may be unfilled is sent then."""
     holes: Literal["wait", "zeros"] = "wait"
-    """Parts of a file that were never written: wait for a writer to fill them, or send them as zeros after network_quiet_seconds
-    (ZFS with compression, sparse copies)."""
+    """Parts of a file that were never written. wait: for a writer to fill them. zeros: send them as zeros after
+    network_quiet_seconds (ZFS with compression, sparse copies)."""
     window: Annotated[int, Field(ge=16)] = 5000
     """Files held in memory at once; as many again may wait there for a second look."""
     remove_empty_dirs_after_seconds: Positive | None = None
@@ -109,10 +110,10 @@ class Duplicates(Section):
     """What to do when the service says that it has an instance already."""
 
     policy: Literal["verify", "compare", "metadata", "accept"] = "verify"
-    """What proves it: our receipt and its metadata, else its bytes; its bytes; its metadata, which show no other pixels and no half
-    of an image; or its word alone."""
+    """What proves it. verify: our receipt and its metadata, else its bytes. compare: always its bytes. metadata: its metadata
+    alone, which show neither other pixels nor half an image. accept: its word alone, which proves nothing."""
     conflict: Literal["quarantine", "replace"] = "quarantine"
-    """When it holds other bytes under the same UIDs: put the file into failed/, or put it in their place."""
+    """When it holds other bytes under the same UIDs. quarantine: the file goes to failed/. replace: it takes their place."""
 
 
 class Brake(Section):
@@ -130,10 +131,11 @@ class Done(Section):
     """What happens to a stored file."""
 
     action: Literal["move", "delete"] = "move"
-    """Move it to done/, or remove it where the service is known to hold its bytes; once its receipt is on the disk."""
+    """move: to done/. delete: remove it, once its receipt is on the disk and says `new` or `fetched`; on a lesser proof it is
+    moved (answers.md)."""
     retention_days: Days | None = None
-    """Remove files from done/ this long after they were stored, if a receipt proves that they were; not set: never."""
-    layout: str = "{date}/{path}"
+    """Remove files from done/ this long after they were stored, if the service is proved to hold these very bytes; not set:
+    never.""" layout: str = "{date}/{path}"
     """Its path in done/; date is the UTC day of filing."""
 
     @field_validator("layout")

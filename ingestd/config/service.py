@@ -35,7 +35,8 @@ class Service(Section):
     url: str
     """Base URL with the version, such as https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2."""
     kind: Literal["auto", "azure", "orthanc", "generic"] = "auto"
-    """What its answers mean: azure names only what it did not have; others are asked before and after. auto: by the host's name."""
+    """What its answers mean. azure: what it names as stored it did not have before. orthanc, generic: it may have kept an older
+    file, so it is asked before the send and afterwards. auto: azure by the host's name, else generic."""
     partition: str | None = None
     """Azure's data partition to store to. A name that does not exist yet is created by the first store, mistyped or not."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4

@@ -45,7 +45,7 @@ _HOLD_STATUSES = {
 }
 
 _NEVER_ABOUT_A_BATCH = frozenset({401, 429})
-UNNAMED_TOGETHER_LIMIT = 3  # times that a 2xx may leave a batch unnamed before it is isolated
+UNNAMED_LIMIT = 3  # times that a 2xx may leave an instance unnamed before the control is asked, and its batch isolated
 HOLDS_LIMIT = 3  # Hold answers that a batch may draw while the control passes in between
 _ABOUT_CONTENT = frozenset({400, 409, 415, 422})  # the refusals that can be about what is in a request (RFC 9110 15.5)
 
@@ -220,11 +220,13 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well
     if not well:
         hold = hold_for(control) if control is not None else None
         return replace(hold, counts=False) if hold is not None else Hold(cause=HoldCause.CONTROL)
-    return _refused_alone(batch.instances[0], answer) if alone else Isolate()
+    return _alone(batch.instances[0], answer) if alone else Isolate()
 
 
-def _refused_alone(instance: Instance, answer: Answer) -> Disposition:
-    """The control passed. A 409 is what a service says of an instance that it has: it is asked first."""
+def _alone(instance: Instance, answer: Answer) -> Disposition:
+    """The control passed. A 2xx refuses nothing, and a 409 is what a service says of an instance that it has: it is asked first."""
+    if _taken(answer):
+        return Verify(asked=Asked.UNNAMED, comment=answer.comment)
     if not _perhaps_about(instance, answer):
         return Retry(wait=Wait.APART, http_status=answer.status, comment=answer.comment)
     if answer.status == 409:
@@ -285,9 +287,9 @@ def _taken(answer: Answer) -> bool:
 
 
 def _unnamed_too_often(batch: Batch) -> bool:
-    """It was left unnamed before, asked for, and not there: the others may be why."""
+    """It was left unnamed before, asked for, and not there: the others may be why, or the service itself."""
     histories = [i.history for i in batch.instances if i.history is not None and i.history.wait is Wait.UNNAMED]
-    return len(batch.instances) > 1 and any(h.attempts >= UNNAMED_TOGETHER_LIMIT - 1 for h in histories)
+    return any(h.attempts >= UNNAMED_LIMIT - 1 for h in histories)
 
 
 def _troubled_before(batch: Batch) -> bool:

@@ -150,7 +150,8 @@ def verify(origin: Origin, inbox: Inbox, questions: tuple[Question, ...], known:
         silent = Shown.NOTHING in (facts.held_shown, facts.fetched_shown)
         unnamed = isinstance(disposition, Retry) and disposition.asked is Asked.UNNAMED
         control = control or (origin.control() if unnamed else None)
-        out.append((question, disposition))
+        instance = replace(question.instance, sha256=facts.sha256)  # for its receipt
+        out.append((replace(question, instance=instance), disposition))
     return Verified(dispositions=tuple(out), known=known, control=control)
 
 

@@ -92,7 +92,7 @@ class Sending:
         self.known = known
         self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
-        self.on_word = False  # the newest answer lets files be filed on the service's word alone
+        self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since
         self.holding = Holding(
             control=self._control, recorder=recorder, retry=rules.retry, hints=rules.hints, rand=rand
         )
@@ -196,7 +196,8 @@ class Sending:
         self.holding.hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
         self._apart.asked(said, now)
-        self.on_word = not self._accepts and self._apart.on_word(said, now)
+        if not self._accepts:
+            self.on_word = self._apart.on_word(said, now) or (self.on_word and not self.known.reads)
 
     # Batches and slots
 

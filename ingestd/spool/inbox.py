@@ -37,12 +37,12 @@ SMALL = 64 << 10
 _END = 64 << 10  # bytes: so many zeros seldom end an image, and a copy dies at a multiple of what it writes at once
 
 LEASES_DENIED = (
-    "read leases can't be had on files of another user (no CAP_LEASE): each file waits quiet_seconds after its close, or "
-    "network_quiet_seconds; run ingestd as the same user, give it CAP_LEASE, or write NAME.part and rename"
+    "read leases can't be had on files of another user (no CAP_LEASE): such a file waits quiet_seconds after its close, or "
+    "network_quiet_seconds where none was seen; run ingestd as the same user, give it CAP_LEASE, or write NAME.part and rename"
 )
 LEASES_WORTHLESS = (
     "read leases prove nothing on this file system ({kind}): each file waits quiet_seconds after its close, or "
-    "network_quiet_seconds; put the inbox on ext4, xfs, btrfs or tmpfs that no NFS server exports"
+    "network_quiet_seconds where none was seen; put the inbox on ext4, xfs, btrfs or tmpfs that no NFS server exports"
 )
 _CHANGED = "the file is no longer the one that was judged: it is judged again"
 

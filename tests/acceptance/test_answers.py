@@ -3,7 +3,8 @@
 The whole daemon (ingestd.app's own composition) runs against a hostile origin server on loopback sockets. While the service behaves
 as the row says, every file must become what the row says; then the service heals, and whatever stayed in the inbox goes to done/.
 Whatever the answer: the bytes are in exactly one of inbox, done and failed (I1), nothing is in done/ that the service did not name
-(I2), every body that arrived whole carries the files' own bytes (F57, I4), and no redirect or proxy was followed (F53, F59).
+or give back (I2), every body that arrived whole carries the files' own bytes (F57, I4), and no redirect or proxy was followed
+(F53, F59).
 
 What is about the process itself, its signals and its environment, stands in test_process.py.
 """
@@ -14,17 +15,20 @@ import email.utils
 import gzip
 import json
 import os
+import re
 import sqlite3
 import ssl
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.bodies_fake import data_set
 from fakes.hostile_server import HostileServer, hostile
 from fakes.house import digest
 from fakes.pki import Authority
@@ -84,6 +88,7 @@ QUICK = {
     "INGESTD_ADMIN__LISTEN": "off",
     "INGESTD_SERVICE__KIND": "azure",
 }
+GENERIC = {"INGESTD_SERVICE__KIND": "generic"}
 IMPATIENT = {"INGESTD_RETRY__INSTANCE_ATTEMPTS": "2"}
 HASTY = {"INGESTD_SERVICE__RESPONSE_TIMEOUT_SECONDS": "0.3"}
 ONE_BY_ONE = {"INGESTD_BATCH__MAX_INSTANCES": "1", "INGESTD_SERVICE__CONCURRENCY": "1"}
@@ -97,8 +102,8 @@ class Row:
     `becomes`: for all files, or by number; "inbox", "done", "warned" and "already" (done, with that outcome in the receipt), or
     the reason code of failed/, with the FailureReason behind it where there is one. `held`: the causes that the log gives, in their
     order. `asked`: requests, or probes that reached nobody, before a file counts as one that stays. `waits`: the bounds, in
-    seconds, between the first answer and the next request. `most`: Store transactions until then. `quiet`: nothing was retried.
-    `said`: an event that the log must hold by then.
+    seconds, between the first answer and the next request. `most`, `least`: Store transactions until then. `quiet`: nothing was
+    retried. `said`: an event that the log must hold by then.
     """
 
     name: str
@@ -113,8 +118,10 @@ class Row:
     asked: int = 7
     waits: tuple[float, float] | None = None
     most: int | None = None
+    least: int = 0
     quiet: bool = False
     said: str = ""
+    word: bool = False  # nothing can be read here, so what the service says of itself is all there is
     away: str = ""  # how the service can't be reached
     late: bool = False  # what stays is due in minutes: the journal's clock is put forward for it
     restored: bool = False  # the files were tampered with: their bytes are put back before it heals
@@ -234,17 +241,38 @@ def in_company(behave: Behaviour) -> Behaviour:
     return behave_on
 
 
+def of_nobody(turn: Turn) -> None:
+    """200 to every question, in an answer that names no instance."""
+    says(200, b'[{"00080060":{"vr":"CS","Value":["CT"]}}]')(turn)
+
+
+def of_another(turn: Turn) -> None:
+    """To every question the truth about some other instance."""
+    one = made(1, study=9)
+    if re.search(r"/instances/[0-9.]+ ", turn.line):
+        turn.answer(200, one.content, content_type="application/dicom")
+    else:
+        tags = ("0020000D", "0020000E", "00080018")
+        elements = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in zip(tags, one.ids, strict=True)}
+        turn.answer(200, json.dumps([elements]).encode())
+
+
 def stale(end: Callable[[Turn], None]) -> Behaviour:
     """A connection lives for two requests; the third dies unanswered, as on one that was closed while it was idle."""
     return lambda turn: end(turn) if turn.nth >= 2 else good(turn)
 
 
-def unreadable(name: str, answer: Behaviour) -> tuple[Row, Row]:
-    """An answer that names nobody: no file is done. The control says whose fault it is."""
-    return (
-        row(f"{name}, the control passes", answer, becomes="poison"),
-        row(f"{name}, the control fails", answer, becomes="inbox", held="control", control=says(500)),
-    )
+def refused(name: str, answer: Behaviour) -> tuple[Row, Row]:
+    """A refusal of the whole request, by a service that holds nothing: the control says whose fault it is."""
+    passes = row(f"{name}, the control passes", answer, becomes="poison", read=shows(404))
+    fails = row(f"{name}, the control fails", answer, becomes="inbox", held="control", said="held", control=says(500))
+    return passes, replace(fails, read=passes.read)
+
+
+def unreadable(name: str, answer: Behaviour) -> tuple[Row, Row, Row]:
+    """A 2xx that names nobody refuses nobody: what the service holds decides, and only where it does not, the control (F84)."""
+    held = row(f"{name}, and it holds them", answer, becomes="done", most=2)
+    return (held, *refused(f"{name}, and it holds none", answer))
 
 
 def reason(code: int, becomes: str, **more: Any) -> Row:
@@ -267,6 +295,12 @@ def early(status: int, becomes: str, held: str = "") -> tuple[Row, ...]:
         )
         for word, then in ends.items()
     )
+
+
+def unanswered(kind: str = "azure") -> dict[str, Any]:
+    """It was asked, and asked again, and no answer counted: sent once, held never, said."""
+    settings = {"INGESTD_RETRY__PATIENCE_SECONDS": "600", "INGESTD_SERVICE__KIND": kind}
+    return {"files": 1, "asked": 6, "most": 1, "said": "unanswered", "settings": settings}
 
 
 BIG_ANSWER = b'{"00081190":{"vr":"UR","Value":["' + b"x" * (17 << 20) + b'"]}}'
@@ -324,17 +358,39 @@ TABLE = (
         "F50 200, HTML to everything",
         says(200, HTML, content_type="text/html"),
         control=says(200, HTML, content_type="text/html"),
+        read=says(200, HTML, content_type="text/html"),
         becomes="inbox",
         held="control",
     ),
-    row("F50 202, empty", says(202), becomes="poison"),
+    *unreadable("F50 202, empty", says(202)),
     *unreadable("F50 204", says(204)),
     # --- instance by instance (F51) ---
-    reason(45070, "already", read=shows(PatientID="ID1")),
-    row("F51 45070, it holds another", judges(45070), read=shows(PatientID="X"), becomes="conflict"),
-    row("F51 45070, it holds none", judges(45070), read=shows(404), becomes="inbox"),
-    row("F51 45070, it may not be read", judges(45070), read=shows(403), becomes="inbox"),
-    row("F51 45070, reading is throttled", judges(45070), read=shows(503), becomes="inbox", held="busy"),
+    reason(45070, "already", read=shows(PatientID="ID1"), most=1),
+    reason(0x0111, "already", most=1),
+    row("F78 45070, another patient's bytes", judges(45070), read=shows(PatientID="X"), becomes="conflict", most=2),
+    *(
+        row(f"F80 45070, the answer is about {whom}, {kind}", judges(45070), read=tells, becomes="inbox", **unanswered(kind))
+        for kind in ("azure", "generic")
+        for whom, tells in (("nobody", of_nobody), ("another", of_another))
+    ),
+    row("F80 stored, the answer is about nobody", good, read=of_nobody, becomes="done", word=True, settings=GENERIC),
+    row("F80 stored, the answer is about another", good, read=of_another, becomes="inbox", **unanswered("generic")),
+    *(
+        row(
+            f"F81 it says stored and keeps the old one, {action}",
+            good,
+            read=shows(PatientID="X"),
+            becomes="conflict",
+            most=2,
+            settings=GENERIC | {"INGESTD_DONE__ACTION": action},
+        )
+        for action in ("move", "delete")
+    ),
+    row("F51 45070, it holds none", judges(45070), read=shows(404), becomes="inbox", least=3),
+    row("F87 45070, it may not be read yet", judges(45070), read=shows(403), becomes="inbox", **unanswered()),
+    row("F51 45070, it lets nothing be read", judges(45070), read=shows(403), becomes="already", most=1, word=True),
+    row("F87 45070, reading is throttled", judges(45070), read=shows(503), becomes="inbox", **unanswered()),
+    row("F87 45070, reading fails", judges(45070), read=shows(500), becomes="inbox", **unanswered()),
     reason(45071, "inbox", late=True, asked=1),
     reason(272, "inbox"),
     reason(0xA700, "inbox"),
@@ -357,7 +413,7 @@ TABLE = (
         "F51 202, some of each",
         judges({1: STORED, 2: 43264, 3: 272, 4: 45070, 5: 45071, 6: 0xC000, 7: Warned(45063), 8: UNNAMED, 9: 0x0122}),
         read=shows(PatientID="ID1"),
-        becomes={2: "rejected 43264", 3: "inbox", 4: "already", 5: "inbox", 6: "rejected 49152", 7: "warned", 8: "poison"}
+        becomes={2: "rejected 43264", 3: "inbox", 4: "already", 5: "inbox", 6: "rejected 49152", 7: "warned", 8: "done"}
         | {9: "rejected 290"},
         files=9,
         late=True,
@@ -373,18 +429,24 @@ TABLE = (
     ),
     row("F51 409, all failed", judges({1: 43264, 2: 43265}), becomes={1: "rejected 43264", 2: "rejected 43265"}),
     row("F51 stored with a warning", judges(Warned(45063)), becomes="warned"),
-    row("F51 failed without a UID, in company", judges({1: Nameless(43264)}), files=3, becomes={1: "rejected 43264"}),
+    row(
+        "F51 failed without a UID, in company",
+        judges({1: Nameless(43264)}),
+        read=shows(404),
+        files=3,
+        becomes={1: "rejected 43264"},
+    ),
     row("F51 failed without a UID, alone", judges(Nameless(43264)), files=1, becomes="rejected 43264"),
-    row("F51 failed without a reason", judges({1: REASONLESS}), files=3, becomes={1: "poison"}),
-    row("F51 unnamed, in company", judges({1: UNNAMED}), files=3, becomes={1: "poison"}),
+    row("F51 failed without a reason", judges({1: REASONLESS}), read=shows(404), files=3, becomes={1: "poison"}),
+    row("F51 unnamed, in company", judges({1: UNNAMED}), read=shows(404), files=3, becomes={1: "poison"}),
     row("F51 the same UID in both sequences", judges({1: Both(45070)}), becomes="done"),
     # --- refusals of the whole request (F51, F61, F62) ---
     *(
         one
         for status in (400, 409, 415)
-        for one in unreadable(f"F62 {status} for the whole request", says(status, b"bad request", content_type="text/plain"))
+        for one in refused(f"F62 {status} for the whole request", says(status, b"bad request", content_type="text/plain"))
     ),
-    row("F51 409 with plain text", says(409, COMMENT.encode(), content_type="text/plain"), becomes="poison"),
+    row("F51 409 with plain text, and it holds them", says(409, b"bad", content_type="text/plain"), becomes="already"),
     row("F62 400 to everything", says(400), control=says(400), becomes="inbox", held="control"),
     row("F62 404 to everything", says(404), control=says(404), becomes="inbox", held="route"),
     row("F62 404 to stores alone", says(404), becomes="inbox", held="route", said="set_apart", late=True),
@@ -474,8 +536,8 @@ TABLE = (
         asked=3,
     ),
     row("F55 endless headers", sends(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1000, for_ever=True), becomes="inbox", asked=3),
-    row("F55 an endless body", sends(b"HTTP/1.1 200 OK\r\n\r\n", b" " * (1 << 20), for_ever=True), becomes="poison", files=1),
-    row("F55 an answer over the limit", says(200, BIG_ANSWER), becomes="poison", files=1),
+    *unreadable("F55 an endless body", sends(b"HTTP/1.1 200 OK\r\n\r\n", b" " * (1 << 20), for_ever=True)),
+    *unreadable("F55 an answer over the limit", says(200, BIG_ANSWER)),
     row(
         "F84 a gzip answer that names",
         says(200, lambda uids: gzip.compress(stored(uids)), names=True, content_encoding="gzip"),
@@ -483,11 +545,13 @@ TABLE = (
         files=1,
     ),
     row(
-        "F55 a gzip bomb",
-        says(200, gzip.compress(b" " * (64 << 20), 1), content_encoding="gzip"),
-        becomes="poison",
+        "F84 a deflate answer that names",
+        says(200, lambda uids: zlib.compress(stored(uids)), names=True, content_encoding="deflate"),
+        becomes="done",
         files=1,
     ),
+    *unreadable("F84 in a coding that nobody knows", says(200, stored, content_encoding="x-secret")),
+    *unreadable("F55 a gzip bomb", says(200, gzip.compress(b" " * (64 << 20), 1), content_encoding="gzip")),
     # --- uploads that do not get through (F56) ---
     row("F56 zero window", stops_reading, becomes="inbox", files=1, sizes={1: LARGE}, settings=HASTY, asked=2),
     row(
@@ -559,7 +623,7 @@ TABLE = (
     ),
     # --- one poison instance in a batch of sixteen (F61) ---
     *(
-        row(f"F61 one of sixteen: {what}", chokes(7, behave), becomes={7: end}, files=16, most=30)
+        row(f"F61 one of sixteen: {what}", chokes(7, behave), read=shows(404), becomes={7: end}, files=16, most=30)
         for what, behave, end in (
             ("400", says(400), "poison"),
             ("409 with text", says(409, b"bad", content_type="text/plain"), "poison"),
@@ -717,6 +781,11 @@ class Stage(ScriptedOrigin):
         with closing(sqlite3.connect(self.root / "state" / "journal.sqlite")) as journal:
             return dict(journal.execute("SELECT sop_instance_uid, outcome FROM receipts"))
 
+    def proofs(self) -> dict[str, str]:
+        """What the receipts say by instance."""
+        with closing(sqlite3.connect(self.root / "state" / "journal.sqlite")) as journal:
+            return dict(journal.execute("SELECT sop_instance_uid, proof FROM receipts"))
+
     def put_the_clock_forward(self) -> None:
         """What waits is due."""
         with closing(sqlite3.connect(self.root / "state" / "journal.sqlite")) as journal, journal:
@@ -733,6 +802,8 @@ class Stage(ScriptedOrigin):
             if stays and len(self.asked) < row.asked and (not row.away or len(self.lines("probed")) < row.asked):
                 return False
             if row.said and not self.lines(row.said):
+                return False
+            if not healed and self.count("store") < row.least:
                 return False
             became = self.became()
             if healed:
@@ -767,7 +838,7 @@ def elsewhere() -> Iterator[HostileServer]:
 def test_what_becomes_of_each_file(
     row: Row, tmp_path: Path, authority: Authority, elsewhere: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I1 to I4, F47 to F63 and F86, as the row says."""
+    """I1 to I4, F47 to F63, F78, F80, F81, F84, F86 and F87, as the row says."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, elsewhere.url)  # F59
     stage = Stage(row, tmp_path / "house", elsewhere)
@@ -833,10 +904,18 @@ def hold_the_promises(stage: Stage) -> None:
     for path in stage.done.rglob("*.dcm"):
         content = path.read_bytes()
         assert digest(content) in arrived  # I4: what was filed is what was sent
-        assert sop_instance_uid(content) in stage.named | stage.shown  # I2
+        match stage.proofs()[sop_instance_uid(content)]:  # I2
+            case "new":
+                assert sop_instance_uid(content) in stage.named
+            case "fetched":
+                assert data_set(content) in map(data_set, stage.given)
+            case proof:
+                assert (proof, stage.row.word) == ("word", True)
     for file in stage.failed.rglob("*.reason.json"):
         why = json.loads(file.read_bytes())
         assert why["text"]
         assert why["what_to_do"]  # I3
         if why["failure_reason"] is not None:
             assert why["comment"] == COMMENT
+        if "refused" in why["text"]:
+            assert why["http_status"] >= 400  # F84: a 2xx refuses nothing

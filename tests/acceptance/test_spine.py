@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pydicom.data
 import pytest
+from fakes.bodies_fake import data_set
 from fakes.house import House, digest, held_by
 from fakes.studies import made, studies
 
@@ -290,15 +291,15 @@ def test_no_name_of_a_patient_reaches_log_or_journal_of_errors(house: type[House
 
 
 def test_receipts_say_when_where_and_what(house: type[House], service: str) -> None:
-    """I5: one receipt a stored file, with the digest of the bytes from 128 on."""
+    """I5: one receipt a stored file, with the digest of the data set, and what proves it."""
     one = made(1)
     home = house(service)
     home.drop("one.dcm", one.content)
     assert home.run("drain", "--root", str(home.root), "--url", service).returncode == 0
     journal = sqlite3.connect(home.root / "state" / "journal.sqlite")
-    rows = journal.execute("SELECT sop_instance_uid, sha256, outcome FROM receipts").fetchall()
+    rows = journal.execute("SELECT sop_instance_uid, sha256, outcome, proof, service FROM receipts").fetchall()
     journal.close()
-    assert rows == [(one.ids[2], digest(one.content[128:]), "stored")]
+    assert rows == [(one.ids[2], digest(data_set(one.content)), "stored", "new", service.removesuffix("/v2"))]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fakes.bodies_fake import digest
 from fakes.daemon_bench import Bench
 from fakes.studies import made
 
 from ingestd.core.events import Event
-from ingestd.core.outcome import DuplicatePolicy
+from ingestd.core.outcome import DuplicatePolicy, Outcome
 from ingestd.core.profiles import PROFILES, ServiceKind
 from ingestd.core.proof import Proof
 from ingestd.daemon.rechecking import ANOTHER, EVERY_SECONDS, NOT_THERE
+from ingestd.spool.inbox import SMALL
 
 GENERIC = PROFILES[ServiceKind.GENERIC]
 WORD = ("proof: files are filed on the service's word alone: let our identity read what it holds",)
@@ -53,6 +55,17 @@ def test_what_was_filed_on_its_word_is_said_and_later_asked_for() -> None:
     assert len(bench.origin.fetches) == asked == 3
 
 
+def test_it_is_said_until_something_can_be_read() -> None:
+    """I2: an answer in which no file is taken at the service's word does not end it; one that was read does."""
+    bench = filed_on_its_word()
+    bench.drop("again.dcm", made(0).content)
+    bench.after(5, steps=5)
+    assert list(bench.recorder.of(Event.VERIFIED))[-1].fields == {"files": 1, "retried": 1}
+    assert bench.daemon.details() == WORD
+    let_read(bench)
+    assert bench.daemon.details() == ()
+
+
 @pytest.mark.parametrize("problem", [NOT_THERE, ANOTHER])
 def test_what_it_does_not_give_back_is_an_error(problem: str) -> None:
     """I2: nothing is written about it that is not true."""
@@ -66,6 +79,23 @@ def test_what_it_does_not_give_back_is_an_error(problem: str) -> None:
     bench.after(4 * EVERY_SECONDS, steps=40)
     assert [line.fields["problem"] for line in bench.recorder.of(Event.NOT_HELD)] == [problem]
     assert bench.journal.receipt(kept.ids).proof is Proof.WORD  # type: ignore[union-attr]
+
+
+def test_a_file_too_large_to_keep_has_its_digest_in_the_receipt_of_what_was_asked_later() -> None:
+    """I2: it was sent in an earlier try, and asked for when it was due: its receipt still says of which bytes."""
+    bench = Bench(profile=GENERIC)
+    bench.origin.readable = False
+    large = made(0, size=4 * SMALL)
+    bench.drop(large.name, large.content)
+    bench.tick()
+    bench.drop("again.dcm", large.content)
+    bench.after(2000, steps=100)
+    word, again = bench.journal.receipts
+    assert (again.outcome, again.proof) == (Outcome.ALREADY_STORED, Proof.WORD)
+    assert again.sha256 == word.sha256 == digest(large.content)
+    let_read(bench)
+    bench.after(4 * EVERY_SECONDS, steps=40)
+    assert Event.NOT_HELD not in bench.recorder.events
 
 
 def test_nothing_is_asked_where_its_word_is_enough() -> None:

@@ -37,8 +37,13 @@ image.
   nothing.
 - **A 2xx that names nothing refuses nothing:** what the service holds is read back. What is not there is sent again; alone
   and not there three times it is in `failed/` (`poison`).
-- **A service that lets nothing be read** (401, 403, 404, 405, 406, 501 and never anything else) is taken at its word: at once
-  for what it names, after ten minutes of asking for what it says to have. Its files are moved and never removed.
+- **A service of which nothing has ever been read** is taken at its word for what it names, at once, whether it refuses, fails or
+  hangs when it is asked. What it says to have already is asked for again and again: if it refuses (401, 403, 404, 405, 406,
+  501, nothing else) for ten minutes, or half of `retry.patience_seconds` where that is less, its word is taken for that, too.
+  One that answers about another instance is never taken at its word. Files filed on its word are moved and never removed.
+- **What was filed on its word is said:** in the log (`on_its_word`) and below the `ok` of `/readyz` (`proof:`). Once something can
+  be read, those files are asked for, one in ten seconds, and what the service does not give back is an error in the log
+  (`not_held`). Its `path` is a digest; with `log.paths = "name"` and after a restart, which asks anew, the line has the name.
 - **A conflict** is proved by other bytes that were fetched. The reason file names the elements that differ (`differs`: tags,
   never values), or says that only the pixels do.
 - **Retention** removes what a receipt of `new` or `fetched` at this service proves; for others it fetches once, slowly.
@@ -48,6 +53,13 @@ image.
 What the service has under the file's UIDs before it is sent, what becomes of a file that is moved (`done.action = move`) or
 removed (`delete`), and of one that lies in done/ and is old (retention). Where a receipt makes a difference it is said. The
 daemon and the retention are held to each cell by `tests/component/test_fates.py`.
+
+`service.kind` says which kind yours is taken for, and the log's `started` line what `auto` has found (`service_kind`). The first
+table is `azure`. The others are how `generic` and `orthanc` treat what such a service does, but for *rewrites what it stores*: no
+`service.kind` of today stands for that. With `generic`, a new file that the service changes is `asked` and moved, a duplicate of it
+is a conflict, and with `done.action = delete` so is every file of whose change the answer does not warn.
+
+An "inbox" in a table is not the end: the file waits, and nothing is held against it.
 """
 LIMITS = """
 ## What nothing here can show

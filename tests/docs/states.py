@@ -27,9 +27,9 @@ A file on its way:
 | in the inbox, due time in the journal | `SET_ASIDE`: `fdatasync` of `journal.sqlite-wal` | the same, once it is due; without \
 the journal at once |
 | in the inbox, stored, no receipt | `SENT`: the last `sendto`; the answer was lost | it is sent again, the service has it \
-(FailureReason 45070): filed when its elements equal those the service holds |
-| in the inbox, stored, with a receipt | `ENDED`: `fdatasync` of `journal.sqlite-wal` | sent again, 45070: filed when the \
-service was asked and the digest is the receipt's |
+(FailureReason 45070): filed when what the service gives back are its bytes |
+| in the inbox, stored, with a receipt | `ENDED`: `fdatasync` of `journal.sqlite-wal` | sent again, 45070: filed when its \
+digest is the receipt's and what the service shows of it contradicts nothing |
 | in the inbox, new empty folders in done/ or failed/ | `MOVED`: `mkdirat` | the next move into them; retention removes empty \
 ones |
 | in the inbox, half a reason file in failed/ as `.ingestd-*.tmp` | `MOVED`: `openat`, `write`, `fsync` | the next verdict \

@@ -17,7 +17,7 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fakes.bodies_fake import parts
@@ -103,26 +103,36 @@ class Turn:
         self.peer.send(answer(status, body, content_type=content_type, headers=named_headers))
 
     def give(self, uid: str, elements: Mapping[str, str]) -> None:
-        """The newest part that came whole under this UID, as it is stored; 404 where none came."""
-        part = next((p for p in reversed(self.service.arrived) if sop_instance_uid(p) == uid), None)
+        """What it kept under this UID; else the newest part that came whole, as another may have stored it. 404 where none came."""
+        came = (p for p in reversed(self.service.arrived) if sop_instance_uid(p) == uid)
+        part = self.service.kept.get(uid) or next(came, None)
         if part is None:
             self.answer(404)
             return
         patient = elements.get("PatientID", "ID1").ljust(4).encode()
-        self.answer(200, part.replace(b"LO\4\0ID1 ", b"LO\4\0" + patient), content_type="application/dicom")
+        content = part.replace(b"LO\4\0ID1 ", b"LO\4\0" + patient)
+        self.service.given.append(content)
+        self.answer(200, content, content_type="application/dicom")
+
+    def keep(self, uids: Collection[str]) -> None:
+        """These instances of the request are stored."""
+        self.service.named.update(uids)
+        self.service.kept.update(
+            {sop_instance_uid(part): part for part in self.parts() if sop_instance_uid(part) in uids}
+        )
 
     def name(self, verdicts: Mapping[str, Verdict], status: int | None = None) -> None:
         """Keep what is stored, and answer instance by instance."""
         stored = [uid for uid, v in verdicts.items() if v == STORED or isinstance(v, Warned | Both)]
-        self.service.named.update(stored)
+        self.keep(stored)
         if status is None:
             status = 200 if len(stored) == len(verdicts) else 202 if stored else 409
         self.answer(status, response(verdicts))
 
 
 class ScriptedOrigin:
-    """A Script for `hostile`. For the test to read: `asked`, `arrived` (every part that came whole), and the instances that it
-    `named` as stored or has `shown` to hold."""
+    """A Script for `hostile`. For the test to read: `asked`, `arrived` (every part that came whole), the instances that it `named`
+    as stored, what it `kept` of them, and what it has `given` back."""
 
     def __init__(
         self,
@@ -136,7 +146,8 @@ class ScriptedOrigin:
         self.asked: list[Asked] = []
         self.arrived: list[bytes] = []
         self.named: set[str] = set()
-        self.shown: set[str] = set()
+        self.kept: dict[str, bytes] = {}
+        self.given: list[bytes] = []
 
     def heal(self) -> None:
         """From the next request on it is a good service."""
@@ -193,7 +204,7 @@ def says(
 
     def behave(turn: Turn) -> None:
         uids = turn.uids()
-        turn.service.named.update(uids if names else ())
+        turn.keep(uids if names else ())
         turn.answer(status, body(uids) if callable(body) else body, content_type=content_type, **headers)
 
     return behave
@@ -233,7 +244,6 @@ def shows(status: int = 200, **elements: str) -> Behaviour:
             turn.answer(status if status != 200 else 404)
             return
         study, series, uid, metadata = found.groups()
-        turn.service.shown.add(uid)
         if not metadata:
             turn.give(uid, elements)
             return

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestd.cli.show import show
 from ingestd.config import Raw, Settings, load, loading
 from ingestd.core.errors import ConfigurationError
 
@@ -372,6 +373,18 @@ def test_a_folder_without_a_name_is_refused(path: str) -> None:
 
 def test_a_folder_around_the_inbox_is_an_overlap_too() -> None:
     assert refusal(folders={"done": ROOT}).startswith(f"folders.inbox = {ROOT}/inbox lies in folders.done = {ROOT}")
+
+
+def test_one_folder_under_two_keys_is_said_to_be_one() -> None:
+    line = refusal(folders={"done": f"{ROOT}/inbox"})
+    assert line == f"folders.inbox = {ROOT}/inbox is the same folder as folders.done = {ROOT}/inbox: keep them apart"
+
+
+def test_what_config_show_prints_can_be_read_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Every key stands on a line, however long its meaning is."""
+    settings = made()
+    show(settings, json=False)
+    assert load(file=write(tmp_path, capsys.readouterr().out), environment={}, flags={}) == settings
 
 
 def test_folders_that_begin_alike_do_not_overlap() -> None:

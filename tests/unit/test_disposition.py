@@ -224,7 +224,7 @@ LEFT_OUT = deferral(Wait.UNNAMED, attempts=2)
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 @pytest.mark.parametrize("control", [WELL, UNWELL])
-@pytest.mark.parametrize("of", [PAIR, ALONE, batch(instance(A, history=LEFT_OUT))])
+@pytest.mark.parametrize("of", [PAIR, ALONE, batch(instance(A, history=deferral(Wait.UNNAMED)))])
 def test_a_2xx_refuses_nothing_and_what_it_leaves_unnamed_is_asked_for(of: Batch, control: Answer, status: int) -> None:
     """I2, I3, F50, F84: no body, another type, a coding that can't be read: "refused" was said of files that it had taken."""
     said = Answer(status=status, comment="<html>")
@@ -244,6 +244,18 @@ def test_what_was_left_unnamed_and_is_not_there_is_isolated_the_third_time(
     assert judge(again, answer(200), control) == (expected, expected)
     once = batch(instance(A), instance(B, history=deferral(Wait.UNNAMED)))
     assert judge(once, answer(200), control) == (UNNAMED, UNNAMED)
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"), [(WELL, UNNAMED), (UNWELL, Hold(cause=HoldCause.ROLE))], ids=["well", "unwell"]
+)
+def test_what_was_left_unnamed_alone_is_asked_for_the_third_time_only_of_a_service_that_is_well(
+    control: Answer, expected: Disposition
+) -> None:
+    """I3, F62, F84: a web server that answers 200 to a POST and 404 to a GET is no service, and no file's fault."""
+    again = batch(instance(A, history=LEFT_OUT))
+    assert wants_control(again, answer(200))
+    assert judge(again, answer(200), control) == (expected,)
 
 
 @pytest.mark.parametrize(
