@@ -135,7 +135,8 @@ class Done(Section):
     moved (answers.md)."""
     retention_days: Days | None = None
     """Remove files from done/ this long after they were stored, if the service is proved to hold these very bytes; not set:
-    never.""" layout: str = "{date}/{path}"
+    never."""
+    layout: str = "{date}/{path}"
     """Its path in done/; date is the UTC day of filing."""
 
     @field_validator("layout")

@@ -76,6 +76,7 @@ class Bench:
         patience: float = 0.0,
         replace_conflicts: bool = False,
         slow: bool = False,
+        orders: FakeOrders | None = None,
         ports: Any = None,  # has clock, wake, inbox, scanner, origin, journal and filer, to use instead of the fakes
     ) -> None:
         self.clock = ports.clock if ports else FakeClock()
@@ -98,7 +99,7 @@ class Bench:
             **common, filer=self.filer, recorder=self.recorder, copier=self.copier, wake=wake.set
         )
         self.lookers = HeldExecutor()
-        self.orders = FakeOrders()
+        self.orders = orders or FakeOrders()
         settle = settle_rules(timeout=timeout, network_quiet=network_quiet)
         braking = Braking(
             brake=Brake(BrakeRules(in_a_row=in_a_row, last=20, share=0.95)), orders=self.orders, recorder=self.recorder
