@@ -130,7 +130,8 @@ class Done(Section):
     """What happens to a stored file."""
 
     action: Literal["move", "delete"] = "move"
-    """Move it to done/, or remove it where the service is known to hold its bytes; once its receipt is on the disk."""
+    """Move it to done/, or remove it where the service is known to hold its bytes; once its receipt is on the disk. Where no read
+    lease proves that nobody writes it, it is moved, and removed intake.incomplete_timeout_seconds later if it is still the same."""
     retention_days: Days | None = None
     """Remove files from done/ this long after they were stored, if a receipt proves that they were; not set: never."""
     layout: str = "{date}/{path}"
