@@ -144,9 +144,6 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         window = Window(settings.intake.window)
         batch_rules = _batch_rules(settings)
         shelves = Shelves(batch_rules)
-        look_rules = SecondLookRules(
-            after=settings.intake.incomplete_timeout_seconds, remove=settings.done.action == "delete"
-        )
         endings = Endings(
             clock=clock,
             window=window,
@@ -155,7 +152,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             recorder=recorder,
             copier=_threads(stack, 1, "copy"),
             wake=wake.set,
-            rules=look_rules,
+            rules=_look_rules(settings),
         )
         settle_rules = SettleRules(
             quiet_seconds=settings.intake.quiet_seconds,
@@ -265,7 +262,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 clock_problem=seen.problem,
             ),
             afterwards=Afterwards(
-                journal=journal, endings=endings, looker=second_looks, recorder=recorder, rules=look_rules
+                journal=journal, endings=endings, looker=second_looks, recorder=recorder, rules=_look_rules(settings)
             ),
             recorder=recorder,
             notifier=ServiceManager(os.environ),
@@ -367,6 +364,10 @@ def _retention(
         clock=clock,
         doubt=seen.problem,
     )
+
+
+def _look_rules(settings: Settings) -> SecondLookRules:
+    return SecondLookRules(after=settings.intake.incomplete_timeout_seconds, remove=settings.done.action == "delete")
 
 
 def _second_looks(folders: Folders, clock: SystemClock, seen: SeenClock, proving: Proving) -> SecondLooks:

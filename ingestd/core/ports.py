@@ -246,10 +246,10 @@ class Filer(Protocol):
 
     Raise FileGoneError, FileChangedError (it is no longer the file that was judged; StrayError: it must be put back later),
     FilingError (nothing was moved); without `copy` FarFolderError where the file would have to be copied to another file system, or
-    read once more.
+    read once more; YoungFileError where somebody may still write a file (`young`) that would have to be copied.
     """
 
-    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True, young: bool = False) -> str | None:
         """None where stored files are removed instead (`done.action = delete`): those that have the digest `instance.sha256`, and
         of which a lease has shown that nobody writes them.
 
@@ -262,7 +262,7 @@ class Filer(Protocol):
     def stamp(self, place: str) -> Stamp | None:
         """Of what lies at `place` in done/ now, where `to_done` has put it; None where that can't be told."""
 
-    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str: ...
+    def to_failed(self, verdict: Verdict, *, copy: bool = True, young: bool = False) -> str: ...
 
     def recover(self, stray: Stray) -> str | None:
         """Put back what a move carried away; its path in the inbox, the next free one if its own is taken.

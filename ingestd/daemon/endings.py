@@ -6,7 +6,8 @@ there" and filed by that receipt. While the journal can't be written nothing is 
 
 A rename is done on the spot. A copy to another file system takes as long as the file is large, and whatever is done on a network
 share takes for ever when that does not answer, so a thread of its own does both, one after another; once a folder has shown to be
-far, nothing else touches it (F67).
+far, nothing else touches it (F67). A file that somebody may still write is not copied, because its copy would lack what is
+written after: it stays in the inbox until it has been left alone for `incomplete_timeout_seconds`, and is judged anew if it is not.
 
 That a file without a lease's proof is to be looked at once more is remembered with its receipt, for the place it will likely get.
 """
@@ -16,10 +17,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingestd.core.backoff import growing
-from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FileGoneError, FilingError, StrayError
+from ingestd.core.errors import (
+    FarFolderError,
+    FileChangedError,
+    FileError,
+    FileGoneError,
+    FilingError,
+    StrayError,
+    YoungFileError,
+)
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
 from ingestd.core.model import Deferral, Instance, Stamp, Wait
@@ -59,6 +68,19 @@ class _Ending:
         """Device and inode."""
         return (self.what.stamp.device, self.what.stamp.inode)
 
+    def waits(self, wait: Wait, *, due_at: float, since: float) -> Deferral:
+        """It stays in the inbox."""
+        return Deferral(
+            path=self.entry.path,
+            stamp=self.what.stamp,
+            wait=wait,
+            due_at=due_at,
+            first_seen=self.entry.first_seen,
+            since=since,
+            stored=isinstance(self.what, Instance),
+            deleted=self.deleted,
+        )
+
 
 class Endings:
     """Collects what a tick found out, commits it, then files away: into done/, out of the world (done.action), into failed/.
@@ -96,6 +118,7 @@ class Endings:
         self._committed: deque[_Ending] = deque()
         self._rules = rules
         self._kept = Sparing(Event.KEPT, recorder=recorder)
+        self._resting = Sparing(Event.RESTING, recorder=recorder)
         self._copies: Handover[_Ending, SecondLook | None] = Handover(pool=copier, wake=wake)
         self._files_copied: set[tuple[int, int]] = set()  # device and inode of each
         self._far: set[bool] = set()  # failed/ (True) and done/ (False), when on another file system than the inbox
@@ -239,10 +262,11 @@ class Endings:
 
     def _move(self, ending: _Ending, *, copy: bool) -> SecondLook | None:
         """The second look that it wants now, where it is in done/ without a proof that nobody writes it."""
+        young = self._clock.now() < ending.entry.rests_until
         if isinstance(ending.what, Verdict):
-            self._filer.to_failed(ending.what, copy=copy)
+            self._filer.to_failed(ending.what, copy=copy, young=young)
             return None
-        place = self._filer.to_done(ending.what, at=self._clock.wall(), copy=copy)
+        place = self._filer.to_done(ending.what, at=self._clock.wall(), copy=copy, young=young)
         if place is None or (look := ending.foreseen) is None:
             return None
         if place == look.place and not (copy or look.remove):  # a rename leaves all that counts as it was
@@ -264,6 +288,8 @@ class Endings:
             case FileChangedError():  # what somebody touches all the time would be sent all the time
                 ending.entry.restless = True
                 self._window.step(ending.entry, Step.CHANGED)
+            case YoungFileError():
+                self._rest(ending)
             case FilingError():
                 self._unmovable(ending, str(error), error.stamp)
             case FileError():
@@ -301,20 +327,17 @@ class Endings:
         now = self._clock.now()
         before = entry.history if entry.history is not None and entry.history.wait is Wait.UNMOVABLE else None
         attempts = before.attempts + 1 if before is not None else 1
-        deferral = Deferral(
-            path=entry.path,
-            stamp=stamp or ending.what.stamp,
-            wait=Wait.UNMOVABLE,
-            due_at=now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts),
-            first_seen=entry.first_seen,
-            since=before.since if before is not None else now,
-            attempts=attempts,
-            stored=isinstance(ending.what, Instance),
-            deleted=ending.deleted,
-        )
+        due_at = now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts)
+        deferral = ending.waits(Wait.UNMOVABLE, due_at=due_at, since=before.since if before is not None else now)
         if before is None:
             self._say_unmovable(entry.path, problem, now)
-        self.defer(entry, deferral)
+        self.defer(entry, replace(deferral, stamp=stamp or deferral.stamp, attempts=attempts))
+
+    def _rest(self, ending: _Ending) -> None:
+        """Written on while it rests, it is another file for us, and is judged anew."""
+        entry, now = ending.entry, self._clock.now()
+        self._resting.log(now, path=entry.path, wait_seconds=round(max(0.0, entry.rests_until - now), 3))
+        self.defer(entry, ending.waits(Wait.RESTING, due_at=entry.rests_until, since=entry.seen_since))
 
     def _say_unmovable(self, path: str, problem: str, now: float) -> None:
         self._unsaid += 1

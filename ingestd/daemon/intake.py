@@ -35,6 +35,7 @@ from ingestd.core.settle import (
     SettleRules,
     Settling,
     closed_for,
+    rests_for,
     settle,
 )
 from ingestd.core.window import Entry, Window
@@ -100,7 +101,12 @@ class Intake:
         self._unproved = Sparing(Event.UNPROVED, recorder=recorder)
         self._clock_ahead = clock.wall() - clock.now()
         self._stepped_at = -math.inf
-        self._longest_wait = max(LONGEST_WAIT_SECONDS, rules.settle.quiet_seconds, rules.settle.network_quiet_seconds)
+        waits = (
+            rules.settle.quiet_seconds,
+            rules.settle.network_quiet_seconds,
+            rules.settle.incomplete_timeout_seconds,
+        )
+        self._longest_wait = max(LONGEST_WAIT_SECONDS, *waits)
         self._inodes_listed = True  # folders list the inodes that fstat says, as far as anybody knows
 
     def admit(self, now: float) -> int:
@@ -257,6 +263,8 @@ class Intake:
         if isinstance(verdict, SetAside | Judged) and inspection.ids and self._orders.as_is(entry.path, look.stamp):
             look, inspection = as_is(look, inspection)
             verdict = on_a_word(settle(look, inspection, past=past, rules=rules))
+        if isinstance(verdict, Settled):
+            entry.rests_until = now + rests_for(look, verdict.evidence, past=past, rules=rules)
         return look, inspection, verdict
 
     def _mind_the_clock(self, now: float) -> None:

@@ -75,7 +75,7 @@ class Filing:
         self._edits_show = edits_show
         self._takes = takes
 
-    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True, young: bool = False) -> str | None:
         if self._delete and instance.sha256 is not None and instance.evidence is Evidence.LEASE:
             self._remove(self._find(instance.path, instance.stamp), instance.sha256, copy=copy)
             return None
@@ -84,7 +84,7 @@ class Filing:
         try:
             self._compare(entry, instance.sha256, copy=copy)
             target = self.place(instance, at=at)
-            return Move(entry, self._done, target, None, copy=copy, synced=self._synced).run()
+            return Move(entry, self._done, target, None, copy=copy, young=young, synced=self._synced).run()
         finally:
             fsutil.close(entry.folder)
 
@@ -102,13 +102,14 @@ class Filing:
         except OSError:
             return None
 
-    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
+    def to_failed(self, verdict: Verdict, *, copy: bool = True, young: bool = False) -> str:
         self._mounts.check(self._failed)
         entry = self._find(verdict.path, verdict.stamp)
         try:
             self._compare(entry, verdict.sha256, copy=copy)
             document = reason_file(verdict, verdict.sha256 or entry.digest())
-            return Move(entry, self._failed, verdict.path, document, copy=copy, synced=self._synced).run()
+            move = Move(entry, self._failed, verdict.path, document, copy=copy, young=young, synced=self._synced)
+            return move.run()
         finally:
             fsutil.close(entry.folder)
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -267,3 +268,45 @@ def ready(port: int) -> str:
     with suppress(httpx.HTTPError):
         return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).text
     return ""
+
+
+class FarLeaseless(Leaseless):
+    """With done/ on another file system."""
+
+    def __init__(self, root: Path, url: str, done: Path, **environment: str) -> None:
+        folders = {"inbox": root / "inbox", "done": done, "failed": root / "failed", "state": root / "state"}
+        places = {f"INGESTD_FOLDERS__{name.upper()}": str(folder) for name, folder in folders.items()}
+        super().__init__(root, url, **places, **environment)
+        self.done = done
+        done.mkdir()
+
+    def command(self, *arguments: str) -> list[str]:
+        kept = arguments.index("--root") if "--root" in arguments else len(arguments)
+        return super().command(*arguments[:kept], *arguments[kept + 2 :])
+
+
+def test_without_leases_a_file_crosses_to_another_file_system_when_it_has_rested(tmp_path: Path, service: str) -> None:
+    """F41, F75, I1: a writer that paused goes on after the store; what it writes is judged and not copied away without it."""
+    one, other = made(1), made(2)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        home = FarLeaseless(
+            tmp_path / "house", service, Path(elsewhere) / "done", INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="5"
+        )
+        try:
+            late, good = home.drop("late.dcm", one.content), home.drop("good.dcm", other.content)
+            assert late.stat().st_dev != home.done.stat().st_dev
+            with late.open("r+b") as writer:
+                home.start()
+                home.waits(lambda: home.events().count("resting") == 2, 30)
+                assert held_by(service, one.ids) is not None
+                assert home.count() == {"inbox": 2, "done": 0, "failed": 0}
+                writer.seek(-4, os.SEEK_END)
+                writer.write(b"\1\2\3\4")
+            home.waits(home.ended(2), 40)
+            assert home.stop() == 0
+            assert [file.read_bytes() for file in home.files(home.done)] == [other.content]
+            assert not good.exists()
+            assert home.reasons()["late.dcm"]["reason"] == "conflict"
+            assert (home.failed / "late.dcm").read_bytes()[-4:] == b"\1\2\3\4"
+        finally:
+            home.close()

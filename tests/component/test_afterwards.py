@@ -8,16 +8,19 @@ import pytest
 from fakes.daemon_bench import Bench
 from fakes.origin_fake import ALREADY_THERE
 from fakes.spool_fakes import part10
+from fakes.values import LOCAL
 
 from ingestd.core.answer import Fetched
 from ingestd.core.errors import FilingError, JournalError
 from ingestd.core.events import Event
+from ingestd.core.model import Wait
 from ingestd.core.outcome import DuplicatePolicy
 from ingestd.core.record import Changes
 from ingestd.core.second_look import Found
 from ingestd.daemon.sparing import LINES
 
 PLACE = "2026-01-02/a.dcm"
+REJECTED = 43264
 
 
 def filed(bench: Bench, name: str = "a.dcm", sop: str = "1.2.3.4.5") -> None:
@@ -204,3 +207,66 @@ def test_with_delete_what_stays_for_want_of_a_proof_is_said() -> None:
     filed(accepting)
     assert [line.path for line in accepting.recorder.of(Event.KEPT)] == ["a.dcm"]
     assert [look.remove for look in accepting.journal.to_look_at.values()] == [False]
+
+
+def far(*, content: bytes | None = None, bench: Bench | None = None) -> Bench:
+    """done/ and failed/ on another file system, and a file whose ctime tells nothing, dropped without a lease."""
+    bench = bench or Bench(timeout=900.0, network_quiet=4.0)
+    bench.filer.far = True
+    bench.inbox.put("a.dcm", content or part10(), leased=False, ground=replace(LOCAL, ctimes=False))
+    bench.scanner.offer("a.dcm")
+    return bench
+
+
+def test_what_somebody_may_still_write_is_not_copied_away_before_it_has_rested() -> None:
+    """F75: across file systems a late write into a copied file would be nowhere; it is stored at once and sent once."""
+    bench = far()
+    bench.after(10.0, steps=10)
+    assert (len(bench.origin.stores), bench.filer.done) == (1, {})
+    (waits,) = bench.journal.deferrals.values()
+    assert (waits.wait, waits.stored) == (Wait.RESTING, True)
+    assert (bench.journal.to_look_at, bench.recorder.events.count(Event.RESTING)) == ({}, 1)
+    bench.scanner.hint("a.dcm")
+    bench.after(800.0, steps=80)
+    assert bench.filer.done == {}
+    bench.after(200.0, steps=20)
+    assert list(bench.filer.done) == [PLACE]
+    assert (len(bench.origin.stores), bench.journal.deferrals, list(bench.journal.to_look_at)) == (1, {}, [PLACE])
+
+
+def test_what_is_written_while_it_rests_is_sent_anew() -> None:
+    """I1: not a byte of it is lost."""
+    bench = far()
+    bench.after(100.0, steps=10)
+    bench.inbox.write("a.dcm", part10(sop="1.2.9"))
+    bench.after(850.0, steps=85)
+    assert bench.filer.done == {}
+    bench.after(200.0, steps=40)
+    assert bench.filer.done == {}
+    bench.after(800.0, steps=80)
+    assert list(bench.filer.done.values()) == [part10(sop="1.2.9")]
+    assert len(bench.origin.stores) == 2
+
+
+def test_a_lease_or_a_long_rest_lets_a_file_cross_at_once() -> None:
+    """The usual file costs nothing more, and a backlog that nobody has touched for long does not wait either."""
+    bench = Bench(timeout=900.0)
+    bench.filer.far = True
+    bench.drop("leased.dcm", part10())
+    bench.drop("old.dcm", part10(sop="1.2.9"), leased=False)
+    bench.after(10.0, steps=10)
+    assert len(bench.filer.done) == 2
+    assert Event.RESTING not in bench.recorder.events
+
+
+def test_a_verdict_waits_like_that_and_is_found_anew() -> None:
+    """I1: what may still be written is in the inbox, and not in failed/ in part."""
+    bench = Bench(timeout=900.0, network_quiet=4.0)
+    bench.origin.rejects["1.2.3.4.5"] = REJECTED
+    far(bench=bench)
+    bench.after(100.0, steps=100)
+    (waits,) = bench.journal.deferrals.values()
+    assert (bench.filer.failed, waits.wait, waits.stored) == ({}, Wait.RESTING, False)
+    bench.after(1000.0, steps=100)
+    assert list(bench.filer.failed) == ["a.dcm"]
+    assert len(bench.origin.stores) == 2

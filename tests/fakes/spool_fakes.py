@@ -26,6 +26,7 @@ from ingestd.core.errors import (
     FileGoneError,
     FilingError,
     JournalError,
+    YoungFileError,
 )
 from ingestd.core.model import (
     Deferral,
@@ -235,8 +236,8 @@ class FakeFiler:
         self.problem: FilingError | None = None
         self.far = False
 
-    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
-        place = self._move(instance.path, instance.stamp, self.done, self.place(instance, at=at), copy=copy)
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True, young: bool = False) -> str | None:
+        place = self._move(instance.path, instance.stamp, self.done, self.place(instance, at=at), copy, young)
         self.proved[place] = instance.sha256 is not None
         self.stamps[place] = instance.stamp
         return place
@@ -247,8 +248,8 @@ class FakeFiler:
     def stamp(self, place: str) -> Stamp | None:
         return self.stamps.get(place)
 
-    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
-        path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path, copy=copy)
+    def to_failed(self, verdict: Verdict, *, copy: bool = True, young: bool = False) -> str:
+        path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path, copy, young)
         self.verdicts[path] = verdict
         return path
 
@@ -265,10 +266,12 @@ class FakeFiler:
         self._inbox.put(path, content)
         return path
 
-    def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str, *, copy: bool) -> str:
+    def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str, copy: bool, young: bool) -> str:
         file = self._inbox.judged(path, stamp)
         if self.problem is not None:
             raise self.problem
+        if self.far and young:
+            raise YoungFileError("it takes a copy, and somebody may write it")
         if self.far and not copy:
             raise FarFolderError("it takes a copy")
         stem, extension = os.path.splitext(wanted)
