@@ -134,8 +134,8 @@ class Done(Section):
     """move: to done/. delete: remove it, once its receipt is on the disk and says `new` or `fetched`; on a lesser proof it is
     moved (answers.md)."""
     retention_days: Days | None = None
-    """Remove files from done/ this long after they were stored, if the service is proved to hold these very bytes; not set:
-    never.""" layout: str = "{date}/{path}"
+    """Remove files from done/ this long after they were stored, if the service is proved to hold these bytes; not set: never."""
+    layout: str = "{date}/{path}"
     """Its path in done/; date is the UTC day of filing."""
 
     @field_validator("layout")
