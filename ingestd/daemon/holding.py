@@ -60,7 +60,7 @@ class Holding:
         self._hold(hold_for(answer) or Hold(cause=lost), now, probe=True)
 
     def stored(self) -> None:
-        """The service stored something: the next outage begins with a short wait, and the control's answer now is the normal one."""
+        """The service stored something: the next outage begins with a short wait, and the control's answer is the normal one."""
         self.breaker = self.breaker.stored()
         self._control.learn()
 
