@@ -135,8 +135,7 @@ class Done(Section):
     moved (answers.md). Where no read lease proves that nobody writes it, it is moved, and removed
     intake.incomplete_timeout_seconds later if it is still the same."""
     retention_days: Days | None = None
-    """Remove files from done/ this long after they were stored, if the service is proved to hold these very bytes; not set:
-    never."""
+    """Remove files from done/ this long after they were stored, if the service is proved to hold these bytes; not set: never."""
     layout: str = "{date}/{path}"
     """Its path in done/; date is the UTC day of filing."""
 
