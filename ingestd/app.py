@@ -24,8 +24,10 @@ from ingestd.core.events import Event
 from ingestd.core.outcome import DuplicatePolicy
 from ingestd.core.ports import Supervised
 from ingestd.core.profiles import PROFILES
+from ingestd.core.second_look import SecondLookRules
 from ingestd.core.service_name import service_name
 from ingestd.core.window import Window
+from ingestd.daemon.afterwards import Afterwards
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
@@ -63,6 +65,7 @@ from ingestd.spool.names import taken_by
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.proving import Proving
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
+from ingestd.spool.second_looks import SecondLooks
 from ingestd.spool.state import StateLock
 from ingestd.spool.upkeep import Task, Upkeep
 
@@ -148,6 +151,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             recorder=recorder,
             copier=_threads(stack, 1, "copy"),
             wake=wake.set,
+            rules=_look_rules(settings),
         )
         settle_rules = settle_rules_of(settings.intake)
         orders = FileOrders(folders.state)
@@ -226,7 +230,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         seen = SeenClock(state=folders.state, written=written, clock=clock, date=lambda: origin.date)
         proving = Proving(profile=profile, service=service, fetch=origin.fetch)
         retention = _retention(settings, folders, clock, seen, proving)
-        upkeep = Upkeep(_tasks(settings, folders, clock, retention), clock=clock)
+        second_looks = _second_looks(folders, clock, seen, proving)
+        upkeep = Upkeep([*_tasks(settings, folders, clock, retention), second_looks], clock=clock)
         threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep]
         daemon = Daemon(
             clock=clock,
@@ -249,6 +254,9 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 receipts_age=_seconds(settings.journal.receipts_days),
                 state_problem=lock.problem,
                 clock_problem=seen.problem,
+            ),
+            afterwards=Afterwards(
+                journal=journal, endings=endings, looker=second_looks, recorder=recorder, rules=_look_rules(settings)
             ),
             recorder=recorder,
             notifier=ServiceManager(os.environ),
@@ -334,10 +342,19 @@ def _retention(
         state=folders.state,
         layout=settings.done.layout,
         age=age,
+        rest=settings.intake.incomplete_timeout_seconds,
         proving=proving,
         clock=clock,
         doubt=seen.problem,
     )
+
+
+def _look_rules(settings: Settings) -> SecondLookRules:
+    return SecondLookRules(after=settings.intake.incomplete_timeout_seconds, remove=settings.done.action == "delete")
+
+
+def _second_looks(folders: Folders, clock: SystemClock, seen: SeenClock, proving: Proving) -> SecondLooks:
+    return SecondLooks(done=folders.done, state=folders.state, proving=proving, clock=clock, doubt=seen.problem)
 
 
 def _tasks(settings: Settings, folders: Folders, clock: SystemClock, retention: DoneRetention | None) -> list[Task]:

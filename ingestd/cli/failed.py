@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from ingestd.cli.late import list_late
 from ingestd.cli.options import Exit
 from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
@@ -39,11 +40,14 @@ def list_failed(settings: FolderSettings, *, reason: Reason | None, json: bool) 
     """A row a file, or in JSON its reason file without the server's comment, as each is found (F90).
 
     The files of a folder come in the order of their names, its sub-folders after them. What is amiss goes to standard error.
+    Without a reason, what was written in done/ after it was filed is listed below.
     """
     found = ((one, why) for one, why in _explained(_of(_failed(settings), reason)) if one.is_file)
     if json:
         for _, why in found:
             print(jsonlib.dumps({key: value for key, value in why.items() if key != COMMENT}))
+        if reason is None:
+            list_late(settings, json=True)
         return Exit.DONE
     nothing = True
     for one, why in found:
@@ -53,6 +57,8 @@ def list_failed(settings: FolderSettings, *, reason: Reason | None, json: bool) 
         print(_row({key: _value(why.get(key)) for key in COLUMNS}, shown(one.path)))
     if nothing:
         print("nothing is in failed/" if reason is None else f"nothing in failed/ is {reason.value}")
+    if reason is None:
+        list_late(settings, json=False)
     return Exit.DONE
 
 

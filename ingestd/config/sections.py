@@ -132,10 +132,10 @@ class Done(Section):
 
     action: Literal["move", "delete"] = "move"
     """move: to done/. delete: remove it, once its receipt is on the disk and says `new` or `fetched`; on a lesser proof it is
-    moved (answers.md)."""
+    moved (answers.md). Where no read lease proves that nobody writes it, it is moved, and removed
+    intake.incomplete_timeout_seconds later if it is still the same."""
     retention_days: Days | None = None
-    """Remove files from done/ this long after they were stored, if the service is proved to hold these very bytes; not set:
-    never."""
+    """Remove files from done/ this long after they were stored, if the service is proved to hold these bytes; not set: never."""
     layout: str = "{date}/{path}"
     """Its path in done/; date is the UTC day of filing."""
 

@@ -22,7 +22,7 @@ REFUSED_ALONE_LIMIT = 3
 UNNAMED_LIMIT = 3
 WORD_AFTER_SECONDS = 600.0  # a new role takes five minutes to spread
 _TROUBLE = frozenset({Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE})  # one patience: they alternate in one outage
-_OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE})  # nothing the service said
+_OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE, Wait.RESTING})  # nothing the service said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
             )
         case Wait.APART | Wait.DIED | Wait.UNVERIFIED | Wait.UNANSWERED:
             return None  # nothing was heard about the file (I3)
-        case Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE:
+        case Wait.CHANGED | Wait.INCOMPLETE | Wait.UNMOVABLE | Wait.RESTING:
             return None
         case _:
             assert_never(retry.wait)

@@ -11,7 +11,8 @@
     │   │   └── StrayError    and a move carried the new version away, and can't put it back now
     │   └── FileRefusedError  a link, a device, a directory: never ours to send
     ├── FilingError           a move into done/ or failed/ did not happen; the source is untouched
-    │   └── FarFolderError    it takes as long as the file is large, which the caller did not want now
+    │   ├── FarFolderError    it takes as long as the file is large, which the caller did not want now
+    │   └── YoungFileError    it would lose what a writer still writes
     ├── JournalError          the journal can't be written; nothing may go on that relies on it
     └── ServiceError          a command's request: the service said no; exit 1
         └── UnavailableError  it said nothing about what was asked (an outage, an identity, a role); exit 75
@@ -85,6 +86,10 @@ class FilingError(IngestdError):
 
 class FarFolderError(FilingError):
     """A copy to another file system, or a second look at all bytes, takes as long as the file is large. Nothing was done."""
+
+
+class YoungFileError(FilingError):
+    """Somebody may still write the file, and a copy to another file system would not have what they write."""
 
 
 class JournalError(IngestdError):

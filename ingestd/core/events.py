@@ -52,6 +52,14 @@ class Event(enum.Enum):
         Level.WARNING,
         "a file was sent after the longest wait: nothing shows that it is whole or that nobody writes it",
     )
+    KEPT = (
+        Level.WARNING,
+        "a stored file stays in done/ although such files are removed: not shown that nobody writes it, or that its bytes are held",
+    )
+    WRITTEN_LATE = (
+        Level.ERROR,
+        "a file in done/ was written after it was filed: what the service holds is an earlier state of it",
+    )
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
     PROBED = (Level.INFO, "the control was sent to see whether the service is back")
     RESUMED = (Level.INFO, "sending goes on")
@@ -61,6 +69,10 @@ class Event(enum.Enum):
     )
     RELEASED = (Level.INFO, "a person took the brake off")
     WAITING = (Level.INFO, "a file is not whole yet, or can't be read: it is looked at again later")
+    RESTING = (
+        Level.INFO,
+        "a file whose outcome is known stays in the inbox for a while: a copy would lose what somebody may still write",
+    )
     UNMOVABLE = (Level.ERROR, "a file's outcome is known and it can't be moved: mend the folder")
     STRAY = (
         Level.ERROR,

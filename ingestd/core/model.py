@@ -171,6 +171,7 @@ class Wait(enum.Enum):
 
     INCOMPLETE = "incomplete"  # not settled: not whole, open elsewhere, linked twice, unreadable just now, changing
     UNMOVABLE = "unmovable"  # its outcome is known, the move did not happen
+    RESTING = "resting"  # its outcome is known, and it is not copied to another file system while somebody may write it
     SERVER_TROUBLE = "server_trouble"  # FailureReason 272 or A7xx: reported against the instance
     REQUEST_TROUBLE = "request_trouble"  # 500, 502, timeout, lost: reported against the request
     REFUSED_ALONE = "refused_alone"  # a whole-request refusal met it alone, and the control passed
@@ -205,7 +206,8 @@ class Deferral:
     was stored since then does the next one count ("one alone").
 
     Of a file that is not settled: `unfinished`, the walk found these very bytes not whole, or perhaps never written; `restless`, it
-    changed between its outcome and its move. Of one that can't be moved: `stored`, it was stored; else the outcome is a verdict.
+    changed between its outcome and its move. Of one that can't be moved, or rests: `stored`, it was stored; else the outcome is a
+    verdict.
 
     Of one that waits for the service: `asked` says why the service is asked about it when it is due, and then it is not sent; None:
     it is sent again. `deleted`: what the service held under these UIDs was deleted to make room and the POST has not gone through,

@@ -5,6 +5,7 @@ Everything here may be called from the owner thread only, but for what says othe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,7 @@ from ingestd.core.events import Event
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
+from ingestd.core.second_look import Looked
 
 LogValue = str | int | float | bool | None
 Rand = Callable[[], float]  # uniform in [0, 1)
@@ -215,8 +217,8 @@ class Journal(Protocol):
     def strays(self, limit: int) -> Sequence[Stray]:
         """Files that a move carried away and that are still to be put back, oldest first."""
 
-    def second_looks(self, now: float, limit: int) -> Sequence[SecondLook]:
-        """Filed files whose second look is due, oldest due first."""
+    def second_looks(self, now: float, limit: int, *, latest: float = math.inf) -> Sequence[SecondLook]:
+        """Filed files whose second look is due, oldest due first, and those that are due after `latest`."""
 
     def receipt(self, ids: Identifiers) -> Receipt | None:
         """The newest receipt for these three UIDs. One that names no service is of the one that its retrieve URL names."""
@@ -244,22 +246,45 @@ class Filer(Protocol):
 
     Raise FileGoneError, FileChangedError (it is no longer the file that was judged; StrayError: it must be put back later),
     FilingError (nothing was moved); without `copy` FarFolderError where the file would have to be copied to another file system, or
-    read once more.
+    read once more; YoungFileError where somebody may still write a file (`young`) that would have to be copied.
     """
 
-    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
-        """None where stored files are removed instead (`done.action = delete`): those that have the digest `instance.sha256`.
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True, young: bool = False) -> str | None:
+        """None where stored files are removed instead (`done.action = delete`): those that have the digest `instance.sha256`, and
+        of which a lease has shown that nobody writes them.
 
         One without (None: the service was not shown to hold its bytes) is moved all the same.
         """
 
-    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str: ...
+    def place(self, instance: Instance, *, at: float) -> str:
+        """Where `to_done` would put it, if that name is free."""
+
+    def stamp(self, place: str) -> Stamp | None:
+        """Of what lies at `place` in done/ now, where `to_done` has put it; None where that can't be told."""
+
+    def to_failed(self, verdict: Verdict, *, copy: bool = True, young: bool = False) -> str: ...
 
     def recover(self, stray: Stray) -> str | None:
         """Put back what a move carried away; its path in the inbox, the next free one if its own is taken.
 
         None where it does not stand there now. Raises FileError, FilingError: it stands where it stood then.
         """
+
+
+class SecondLooker(Protocol):
+    """Looks at filed files once more, on a thread of its own. Any thread."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was given was taken back."""
+
+    @property
+    def late(self) -> int:
+        """How many files of done/ are known to have been written after they were filed, or to be open for writing."""
+
+    def give(self, looks: Sequence[SecondLook]) -> None: ...
+    def take(self) -> Looked | None:
+        """What was found, in the order of giving; None while there is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,6 +175,11 @@ def settle(look: Look, inspection: Inspection, *, past: Past, rules: SettleRules
     return found
 
 
+def rests_for(look: Look, evidence: Evidence, *, past: Past, rules: SettleRules) -> float:
+    """Seconds for which a settled file must be left alone before it may be copied away: no writer of a copied file shows."""
+    return 0.0 if evidence is Evidence.LEASE else max(0.0, rules.incomplete_timeout_seconds - _alone(look, past))
+
+
 def _held_back(look: Look, inspection: Inspection, past: Past, rules: SettleRules) -> Settling | None:
     """The rows of the table that wait for the long time; None where none of them is the file's."""
     overdue = past.looks >= 2 and past.unchanged >= rules.incomplete_timeout_seconds
@@ -224,5 +229,8 @@ def _nobody_writes(
 
 
 def _until_quiet(look: Look, past: Past, rules: SettleRules) -> float:
-    alone = max(past.unchanged, past.rested) if look.ground.ctimes else past.unchanged
-    return max(rules.quiet_seconds - past.unchanged, rules.network_quiet_seconds - alone)
+    return max(rules.quiet_seconds - past.unchanged, rules.network_quiet_seconds - _alone(look, past))
+
+
+def _alone(look: Look, past: Past) -> float:
+    return max(past.unchanged, past.rested) if look.ground.ctimes else past.unchanged

@@ -49,9 +49,9 @@ class Facts:
 
     `sha256`: of the file's data set. `for_removal`: the file goes for good. `absent_before`: the service did not have it before
     these very bytes were sent. `searches`: a search has shown something that this service stored. `reads`: a read of this service
-    has succeeded, ever. `remembered`: a receipt says that this service got, or gave back, these very bytes. `waited`: seconds since
-    it was first asked, `word_after` those after which the word of a service that lets nothing be asked is taken. `own`: the file's
-    elements in the normal form of `held`.
+    has shown something, ever; a search that finds nothing shows nothing. `remembered`: a receipt says that this service got, or
+    gave back, these very bytes. `waited`: seconds since it was first asked, `word_after` those after which the word of a service
+    that lets nothing be asked is taken. `own`: the file's elements in the normal form of `held`.
     """
 
     ids: Identifiers
@@ -77,9 +77,9 @@ class Facts:
 
     @property
     def read(self) -> bool:
-        """Whether a read has succeeded, now or before."""
+        """Whether a read has shown something, now or before."""
         shown = (self.held_shown, self.fetched_shown)
-        return self.reads or self.shows is not None or Shown.IT in shown
+        return self.reads or self.shows is True or Shown.IT in shown
 
     @property
     def held_shown(self) -> Shown | None:
@@ -175,8 +175,9 @@ def _proved(facts: Facts, proof: Proof) -> Disposition:
 
 
 def _absent(facts: Facts) -> Disposition:
-    """It says that it has no such instance. Where nothing was ever read that may be the route's fault."""
-    if not (facts.read or facts.profile.readable):
+    """It says that it has no such instance. Where nothing was ever read and no search agrees, that may be the route's fault."""
+    searched = facts.absent_before or facts.shows is False
+    if not (facts.read or searched or facts.profile.readable):
         return _unanswered(facts)
     match facts.asked:
         case Asked.NAMED | Asked.HELD:

@@ -24,7 +24,7 @@ class Entry:
     """One file in the window. `seen_since` is when its present stamp was first seen, `inode` what its folder's listing said;
     `waited`: it was not settled before; `restless`: it changed between its store and its move; `changes`: at a second look;
     `on_network`: the newest look found it on a network share; `closed`: what the newest event said of the end of its writing;
-    `asked_at`, on Clock.wall(), just before the newest look."""
+    `asked_at`, on Clock.wall(), just before the newest look; until `rests_until`, on Clock.now(), it is not copied away."""
 
     path: str
     hinted: bool
@@ -43,6 +43,7 @@ class Entry:
     on_network: bool = False
     closed: Close | None = None
     asked_at: float = 0.0
+    rests_until: float = 0.0
 
 
 class Window:

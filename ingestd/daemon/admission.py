@@ -28,7 +28,8 @@ class Admission:
         self._scanner = scanner
         self._journal = journal
         self._window = window
-        self._longest_wait = max(LONGEST_WAIT_SECONDS, rules.quiet_seconds, rules.network_quiet_seconds)
+        waits = (rules.quiet_seconds, rules.network_quiet_seconds, rules.incomplete_timeout_seconds)
+        self._longest_wait = max(LONGEST_WAIT_SECONDS, *waits)
         self._due_at = 0.0
         self._inodes_listed = True  # folders list the inodes that fstat says, as far as anybody knows
 

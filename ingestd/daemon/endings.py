@@ -6,7 +6,10 @@ there" and filed by that receipt. While the journal can't be written nothing is 
 
 A rename is done on the spot. A copy to another file system takes as long as the file is large, and whatever is done on a network
 share takes for ever when that does not answer, so a thread of its own does both, one after another; once a folder has shown to be
-far, nothing else touches it (F67).
+far, nothing else touches it (F67). A file that somebody may still write is not copied, because its copy would lack what is
+written after: it stays in the inbox until it has been left alone for `incomplete_timeout_seconds`, and is judged anew if it is not.
+
+That a file without a lease's proof is to be looked at once more is remembered with its receipt, for the place it will likely get.
 """
 
 from __future__ import annotations
@@ -14,41 +17,69 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingestd.core.backoff import growing
-from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FileGoneError, FilingError, StrayError
+from ingestd.core.errors import (
+    FarFolderError,
+    FileChangedError,
+    FileError,
+    FileGoneError,
+    FilingError,
+    StrayError,
+    YoungFileError,
+)
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import Step
 from ingestd.core.model import Deferral, Instance, Stamp, Wait
 from ingestd.core.outcome import Outcome, Quarantine
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
-from ingestd.core.record import Receipt, Verdict
+from ingestd.core.record import Receipt, SecondLook, Verdict
+from ingestd.core.second_look import SecondLookRules, planned
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.handover import Handover, NoThreadError
 from ingestd.daemon.remembering import Remembering
+from ingestd.daemon.sparing import Sparing
 from ingestd.daemon.strays import Strays
 
 SLICE = 256  # files moved a tick
 SLICE_SECONDS = 0.05
 UNMOVABLE_BASE_SECONDS = 15.0
 UNMOVABLE_SAID_SECONDS = 60.0  # a folder that takes nothing is said once, then once a minute with a count (I8)
+KEPT_TEXT = "nothing shows that nobody writes it, or that the service holds its bytes: it stays in done/"
 _NO_MEANS = "the file can't be moved (no memory or no thread): raise the service's limits, the move is tried again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ending:
-    """A file whose outcome is known: an instance goes into done/, a verdict's file into failed/."""
+    """A file whose outcome is known: an instance goes into done/, a verdict's file into failed/.
+
+    `foreseen`: the second look that is remembered before the move, for the place in done/ that it will most likely get.
+    """
 
     entry: Entry
     outcome: Outcome
     what: Instance | Verdict
     deleted: bool = False  # as Deferral has it
+    foreseen: SecondLook | None = None
 
     @property
     def file(self) -> tuple[int, int]:
         """Device and inode."""
         return (self.what.stamp.device, self.what.stamp.inode)
+
+    def waits(self, wait: Wait, *, due_at: float, since: float) -> Deferral:
+        """It stays in the inbox."""
+        return Deferral(
+            path=self.entry.path,
+            stamp=self.what.stamp,
+            wait=wait,
+            due_at=due_at,
+            first_seen=self.entry.first_seen,
+            since=since,
+            stored=isinstance(self.what, Instance),
+            deleted=self.deleted,
+        )
 
 
 class Endings:
@@ -67,6 +98,7 @@ class Endings:
         recorder: Recorder,
         copier: Executor,
         wake: Callable[[], None],
+        rules: SecondLookRules,
     ) -> None:
         self._clock = clock
         self._window = window
@@ -84,7 +116,10 @@ class Endings:
         )
         self._found: list[_Ending] = []
         self._committed: deque[_Ending] = deque()
-        self._copies: Handover[_Ending, None] = Handover(pool=copier, wake=wake)
+        self._rules = rules
+        self._kept = Sparing(Event.KEPT, recorder=recorder)
+        self._resting = Sparing(Event.RESTING, recorder=recorder)
+        self._copies: Handover[_Ending, SecondLook | None] = Handover(pool=copier, wake=wake)
         self._files_copied: set[tuple[int, int]] = set()  # device and inode of each
         self._far: set[bool] = set()  # failed/ (True) and done/ (False), when on another file system than the inbox
         self._unsaid = 0
@@ -120,13 +155,33 @@ class Endings:
         """Files that wait and that the journal does not hold yet."""
         return self._memory.deferrals
 
+    @property
+    def looks_uncommitted(self) -> bool:
+        """Whether the journal does not hold yet what became of second looks."""
+        return self._memory.looks
+
+    def looked(self, place: str, again: SecondLook | None) -> None:
+        """A second look was taken; `again` is the one that must follow."""
+        self._memory.looked(place)
+        if again is not None:
+            self._memory.second_look(again)
+
     def stored(self, entry: Entry, instance: Instance, outcome: Outcome, receipt: Receipt | None) -> None:
         """The service named it, or was shown to hold it. No receipt: there is one already."""
         self._window.step(entry, Step.ENDED)
         if receipt is not None:
             self._memory.stored(receipt)
         self._forget(entry)
-        self._found.append(_Ending(entry=entry, outcome=outcome, what=instance))
+        foreseen = self._foresee(instance)
+        self._found.append(_Ending(entry=entry, outcome=outcome, what=instance, foreseen=foreseen))
+
+    def _foresee(self, instance: Instance) -> SecondLook | None:
+        """Remember the second look before the move: a crash may follow that."""
+        place = self._filer.place(instance, at=self._clock.wall())
+        look = planned(instance, place, instance.stamp, now=self._clock.now(), rules=self._rules)
+        if look is not None:
+            self._memory.second_look(look)
+        return look
 
     def remember(self, receipt: Receipt) -> None:
         """One more receipt for a file that was filed long ago."""
@@ -180,7 +235,7 @@ class Endings:
         while (copied := self._copies.take()) is not None:
             ending, future = copied
             self._files_copied.discard(ending.file)
-            self._ended(ending, future.exception())
+            self._ended(ending, error := future.exception(), None if error else future.result())
             handled += 1
         handled += self._strays.tend(self._clock.now())
         while self._committed and handled < SLICE and (not handled or self._clock.monotonic() < deadline):
@@ -193,29 +248,38 @@ class Endings:
         slow = ending.entry.on_network or to_failed in self._far
         if not slow:
             try:
-                self._move(ending, copy=False)
+                look = self._move(ending, copy=False)
             except FarFolderError:
                 self._far.add(to_failed)
                 slow = True
             except (FilingError, FileError, MemoryError) as error:
-                self._ended(ending, error)
+                self._ended(ending, error, None)
             else:
-                self._ended(ending, None)
+                self._ended(ending, None, look)
         if slow:
             self._files_copied.add(ending.file)
             self._copies.submit(ending, lambda: self._move(ending, copy=True))
 
-    def _move(self, ending: _Ending, *, copy: bool) -> None:
-        match ending.what:
-            case Verdict() as verdict:
-                self._filer.to_failed(verdict, copy=copy)
-            case Instance() as instance:
-                self._filer.to_done(instance, at=self._clock.wall(), copy=copy)
+    def _move(self, ending: _Ending, *, copy: bool) -> SecondLook | None:
+        """The second look that it wants now, where it is in done/ without a proof that nobody writes it."""
+        young = self._clock.now() < ending.entry.rests_until
+        if isinstance(ending.what, Verdict):
+            self._filer.to_failed(ending.what, copy=copy, young=young)
+            return None
+        place = self._filer.to_done(ending.what, at=self._clock.wall(), copy=copy, young=young)
+        if place is None or (look := ending.foreseen) is None:
+            return None
+        if place == look.place and not (copy or look.remove):  # a rename leaves all that counts as it was
+            return look
+        stamp = self._filer.stamp(place) or ending.what.stamp
+        return planned(ending.what, place, stamp, now=self._clock.now(), rules=self._rules)
 
-    def _ended(self, ending: _Ending, error: BaseException | None) -> None:
+    def _ended(self, ending: _Ending, error: BaseException | None, look: SecondLook | None) -> None:
+        if ending.foreseen is not None and (look is None or look.place != ending.foreseen.place):
+            self._memory.looked(ending.foreseen.place)
         match error:
             case None:
-                self._moved(ending)
+                self._moved(ending, look)
             case StrayError() as stray:
                 self._strays.add(ending.entry.path, stray)
                 self._window.step(ending.entry, Step.VANISHED)
@@ -224,6 +288,8 @@ class Endings:
             case FileChangedError():  # what somebody touches all the time would be sent all the time
                 ending.entry.restless = True
                 self._window.step(ending.entry, Step.CHANGED)
+            case YoungFileError():
+                self._rest(ending)
             case FilingError():
                 self._unmovable(ending, str(error), error.stamp)
             case FileError():
@@ -233,10 +299,15 @@ class Endings:
             case _:
                 raise error
 
-    def _moved(self, ending: _Ending) -> None:
+    def _moved(self, ending: _Ending, look: SecondLook | None) -> None:
         entry = ending.entry
         self._window.step(entry, Step.MOVED)
         self.filed += 1
+        if look is not None:
+            if look is not ending.foreseen:
+                self._memory.second_look(look)
+            if self._rules.remove and not look.remove:
+                self._kept.log(self._clock.now(), path=entry.path, problem=KEPT_TEXT)
         verdict = ending.what.quarantine if isinstance(ending.what, Verdict) else None
         seconds = self._clock.now() - entry.first_seen
         self._recorder.filed(ending.outcome, verdict.reason if verdict else None, seconds)
@@ -256,20 +327,17 @@ class Endings:
         now = self._clock.now()
         before = entry.history if entry.history is not None and entry.history.wait is Wait.UNMOVABLE else None
         attempts = before.attempts + 1 if before is not None else 1
-        deferral = Deferral(
-            path=entry.path,
-            stamp=stamp or ending.what.stamp,
-            wait=Wait.UNMOVABLE,
-            due_at=now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts),
-            first_seen=entry.first_seen,
-            since=before.since if before is not None else now,
-            attempts=attempts,
-            stored=isinstance(ending.what, Instance),
-            deleted=ending.deleted,
-        )
+        due_at = now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts)
+        deferral = ending.waits(Wait.UNMOVABLE, due_at=due_at, since=before.since if before is not None else now)
         if before is None:
             self._say_unmovable(entry.path, problem, now)
-        self.defer(entry, deferral)
+        self.defer(entry, replace(deferral, stamp=stamp or deferral.stamp, attempts=attempts))
+
+    def _rest(self, ending: _Ending) -> None:
+        """Written on while it rests, it is another file for us, and is judged anew."""
+        entry, now = ending.entry, self._clock.now()
+        self._resting.log(now, path=entry.path, wait_seconds=round(max(0.0, entry.rests_until - now), 3))
+        self.defer(entry, ending.waits(Wait.RESTING, due_at=entry.rests_until, since=entry.seen_since))
 
     def _say_unmovable(self, path: str, problem: str, now: float) -> None:
         self._unsaid += 1

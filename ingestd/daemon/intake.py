@@ -31,6 +31,7 @@ from ingestd.core.settle import (
     SettleRules,
     Settling,
     closed_for,
+    rests_for,
     settle,
 )
 from ingestd.core.window import Entry, Window
@@ -213,6 +214,8 @@ class Intake:
         if isinstance(verdict, SetAside | Judged) and inspection.ids and self._orders.as_is(entry.path, look.stamp):
             look, inspection = as_is(look, inspection)
             verdict = on_a_word(settle(look, inspection, past=past, rules=rules))
+        if isinstance(verdict, Settled):
+            entry.rests_until = now + rests_for(look, verdict.evidence, past=past, rules=rules)
         return look, inspection, verdict
 
     def _mind_the_clock(self, now: float) -> None:

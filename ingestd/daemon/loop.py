@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ingestd.core.events import Event
 from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, Supervised
 from ingestd.core.window import Window
+from ingestd.daemon.afterwards import Afterwards
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
@@ -69,6 +70,7 @@ class Daemon:
         endings: Endings,
         braking: Braking,
         housekeeping: Housekeeping,
+        afterwards: Afterwards,
         recorder: Recorder,
         notifier: Notifier,
         wake: threading.Event,
@@ -85,6 +87,7 @@ class Daemon:
         self._sending = sending
         self._endings = endings
         self._housekeeping = housekeeping
+        self._afterwards = afterwards
         self._recorder = recorder
         self._notifier = notifier
         self._wake = wake
@@ -100,6 +103,7 @@ class Daemon:
             sending=sending,
             endings=endings,
             braking=braking,
+            afterwards=afterwards,
             recorder=recorder,
             notifier=notifier,
             folders_problem=folders_problem,
@@ -219,6 +223,7 @@ class Daemon:
         self._ticked_at = self._clock.monotonic()
         self._pulse.beat(now, threads=() if self._stopping else self._threads)
         self._housekeeping.beat(now)
+        self._afterwards.beat(now)
         return moved > 0
 
     def empty(self) -> bool:

@@ -14,6 +14,7 @@ from ingestd.core.lifecycle import State
 from ingestd.core.model import Wait
 from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, ScanStatus, Snapshot, Supervised
 from ingestd.core.window import Window
+from ingestd.daemon.afterwards import Afterwards
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.sending import Sending
@@ -40,6 +41,7 @@ class Pulse:
         sending: Sending,
         endings: Endings,
         braking: Braking,
+        afterwards: Afterwards,
         recorder: Recorder,
         notifier: Notifier,
         folders_problem: Callable[[], str | None],
@@ -52,6 +54,7 @@ class Pulse:
         self._sending = sending
         self._endings = endings
         self._braking = braking
+        self._afterwards = afterwards
         self._recorder = recorder
         self._notifier = notifier
         self._folders_problem = folders_problem
@@ -96,6 +99,7 @@ class Pulse:
         pending = self._pending()
         self.details = Standing(
             leases=self._leases_problem(),
+            late=self._afterwards.late,
             brake=self._braking.why,
             outage=self._sending.holding.outage,
             connection=self._origin.problem,

@@ -39,6 +39,11 @@ class Remembering:
         """Those that the journal does not hold yet."""
         return len(self._deferrals)
 
+    @property
+    def looks(self) -> bool:
+        """Whether there are second looks, or ends of them, that the journal does not hold yet."""
+        return bool(self._second_looks or self._looked)
+
     def stored(self, receipt: Receipt) -> None:
         """One more receipt; what was stored is never taken back."""
         self._receipts.append(receipt)

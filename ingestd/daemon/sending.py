@@ -151,7 +151,8 @@ class Sending:
         if sent.listed is not None:
             unknown, listed = sent.listed
             self._presence.learn(unknown, listed, now=now)
-            self.known = replace(self.known, reads=self.known.reads or listed.answered)
+            shown = listed.answered and not listed.absent
+            self.known = replace(self.known, reads=self.known.reads or shown)
         dispositions = dispose(
             batch, answer, control=sent.control, normal=self._control.normal, profile=self._rules.ask.profile
         )

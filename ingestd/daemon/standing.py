@@ -17,9 +17,10 @@ IGNORED = {  # what is passed over and is perhaps meant to be sent, with what to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How things stand, once a second. `ignored` counts names by reason."""
+    """How things stand, once a second. `late`: files written after they were filed; `ignored` counts names by reason."""
 
     leases: str | None = None
+    late: int = 0
     brake: str | None = None
     outage: str | None = None
     connection: str | None = None
@@ -33,6 +34,8 @@ class Standing:
     def _lines(self) -> Iterator[str]:
         if self.leases is not None:
             yield f"leases: {self.leases}"
+        if self.late:
+            yield f"done: {self.late} files were written after they were filed: see `ingestd failed list`"
         if self.brake is not None:
             yield f"brake: {self.brake}: see `ingestd failed list`, then `ingestd resume`"
         if self.outage is not None:

@@ -15,8 +15,8 @@ Where a stamp can't show an edit in place (ground.py), the bytes are digested on
 takes, and those of another digest stay.
 
 With `done.action = delete` a stored file is removed instead (removal.py), if it has the digest of what the service was
-shown to hold. One of which only the name was shown is moved all the same. A stored file that can't be moved or removed stays
-where it is (F31, F39).
+shown to hold and a lease has shown that nobody writes it. Others are moved all the same; some of them go later
+(second_looks.py). A stored file that can't be moved or removed stays where it is (F31, F39).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ingestd.core.errors import (
     FileRefusedError,
     FilingError,
 )
-from ingestd.core.model import Instance, Stamp
+from ingestd.core.model import Evidence, Instance, Stamp
 from ingestd.core.record import Stray, Verdict
 from ingestd.core.when import utc_day
 from ingestd.spool import fsutil
@@ -75,26 +75,41 @@ class Filing:
         self._edits_show = edits_show
         self._takes = takes
 
-    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
-        if self._delete and instance.sha256 is not None:
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True, young: bool = False) -> str | None:
+        if self._delete and instance.sha256 is not None and instance.evidence is Evidence.LEASE:
             self._remove(self._find(instance.path, instance.stamp), instance.sha256, copy=copy)
             return None
         self._mounts.check(self._done)
-        target = self._layout.format(date=utc_day(at), path=instance.path)
         entry = self._find(instance.path, instance.stamp)
         try:
             self._compare(entry, instance.sha256, copy=copy)
-            return Move(entry, self._done, target, None, copy=copy, synced=self._synced).run()
+            target = self.place(instance, at=at)
+            return Move(entry, self._done, target, None, copy=copy, young=young, synced=self._synced).run()
         finally:
             fsutil.close(entry.folder)
 
-    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
+    def place(self, instance: Instance, *, at: float) -> str:
+        return self._layout.format(date=utc_day(at), path=instance.path)
+
+    def stamp(self, place: str) -> Stamp | None:
+        try:
+            *folders, name = fsutil.split(place)
+            folder = fsutil.open_below(fsutil.open_root(self._done), folders)
+            try:
+                return fsutil.stamp_of(fsutil.lstat(folder, name))
+            finally:
+                fsutil.close(folder)
+        except OSError:
+            return None
+
+    def to_failed(self, verdict: Verdict, *, copy: bool = True, young: bool = False) -> str:
         self._mounts.check(self._failed)
         entry = self._find(verdict.path, verdict.stamp)
         try:
             self._compare(entry, verdict.sha256, copy=copy)
             document = reason_file(verdict, verdict.sha256 or entry.digest())
-            return Move(entry, self._failed, verdict.path, document, copy=copy, synced=self._synced).run()
+            move = Move(entry, self._failed, verdict.path, document, copy=copy, young=young, synced=self._synced)
+            return move.run()
         finally:
             fsutil.close(entry.folder)
 

@@ -17,6 +17,7 @@ strays and second looks while there are none.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +71,7 @@ _LOOKED = "DELETE FROM second_looks WHERE place = ?"
 _DEFERRAL = f"SELECT {DEFERRAL} FROM deferrals WHERE path = ?"  # noqa: S608
 _DUE = f"SELECT {DEFERRAL} FROM deferrals WHERE due_at <= ? ORDER BY due_at LIMIT ?"  # noqa: S608
 _STRAYS = f"SELECT {STRAY} FROM strays ORDER BY since LIMIT ?"  # noqa: S608
-_SECOND_LOOKS = f"SELECT {SECOND_LOOK} FROM second_looks WHERE due_at <= ? ORDER BY due_at LIMIT ?"  # noqa: S608
+_SECOND_LOOKS = f"SELECT {SECOND_LOOK} FROM second_looks WHERE due_at <= ? OR due_at > ? ORDER BY due_at LIMIT ?"  # noqa: S608
 _WAITING = "SELECT wait, count(*) FROM deferrals GROUP BY wait"
 _OF_INSTANCE = "sop_instance_uid = ? AND study_uid = ? AND series_uid = ?"
 _RECEIPT = f"SELECT {RECEIPT} FROM receipts WHERE {_OF_INSTANCE} ORDER BY id DESC LIMIT 1"  # noqa: S608
@@ -140,10 +141,11 @@ class SqliteJournal:
             return ()
         return self._known((), lambda c: tuple(map(stray_of, c.execute(_STRAYS, (limit,)).fetchall())))
 
-    def second_looks(self, now: float, limit: int) -> Sequence[SecondLook]:
+    def second_looks(self, now: float, limit: int, *, latest: float = math.inf) -> Sequence[SecondLook]:
         if not self._any_second_look:
             return ()
-        return self._known((), lambda c: tuple(map(second_look_of, c.execute(_SECOND_LOOKS, (now, limit)).fetchall())))
+        which = (now, latest, limit)
+        return self._known((), lambda c: tuple(map(second_look_of, c.execute(_SECOND_LOOKS, which).fetchall())))
 
     def waiting(self) -> Mapping[Wait, int]:
         if not self._any_deferred:

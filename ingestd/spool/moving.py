@@ -5,8 +5,9 @@ back later (daemon/strays.py). It keeps the reason file of the version that was 
 
 Within one file system no sync is needed for done/: what a power failure undoes is sent again. The reason file is durable before the
 file moves, so nothing ever stands in failed/ without its reason; a try that fails takes it away again. Across file systems the
-folders are synced too, before the source goes (crossing.py). A folder is made durable once, not for each file (synced.py); those
-that were made now are synced after the last of them, so that a journalling file system commits once for all.
+folders are synced too, before the source goes (crossing.py); a file that somebody may still write does not cross, because the copy
+would lack what is written after it. A folder is made durable once, not for each file (synced.py); those that were made now are
+synced after the last of them, so that a journalling file system commits once for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FilingError, StrayError
+from ingestd.core.errors import (
+    FarFolderError,
+    FileChangedError,
+    FileError,
+    FilingError,
+    StrayError,
+    YoungFileError,
+)
 from ingestd.core.model import Stamp
 from ingestd.core.record import UNSEEN
 from ingestd.spool import fsutil
@@ -34,13 +42,22 @@ class Move:
     """One move, of `entry` to `target` below `root`, with the reason file that goes before it into failed/."""
 
     def __init__(
-        self, entry: Entry, root: Path, target: str, document: bytes | None, *, copy: bool, synced: SyncedFolders
+        self,
+        entry: Entry,
+        root: Path,
+        target: str,
+        document: bytes | None,
+        *,
+        copy: bool,
+        young: bool,
+        synced: SyncedFolders,
     ) -> None:
         self._entry = entry
         self._root = root
         self._target = target
         self._document = document
         self._copy = copy
+        self._young = young
         self._synced = synced
 
     def run(self, *, tries: int = 3) -> str:
@@ -56,6 +73,8 @@ class Move:
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
+                    if self._young:
+                        raise YoungFileError("the file is not copied while somebody may still write it") from error
                     if not self._copy:
                         raise FarFolderError("the folders lie on different file systems: it takes a copy") from error
                     name = self._cross(folder, parents, wanted)

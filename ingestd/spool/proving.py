@@ -33,11 +33,9 @@ class Proving:
     def proves(self, receipt: Receipt, handle: int, found: Inspection) -> Steps:
         """Whether `receipt` and the service prove that the open file, of which the walk says `found`, is held. Raises OSError."""
         ids = found.ids
-        if ids is None or receipt.transfer_syntax_uid not in (None, ids.transfer_syntax_uid):
+        if ids is None:
             return False
-        old = receipt.digest_kind is DigestKind.FROM_128
-        digest = yield from _digest(handle, OLD_START if old else found.data_set_at)
-        if digest != receipt.sha256:
+        if not (yield from tells_of(receipt, handle, found)):
             return False
         if receipt.of_bytes(self._profile) and receipt.service == self._service:
             return True
@@ -46,9 +44,18 @@ class Proving:
         while len(self._asked) >= MOST_ASKED:
             del self._asked[next(iter(self._asked))]
         self._asked[ids.key] = None
-        own = (yield from _digest(handle, found.data_set_at)) if old else digest
+        old = receipt.digest_kind is DigestKind.FROM_128
+        own = (yield from _digest(handle, found.data_set_at)) if old else receipt.sha256
         fetched = self._fetch(ids)
         return fetched.sha256 == own and fetched.transfer_syntax_uid == ids.transfer_syntax_uid
+
+
+def tells_of(receipt: Receipt, handle: int, found: Inspection) -> Steps:
+    """Whether `receipt` is about these very bytes, whatever it proves of the service. Raises OSError."""
+    if found.ids is None or receipt.transfer_syntax_uid not in (None, found.ids.transfer_syntax_uid):
+        return False
+    at = OLD_START if receipt.digest_kind is DigestKind.FROM_128 else found.data_set_at
+    return (yield from _digest(handle, at)) == receipt.sha256
 
 
 def _digest(handle: int, at: int) -> Generator[None, None, str]:

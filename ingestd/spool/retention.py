@@ -4,7 +4,7 @@ The proof is by content, not by name: the file's own UIDs find the newest receip
 digest that the receipt has (proving.py). So it holds whatever moved the file within done/, and a file that the journal knows
 nothing about (I5), that was changed, whose instance was stored with other bytes since, or whose bytes the service does not show
 that it holds, is kept and counted.
-The age is the receipt's; a file's times say nothing (F13).
+The age is the receipt's; a file's times say nothing (F13), except that somebody may still write one whose ctime is young.
 
     killed                                   what is left
     before a file is removed                 the file; the next round removes it
@@ -20,9 +20,10 @@ after the cutoff: what was filed since can't be old enough, but for files that h
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from ingestd.spool.descent import At, Descent
 from ingestd.spool.entry import Entry
 from ingestd.spool.mounts import MountPoints
 from ingestd.spool.part10 import walk
-from ingestd.spool.proving import Proving
+from ingestd.spool.proving import Proving, Steps, tells_of
 from ingestd.spool.receipts import Receipts
 from ingestd.spool.removal import remove
 from ingestd.spool.sources import FileSource
@@ -51,7 +52,8 @@ class _Round:
     receipts: Receipts
     proving: Proving
     cutoff: float
-    day: str | None
+    day: str | None = None
+    rested: float = math.inf  # seconds since the epoch: what changed after that stays
     removed: int = 0
     removed_bytes: int = 0
     unproven: int = 0
@@ -59,7 +61,8 @@ class _Round:
 
 
 class DoneRetention:
-    """A task of the upkeep thread, and the port Retention. `layout` is done.layout, `age` in seconds.
+    """A task of the upkeep thread, and the port Retention. `layout` is done.layout; in seconds `age` since the store, and `rest`
+    since the last change of a file.
 
     `doubt` says why the clock is not believed, if it is not.
     """
@@ -71,6 +74,7 @@ class DoneRetention:
         state: Path,
         layout: str,
         age: float,
+        rest: float,
         proving: Proving,
         clock: Clock,
         doubt: Callable[[], str | None],
@@ -82,6 +86,7 @@ class DoneRetention:
         self._clock = clock
         self._doubt = doubt
         self._age = age
+        self._still = rest
         self._rest = min(max(age / 24, LEAST_REST_SECONDS), DAY_SECONDS)
         dated = [(n, part) for n, part in enumerate(layout.split("/")[:-1]) if "{date}" in part]
         self._dated: int | None
@@ -103,9 +108,12 @@ class DoneRetention:
             self._due_at = self._clock.monotonic() + min(self._rest, AFTER_TROUBLE_SECONDS)
             return
         before = self._status
-        cutoff = min(self._clock.now(), self._clock.wall()) - self._age
+        now = min(self._clock.now(), self._clock.wall())
+        cutoff = now - self._age
         day = utc_day(cutoff) if before.rounds else None
-        this = _Round(receipts=Receipts(self._state), proving=self._proving, cutoff=cutoff, day=day)
+        this = _Round(
+            receipts=Receipts(self._state), proving=self._proving, cutoff=cutoff, day=day, rested=now - self._still
+        )
         try:
             yield from self._round(this)
         except JournalError as error:
@@ -182,7 +190,7 @@ def _file(folder: int, path: str, this: _Round) -> Iterator[None]:
             if receipt is None:
                 this.unproven += 1
                 return
-            if receipt.stored_at >= this.cutoff:
+            if receipt.stored_at >= this.cutoff or status.st_ctime >= this.rested:
                 return
             if not (yield from this.proving.proves(receipt, handle, found)):
                 this.unproven += 1
@@ -197,6 +205,24 @@ def _file(folder: int, path: str, this: _Round) -> Iterator[None]:
         return
     this.removed += 1
     this.removed_bytes += size
+
+
+def remove_proved(folder: int, path: str, receipts: Receipts, proving: Proving) -> Generator[None, None, _Round]:
+    """Remove one file, whatever its age, if its newest receipt and the service prove its bytes; what came of it, counted."""
+    this = _Round(receipts=receipts, proving=proving, cutoff=math.inf)
+    yield from _file(folder, path, this)
+    return this
+
+
+def holds(folder: int, name: str, receipts: Receipts, *, since: float) -> Steps:
+    """Whether a receipt from after `since` is about the bytes that a file has now. Raises OSError, FileError, JournalError."""
+    handle, status = fsutil.open_file(folder, name)
+    try:
+        found = walk(FileSource(handle), status.st_size)
+        receipt = receipts.newest(found.ids) if found.ids is not None else None
+        return receipt is not None and receipt.stored_at >= since and (yield from tells_of(receipt, handle, found))
+    finally:
+        fsutil.close(handle)
 
 
 def _trouble(this: _Round, error: OSError) -> None:

@@ -265,6 +265,15 @@ class _Emitter(InotifyEmitter):
         self._told = told
         self._doubt = doubt
 
+    def on_thread_stop(self) -> None:
+        """watchdog's two tables can disagree after folders were moved over each other; the watches themselves are gone by then."""
+        group = self._inotify
+        try:
+            super().on_thread_stop()
+        except KeyError:
+            if group is not None:
+                group._move_event_grouper.close()  # what it had still to do: its reader ends
+
     def queue_event(self, event: FileSystemEvent) -> None:
         try:
             self._tell(event)

@@ -374,6 +374,7 @@ TABLE = (
         for whom, tells in (("nobody", of_nobody), ("another", of_another))
     ),
     row("F80 stored, the answer is about nobody", good, read=of_nobody, becomes="done", word=True, settings=GENERIC),
+    row("F85 stored, and 204 to every question", good, read=says(204), becomes="done", word=True, settings=GENERIC),
     row("F80 stored, the answer is about another", good, read=of_another, becomes="inbox", **unanswered("generic")),
     *(
         row(

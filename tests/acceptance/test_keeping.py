@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sqlite3
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
+import httpx
 import pytest
 from fakes.house import House, held_by
+from fakes.ports import free_port
 from fakes.studies import made, studies
 
 
@@ -63,7 +71,8 @@ def test_with_delete_a_file_stays_whose_bytes_the_service_was_not_shown_to_hold(
 
 def test_old_files_leave_done_and_what_nothing_proves_stays(house: type[House], service: str) -> None:
     """`done.retention_days`: of days so short that a test can wait; empty day folders go too."""
-    home = house(service, INGESTD_DONE__RETENTION_DAYS="0.00003", INGESTD_JOURNAL__RECEIPTS_DAYS="0.00003")
+    short = {"INGESTD_DONE__RETENTION_DAYS": "0.00003", "INGESTD_JOURNAL__RECEIPTS_DAYS": "0.00003"}
+    home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="2", **short)
     for one in studies(count=1, each=5):
         home.drop(one.name, one.content)
     (home.done / "2001-01-01").mkdir(parents=True)
@@ -163,3 +172,141 @@ def test_a_journal_that_is_taken_away_is_begun_anew_without_a_restart(house: typ
     assert home.stop() == 0
     assert receipts(home) == [("two.dcm", "stored")]
     assert "journal_set_aside" in home.events()
+
+
+QUIET = """
+import fcntl
+from ingestd.cli.main import main
+real = fcntl.fcntl
+def refuse(handle, command, argument=0):
+    if command == fcntl.F_SETLEASE and argument == fcntl.F_RDLCK:
+        raise PermissionError(13, "Permission denied")
+    return real(handle, command, argument)
+fcntl.fcntl = refuse
+main()
+"""
+
+
+class Leaseless(House):
+    """As another user without CAP_LEASE: the kernel tells nobody's writers (EACCES)."""
+
+    def __init__(self, root: Path, url: str, **environment: str) -> None:
+        super().__init__(root, url, INGESTD_INTAKE__NETWORK_QUIET_SECONDS="0.5", **environment)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", QUIET, *arguments]
+
+
+def test_what_is_written_after_it_was_filed_is_said_and_listed_until_it_is_mended(tmp_path: Path, service: str) -> None:
+    """F75, F77: a writer that paused had it open all along; the log, /readyz and `failed list` say so, also after a restart."""
+    port = free_port()
+    quick = {"INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "3", "INGESTD_ADMIN__LISTEN": f"127.0.0.1:{port}"}
+    home = Leaseless(tmp_path / "house", service, **quick)
+    one, other = made(1), made(2)
+    try:
+        late = home.drop("late.dcm", one.content)
+        with late.open("r+b") as writer:
+            home.drop("good.dcm", other.content)
+            home.start()
+            home.waits(home.ended(2), 30)
+            writer.seek(-4, os.SEEK_END)
+            writer.write(b"\1\2\3\4")
+        home.waits(lambda: "written_late" in home.events(), 30)
+        assert home.stop() == 0
+        (line,) = [line for line in home.lines() if line["event"] == "written_late"]
+        assert line["level"] == "error"
+        assert "late.dcm" not in json.dumps(line)
+        listed = json.loads(home.run("failed", "list", "--json", "--root", str(home.root)).stdout)
+        assert (listed["path"], listed["late"]) == ("late.dcm", "changed")
+        assert (home.done / listed["place"]).read_bytes()[-4:] == b"\1\2\3\4"
+        table = home.run("failed", "list", "--root", str(home.root)).stdout
+        assert all(word in table for word in ("late.dcm", "nothing is in failed/", "--replace"))
+
+        home.start()
+        home.waits(lambda: "done: 1 files were written after" in ready(port), 30)
+        assert ready(port).startswith("ok\n")
+        (home.done / listed["place"]).rename(home.inbox / "late.dcm")
+        home.waits(home.ended(2), 30)
+        assert home.reasons()["late.dcm"]["reason"] == "conflict"
+        home.run("failed", "retry", "late.dcm", "--replace", "--root", str(home.root))
+        home.waits(lambda: home.count() == {"inbox": 0, "done": 2, "failed": 0}, 30)
+        home.waits(lambda: "done: " not in ready(port), 30)
+        assert home.stop() == 0
+        held = held_by(service, one.ids)
+        assert held is not None
+        assert held[-4:] == b"\1\2\3\4"
+        assert home.run("failed", "list", "--json", "--root", str(home.root)).stdout == ""
+    finally:
+        home.close()
+
+
+def test_with_delete_and_without_leases_a_file_goes_after_its_second_look(tmp_path: Path, service: str) -> None:
+    """DESIGN 3a, removal: moved, gone `incomplete_timeout_seconds` later, by the next process too; a later write keeps it."""
+    quick = {"INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "4", "INGESTD_DONE__ACTION": "delete"}
+    home = Leaseless(tmp_path / "house", service, **quick)
+    one, other = made(1), made(2)
+    try:
+        late = home.drop("study/late.dcm", one.content)
+        home.drop("study/good.dcm", other.content)
+        with late.open("ab") as writer:
+            home.start()
+            home.waits(home.ended(2), 30)
+            assert home.stop() == 0
+            writer.write(b"more")
+        home.start()
+        home.waits(lambda: home.count()["done"] == 1, 30)
+        home.waits(lambda: "written_late" in home.events(), 30)
+        assert home.stop() == 0
+        (kept,) = home.files(home.done)
+        assert (kept.name, kept.read_bytes()) == ("late.dcm", one.content + b"more")
+        assert held_by(service, other.ids) is not None
+    finally:
+        home.close()
+
+
+def ready(port: int) -> str:
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).text
+    return ""
+
+
+class FarLeaseless(Leaseless):
+    """With done/ on another file system."""
+
+    def __init__(self, root: Path, url: str, done: Path, **environment: str) -> None:
+        folders = {"inbox": root / "inbox", "done": done, "failed": root / "failed", "state": root / "state"}
+        places = {f"INGESTD_FOLDERS__{name.upper()}": str(folder) for name, folder in folders.items()}
+        super().__init__(root, url, **places, **environment)
+        self.done = done
+        done.mkdir()
+
+    def command(self, *arguments: str) -> list[str]:
+        kept = arguments.index("--root") if "--root" in arguments else len(arguments)
+        return super().command(*arguments[:kept], *arguments[kept + 2 :])
+
+
+def test_without_leases_a_file_crosses_to_another_file_system_when_it_has_rested(tmp_path: Path, service: str) -> None:
+    """F41, F75, I1: a writer that paused goes on after the store; what it writes is judged and not copied away without it."""
+    one, other = made(1), made(2)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        home = FarLeaseless(
+            tmp_path / "house", service, Path(elsewhere) / "done", INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="5"
+        )
+        try:
+            late, good = home.drop("late.dcm", one.content), home.drop("good.dcm", other.content)
+            assert late.stat().st_dev != home.done.stat().st_dev
+            with late.open("r+b") as writer:
+                home.start()
+                home.waits(lambda: home.events().count("resting") == 2, 30)
+                assert held_by(service, one.ids) is not None
+                assert home.count() == {"inbox": 2, "done": 0, "failed": 0}
+                writer.seek(-4, os.SEEK_END)
+                writer.write(b"\1\2\3\4")
+            home.waits(home.ended(2), 40)
+            assert home.stop() == 0
+            assert [file.read_bytes() for file in home.files(home.done)] == [other.content]
+            assert not good.exists()
+            assert home.reasons()["late.dcm"]["reason"] == "conflict"
+            assert (home.failed / "late.dcm").read_bytes()[-4:] == b"\1\2\3\4"
+        finally:
+            home.close()

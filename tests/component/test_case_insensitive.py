@@ -22,7 +22,6 @@ from ingestd.core.record import Verdict
 from ingestd.spool import fsutil
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
-from ingestd.spool.orders import FileOrders
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.quarantined import FailedFolder
 
@@ -102,7 +101,7 @@ def test_names_that_differ_in_case_only_overwrite_nothing(
         assert reason.with_name(reason.name.removesuffix(".reason.json")).read_bytes() == part10(
             name=f"failed{attempts}"
         )
-    putting = PuttingBack(failed, inbox, takes=lambda path: True, orders=FileOrders(inbox.parent))
+    putting = PuttingBack(failed, inbox, takes=lambda path: True)
     for one in list(FailedFolder(failed)):
         putting.put_back(one)
     assert contents(inbox) == sorted(wanted[1::2])

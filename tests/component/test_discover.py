@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from fakes.room import Room
+from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyFD
 
 from ingestd.core.model import Close, Sighting, Stamp
@@ -726,6 +727,23 @@ def test_a_watch_that_dies_says_so_and_can_be_started_again(
     until(lambda: {"1.dcm", "2.dcm"} <= house.take())
     touch(house.inbox / "3.dcm")
     house.until_hinted("3.dcm")
+
+
+def test_a_watch_whose_tables_disagree_is_still_let_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F10, F28: folders were moved over each other; watchdog's KeyError ended the scanner, and left its reader waiting."""
+
+    def disagreeing(*_: object) -> None:
+        raise KeyError("a path of two watches")
+
+    house.begin(watch="events", rescan_seconds=600)
+    house.ready()
+    armed = house.scanner._watcher._armed
+    assert armed is not None
+    monkeypatch.setattr(InotifyWatchGroup, "_remove_watch_internally", disagreeing)
+    house.scanner.stop()
+    house.scanner.join(10)
+    assert not house.scanner._thread.is_alive()
+    assert [thread.is_alive() for thread in (armed.emitter, armed.fd)] == [False, False]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError, MemoryError])

@@ -19,7 +19,7 @@ import pytest
 from fakes.bodies_fake import digest
 from fakes.spool_fakes import part10, settled
 
-from ingestd.core.errors import FileChangedError, FileGoneError, FilingError
+from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, YoungFileError
 from ingestd.core.model import Instance
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.record import Verdict
@@ -898,3 +898,24 @@ def test_across_file_systems_the_folders_of_done_are_synced_once(far: House, syn
         seen.append(synced.copy())
     day, study = str(far.done / DAY), str(far.done / DAY / "d")
     assert seen == [[str(far.done), day, study], [str(far.done), study]]  # the copy grows in done/, which changes it
+
+
+@pytest.mark.parametrize("to", ["done", "failed"])
+def test_what_somebody_may_still_write_does_not_cross(far: House, to: str) -> None:
+    """F75: a copy would not have what is written after it, and the source would be gone."""
+    instance = far.drop("study/a.dcm", part10())
+    filing = far.filing
+    move = partial(filing.to_done, instance, at=AT) if to == "done" else partial(filing.to_failed, verdict(instance))
+    for copy in (True, False):
+        with pytest.raises(YoungFileError):
+            move(copy=copy, young=True)
+        assert fsutil.stamp_of((far.inbox / "study/a.dcm").stat()) == instance.stamp
+        assert (tree(far.done), tree(far.failed)) == ({}, {})
+    move()
+    assert tree(far.inbox) == {}
+
+
+def test_a_rename_takes_the_writer_along(near: House) -> None:
+    """F75: within a file system nobody has to wait."""
+    near.filing.to_done(near.drop("a.dcm", part10()), at=AT, young=True)
+    assert tree(near.done) == {f"{DAY}/a.dcm": part10()}

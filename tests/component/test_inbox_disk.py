@@ -303,7 +303,7 @@ def test_network_file_systems_are_known_by_their_mount(tmp_path: Path, kind: str
 
 def test_a_file_system_that_nobody_knows_counts_as_shared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F8: unknown is no proof that no other machine writes there."""
-    monkeypatch.setattr(inbox_module, "on_network", lambda handle: None)
+    monkeypatch.setattr(mounts, "file_system", lambda *_: "")
     (root / "x.dcm").write_bytes(part10())
     assert InboxFolder(root).look("x.dcm").on_network
     assert InboxFolder(root).on_network()

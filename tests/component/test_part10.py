@@ -118,7 +118,7 @@ def test_an_open_file_and_its_bytes_are_judged_alike(tmp_path: Path) -> None:
     file = tmp_path / "a.dcm"
     file.write_bytes(content)
     with file.open("rb") as opened:
-        assert walk(FileSource(opened.fileno()), len(content)) == judge(content)
+        assert judge(content, FileSource(opened.fileno())) == judge(content)
 
 
 def test_a_usual_slice_costs_one_read() -> None:
@@ -132,7 +132,7 @@ def test_a_usual_slice_costs_one_read() -> None:
             reads.append((offset, length))
             return super().read_at(offset, length)
 
-    assert walk(Counting(content), len(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
+    assert judge(content, Counting(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
     assert reads == [(0, 16384)]
 
 
@@ -377,7 +377,7 @@ def test_a_source_that_gives_little_at_a_time_is_read() -> None:
     """F9: a read may return less than was asked for."""
     content = part10(image())
 
-    assert walk(Sipping(content), len(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
+    assert judge(content, Sipping(content)) == Inspection(wholeness=Wholeness.WHOLE, ids=IDS)
 
 
 def test_bytes_behind_the_declared_size_are_not_read() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from fakes.bodies_fake import FakeBodies
 from fakes.hostile_server import HostileServer, Peer, Script, answer, answering, hostile, named
-from fakes.values import batch, instance
+from fakes.values import AZURE, batch, instance
 
 from ingestd.core.answer import Answer, Loss
 from ingestd.core.disposition import dispose, hold_for
@@ -108,7 +108,7 @@ def test_what_was_listed_is_known_for_a_while() -> None:
 def held_for_the_route(found: Answer) -> str:
     """The hold that such a control leads to, as a probe and after a batch; the words that a person sees."""
     assert hold_for(found) == Hold(cause=HoldCause.ROUTE, counts=True)
-    (disposition,) = dispose(batch(instance("1")), Answer(status=400), control=found)
+    (disposition,) = dispose(batch(instance("1")), Answer(status=400), control=found, profile=AZURE)
     assert isinstance(disposition, Hold)
     assert disposition.cause is HoldCause.ROUTE
     assert "service.partition" in HOLDS[HoldCause.ROUTE]

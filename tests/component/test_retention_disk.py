@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sqlite3
 import time
@@ -51,6 +52,7 @@ class House:
             state=self.state,
             layout=layout,
             age=AGE,
+            rest=-math.inf,
             proving=Proving(profile=GENERIC, service=SERVICE, fetch=self.fetch),
             clock=self.clock,
             doubt=lambda: self.clock_problem,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes.spool_fakes import FakeFiler, FakeInbox, part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError
-from ingestd.core.model import Instance
+from ingestd.core.model import Evidence, Instance
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.ports import Filer, Inbox
 from ingestd.core.record import Verdict
@@ -104,6 +105,28 @@ def test_a_stored_file_goes_to_done_under_the_day_of_filing(world: World) -> Non
     instance = settled(world.inbox, "study/a.dcm")
     assert world.filer.to_done(instance, at=AT) == "2026-01-02/study/a.dcm"
     assert (world.files("inbox"), world.files("done")) == ({}, {"2026-01-02/study/a.dcm": content})
+
+
+def test_what_was_filed_can_be_looked_at_where_it_was_foreseen(world: World) -> None:
+    """F77: the stamp after the move is what a second look is compared with; of what is not there, nothing is known."""
+    world.drop("study/a.dcm", part10())
+    instance = settled(world.inbox, "study/a.dcm")
+    place = world.filer.place(instance, at=AT)
+    assert world.filer.stamp(place) is None
+    assert world.filer.to_done(instance, at=AT) == place
+    stamp = world.filer.stamp(place)
+    assert stamp is not None
+    assert replace(stamp, ctime_ns=0) == replace(instance.stamp, ctime_ns=0)
+
+
+@pytest.mark.parametrize("evidence", [one for one in Evidence if one is not Evidence.LEASE])
+def test_with_delete_what_no_lease_proved_unwritten_is_moved(tmp_path: Path, evidence: Evidence) -> None:
+    """DESIGN 3a, removal: it is not removed before its second look."""
+    disk = Disk(tmp_path)
+    filer = Filing(tmp_path / "inbox", tmp_path / "done", tmp_path / "failed", delete=True)
+    disk.drop("a.dcm", part10())
+    assert filer.to_done(settled(disk.inbox, "a.dcm", evidence=evidence), at=AT) == "2026-01-02/a.dcm"
+    assert (disk.files("inbox"), disk.files("done")) == ({}, {"2026-01-02/a.dcm": part10()})
 
 
 def test_a_judged_file_goes_to_failed_at_its_path(world: World) -> None:

@@ -188,6 +188,8 @@ def test_second_looks_come_when_they_are_due_oldest_first(reopened: Callable[[],
     assert list(journal.second_looks(30.5, 10)) == [SECOND_LOOK]
     assert list(journal.second_looks(40.0, 10)) == [SECOND_LOOK, later]
     assert list(journal.second_looks(40.0, 1)) == [SECOND_LOOK]
+    assert list(journal.second_looks(30.5, 10, latest=39.9)) == [SECOND_LOOK, later]  # another clock set it (F13)
+    assert list(journal.second_looks(30.5, 10, latest=40.0)) == [SECOND_LOOK]
     journal.commit(Changes(looked=(SECOND_LOOK.place, "never known.dcm")))
     assert list(journal.second_looks(40.0, 10)) == [later]
     journal.commit(Changes(second_looks=(later,), looked=(later.place,)))

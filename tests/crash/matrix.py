@@ -127,7 +127,8 @@ def record(
 
 def _undisturbed(a_round: Round, stand: Stand, traced: str) -> list[Call]:
     end = a_round.drain(stand, traced=traced)
-    assert (end.code, a_round.wrong()) == (1, []), end.output
+    wrong = a_round.wrong()
+    assert (end.code, wrong) == (1, []), f"{wrong}\n{end.output}"
     return end.calls
 
 

@@ -78,6 +78,10 @@ removes both |
 | `.ingestd-*.tmp`; no `salt` | `openat`, `write`, `fsync` before `renameat` | the next write of the same file; until then log \
 lines have other digests |
 | `brake.json`, `replace/*`, `as_is/*` | a brake, an order | they are meant to stay (`ingestd resume`, the end of the file) |
+| `late/*` | a second look at a file of done/ that was written after it was filed | upkeep, once that file is gone or is \
+proved to be held |
+| a second look with the stamp from before the move | `fdatasync`, or `renameat2` before the next one | the second look: \
+where nothing lies there it is over, else only the ctime differs |
 
 An error in place of a death (EIO, ENOSPC, EROFS, EMFILE) leaves the same states or better ones, for what was begun is undone. At
 the start it refuses to start, and says why; later nobody has to start it again: a transaction that failed is written again whole,

@@ -9,7 +9,7 @@ from typing import Any
 from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder
 from fakes.origin_fake import FakeOrigin
 from fakes.scanner_fake import FakeScanner
-from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal, FakeOrders
+from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal, FakeLooker, FakeOrders
 from fakes.values import AZURE, SERVICE, batch_rules, retry_rules, settle_rules
 
 from ingestd.core.batch import Shelves
@@ -17,7 +17,9 @@ from ingestd.core.brake import Brake, BrakeRules
 from ingestd.core.outcome import DuplicatePolicy, HoldCause
 from ingestd.core.ports import Supervised
 from ingestd.core.profiles import Profile
+from ingestd.core.second_look import SecondLookRules
 from ingestd.core.window import Window
+from ingestd.daemon.afterwards import Afterwards
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.disposing import DisposeRules, Disposing
 from ingestd.daemon.endings import Endings
@@ -76,6 +78,7 @@ class Bench:
         patience: float = 0.0,
         replace_conflicts: bool = False,
         slow: bool = False,
+        orders: FakeOrders | None = None,
         ports: Any = None,  # has clock, wake, inbox, scanner, origin, journal and filer, to use instead of the fakes
     ) -> None:
         self.clock = ports.clock if ports else FakeClock()
@@ -94,11 +97,18 @@ class Bench:
         wake = self.wake = ports.wake if ports else threading.Event()
         common = {"clock": self.clock, "window": self.window, "journal": self.journal}
         self.copier = HeldExecutor()
+        look_rules = SecondLookRules(after=timeout, remove=for_removal)
         endings = self.endings = Endings(
-            **common, filer=self.filer, recorder=self.recorder, copier=self.copier, wake=wake.set
+            **common,
+            filer=self.filer,
+            recorder=self.recorder,
+            copier=self.copier,
+            wake=wake.set,
+            rules=look_rules,
         )
         self.lookers = HeldExecutor()
-        self.orders = FakeOrders()
+        self.orders = orders or FakeOrders()
+        self.looker = FakeLooker()
         settle = settle_rules(timeout=timeout, network_quiet=network_quiet)
         braking = Braking(
             brake=Brake(BrakeRules(in_a_row=in_a_row, last=20, share=0.95)), orders=self.orders, recorder=self.recorder
@@ -179,6 +189,9 @@ class Bench:
                 receipts_age=None,
                 state_problem=lambda: None,
                 clock_problem=lambda: None,
+            ),
+            afterwards=Afterwards(
+                journal=self.journal, endings=endings, looker=self.looker, recorder=self.recorder, rules=look_rules
             ),
             recorder=self.recorder,
             notifier=self.notifier,

@@ -241,7 +241,7 @@ def fate(cell: Cell) -> End:
             profile=profile,
             for_removal=cell.action is Action.DELETE,
             absent_before=absent is True,
-            reads=absent is not None,
+            reads=absent is False,
             remembered=remembered,
         )
         said = _asked(facts, oracle)

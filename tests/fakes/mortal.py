@@ -2,6 +2,9 @@
 
 A kill is an exception that nothing catches, before or after the call does its work; what the daemon held in memory is
 then gone, as after SIGKILL, and `boot` makes a new one over what the disk holds. Time stands still but for `advance`.
+
+Not between a move that carried a new version away and the journal's word of it: there a death leaves it unsent in done/, and
+nothing could know. That is a race, a failure and a death at one moment.
 """
 
 from __future__ import annotations
@@ -11,32 +14,54 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fakes.daemon_bench import Bench
 from fakes.ops_fakes import FakeClock
-from fakes.origin_fake import FakeOrigin
+from fakes.origin_fake import ALREADY_THERE, FakeOrigin, Kept
 from fakes.scanner_fake import FakeScanner
 from fakes.spool_fakes import FakeOrders
+from fakes.studies import data_set
+from fakes.values import AZURE
 
-from ingestd.core.answer import Answer, Loss, StoreResponse
+from ingestd.core.answer import Answer, Fetched, Held, Listed, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FilingError, JournalError
-from ingestd.core.model import Instance
+from ingestd.core.model import Identifiers, Instance
+from ingestd.core.profiles import Profile
+from ingestd.core.proof import Proof
 from ingestd.spool.comparable import comparable_elements
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.journal import SqliteJournal
+
+Key = tuple[str, str, str]
+REFUSALS = {
+    "unreachable": Answer(loss=Loss.NOT_SENT),
+    "busy": Answer(status=503, retry_after=5.0),
+    "forbidden": Answer(status=403),
+    "broken": Answer(status=500),
+}
 
 
 class Killed(BaseException):
     """The process is no more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Race:
+    """What somebody does in the middle of a move out of the inbox: just before the file is renamed, and just after."""
+
+    before: Callable[[], None]
+    after: Callable[[], None]
+
+
 class Trouble:
     """What goes wrong, set by a test. `kill_in` counts calls of ports until the process ends."""
 
     def __init__(self) -> None:
+        self.may_die: Callable[[], bool] = lambda: True
         self.all_well()
 
     def all_well(self) -> None:
@@ -47,6 +72,7 @@ class Trouble:
         self.kill_in: int | None = None
         self.kill_after = False
         self._meanwhile: list[tuple[int, Callable[[], None]]] = []
+        self.races: dict[str, Race] = {}  # by the path of the file that is moved
 
     def meanwhile(self, calls: int, act: Callable[[], None]) -> None:
         """Somebody acts before the work of a call to come."""
@@ -61,7 +87,7 @@ class Trouble:
         ends = False
         if self.kill_in is not None:
             self.kill_in -= 1
-            if self.kill_in <= 0:
+            if self.kill_in <= 0 and self.may_die():
                 self.kill_in, ends = None, True
         if ends and not self.kill_after:
             raise Killed
@@ -80,6 +106,8 @@ class MortalFiling:
 
     def __getattr__(self, name: str) -> Any:  # every method of the port
         method = getattr(self._filing, name)
+        if name in ("place", "stamp"):  # they move nothing, and never raise
+            return method
 
         def called(*arguments: Any, **named: Any) -> Any:
             if self._trouble.filing:
@@ -106,55 +134,106 @@ class MortalJournal:
 
 
 class Service(FakeOrigin):
-    """Holds what it is given, with its elements, and misbehaves as `trouble.server` says. It outlives the daemon."""
+    """Holds the bytes that it is given, and misbehaves as `trouble.server` says. It outlives the daemon.
+
+    `names_old`: it keeps what it has and says stored, as Orthanc does; else it fails what it has with 45070, as Azure does.
+    `held` is the model's: by instance, the digest of the data set that it really holds, made by a reader of its own.
+    """
 
     def __init__(self, inbox: InboxFolder, trouble: Trouble) -> None:
         super().__init__(inbox)
         self._inbox = inbox
         self._trouble = trouble
+        self._sent: dict[str, bytes] = {}  # by path
+        self.names_old = False
+        self.held: dict[Key, str] = {}
+        self.moment = 0  # advanced whenever anybody writes a file, or changes what is held, behind our back
+        self.until: dict[tuple[Key, str], int] = {}  # the last moment at which it held what it holds no more
+
+    def _read(self, instance: Instance) -> str | None:
+        reading = self._inbox.read(instance)
+        self._sent[instance.path] = b"".join(reading)
+        return reading.sha256
 
     def keep(self, instance: Instance, *, sha256: str | None = None, elements: Any = None) -> None:
+        self.hold(instance.ids, self._sent[instance.path])
+
+    def hold(self, ids: Identifiers, content: bytes) -> None:
+        """It has these bytes from now on, whoever sent them."""
+        self.lose(ids.key)
         handle = os.memfd_create("elements")
         try:
-            os.write(handle, b"".join(self._inbox.read(instance)))
-            super().keep(instance, sha256=sha256, elements=comparable_elements(handle))
+            os.write(handle, content)
+            elements = comparable_elements(handle)
         finally:
             os.close(handle)
+        self.held[ids.key] = data_set(content)
+        self.kept[ids.key] = Kept(ids=ids, elements=elements, sha256=self.held[ids.key])
+
+    def lose(self, key: Key) -> None:
+        """It holds nothing of this instance any more."""
+        if (before := self.held.pop(key, None)) is not None:
+            self.until[key, before] = self.moment
+            self.moment += 1
+        self.kept.pop(key, None)
+
+    def has_held(self, key: Key, sha256: str, *, since: int) -> bool:
+        """Whether it holds that data set, or has held it at a moment since then."""
+        return self.held.get(key) == sha256 or self.until.get((key, sha256), -1) >= since
+
+    def take(self, instances: Sequence[Instance]) -> Answer:
+        answer = super().take(instances)
+        if not self.names_old or answer.response is None:
+            return answer
+        old = [one for one in answer.response.failed if one.failure_reason == ALREADY_THERE]
+        failed = tuple(one for one in answer.response.failed if one not in old)
+        named = (*answer.response.referenced, *(Referenced(sop_instance_uid=one.sop_instance_uid) for one in old))
+        status = (202 if failed else 200) if named else 409
+        return replace(answer, status=status, response=StoreResponse(referenced=named, failed=failed))
 
     def store(self, instances: Sequence[Instance]) -> Answer:
         self.stores.append(tuple(instances))
         match self._trouble.server:
-            case "unreachable":
-                return Answer(loss=Loss.NOT_SENT)
-            case "busy":
-                return Answer(status=503, retry_after=5.0)
-            case "forbidden":
-                return Answer(status=403)
             case "lost":  # it took them, and the answer never came
                 self.take(instances)
                 return Answer(loss=Loss.LOST)
             case "silent":  # 200, and names nothing
                 return Answer(status=200, response=StoreResponse(referenced=(), failed=()))
+            case "mute":  # it took them, and names nothing
+                self.take(instances)
+                return Answer(status=200, response=StoreResponse(referenced=(), failed=()))
             case "partly":  # takes the first, and the connection ends
                 self.take(instances[:1])
                 return Answer(loss=Loss.TIMEOUT)
-            case "broken":
-                return Answer(status=500)
+            case server if server in REFUSALS:
+                return REFUSALS[server]
             case _:
                 return self._trouble.around(lambda: self.take(instances))  # type: ignore[no-any-return]
 
     def control(self) -> Answer:
-        match self._trouble.server:
-            case "unreachable":
-                return Answer(loss=Loss.NOT_SENT)
-            case "busy":
-                return Answer(status=503)
-            case "forbidden":
-                return Answer(status=403)
-            case "broken":
-                return Answer(status=500)
-            case _:
-                return Answer(status=204)
+        return REFUSALS.get(self._trouble.server, Answer(status=204))
+
+    # What it is asked
+
+    def metadata(self, ids: Identifiers) -> Held:
+        if (said := self._refusal()) is not None:
+            return Held(status=said.status, loss=said.loss)
+        return self._trouble.around(lambda: FakeOrigin.metadata(self, ids))  # type: ignore[no-any-return]
+
+    def fetch(self, ids: Identifiers) -> Fetched:
+        if (said := self._refusal()) is not None:
+            return Fetched(status=said.status, loss=said.loss)
+        return self._trouble.around(lambda: FakeOrigin.fetch(self, ids))  # type: ignore[no-any-return]
+
+    def listed(self, study_uid: str, series_uids: Sequence[str]) -> Listed:
+        return Listed(answered=False) if self._refusal() else super().listed(study_uid, series_uids)
+
+    def shows(self, ids: Identifiers) -> bool | None:
+        return None if self._refusal() else super().shows(ids)
+
+    def _refusal(self) -> Answer | None:
+        """What it says to any question; "deaf" answers none, and stores."""
+        return Answer(loss=Loss.TIMEOUT) if self._trouble.server == "deaf" else REFUSALS.get(self._trouble.server)
 
 
 class ListingScanner(FakeScanner):
@@ -197,11 +276,15 @@ class _Ports:
 
 
 class MortalHouse:
-    """Four folders below `root`, a service, and a daemon that dies and is started again. `deletes`: done.action = delete."""
+    """Four folders below `root`, a service, and a daemon that dies and is started again.
 
-    def __init__(self, root: Path, *, deletes: bool = False) -> None:
+    `deletes`: done.action = delete. `profile`: what it takes the service for.
+    """
+
+    def __init__(self, root: Path, *, deletes: bool = False, profile: Profile = AZURE) -> None:
         self.root = root
         self.deletes = deletes
+        self.profile = profile
         for folder in ("inbox", "done", "failed", "state"):
             (root / folder).mkdir()
         self.clock = FakeClock()
@@ -211,11 +294,41 @@ class MortalHouse:
         self.orders = FakeOrders()
         self.lives = 0
         self.boot()
+        self.trouble.may_die = self.may_die
 
     def boot(self) -> None:
         """A new process over what the disk holds."""
         self.lives += 1
-        self.bench = Bench(ports=_Ports(self), attempts=3, timeout=60.0, in_a_row=10_000)
+        self.service.names_old = not self.profile.names_only_new
+        self.bench = Bench(
+            ports=_Ports(self),
+            orders=self.orders,
+            attempts=3,
+            timeout=60.0,
+            in_a_row=10_000,
+            profile=self.profile,
+            for_removal=self.deletes,
+        )
+
+    def may_die(self) -> bool:
+        """Whether the journal knows of every new version that a move carried away."""
+        return set(self.bench.endings._strays._known) <= self._remembered()
+
+    def astray(self) -> set[tuple[str, str]]:
+        """Folder and place of each of them, as far as the daemon knows, or will when it is started again."""
+        return set(self.bench.endings._strays._known) | self._remembered()
+
+    def _remembered(self) -> set[tuple[str, str]]:
+        return {(stray.folder, stray.place) for stray in self.bench.journal.strays(1000)}
+
+    def proof(self, key: Key, sha256: str) -> Proof | None:
+        """What the newest receipt of these bytes says."""
+        study, series, instance = key
+        ids = Identifiers(
+            study_uid=study, series_uid=series, sop_instance_uid=instance, sop_class_uid="", transfer_syntax_uid=""
+        )
+        receipt = self.bench.journal.receipt(ids)
+        return receipt.proof if receipt is not None and receipt.sha256 == sha256 else None
 
     def slow(self, *, looks: bool, moves: bool) -> None:
         """The disk takes its time: other threads look and move, and come to no end until `answers`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fakes.part10_writer import CANARY, DEFLATES
@@ -13,13 +13,14 @@ from fakes.part10_writer import CANARY, DEFLATES
 import ingestd
 from ingestd.core.model import Inspection, Wholeness
 from ingestd.spool.part10 import walk
-from ingestd.spool.sources import BytesSource
+from ingestd.spool.sources import BytesSource, Source
 
 SENDABLE = (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL)
 
 
-def judge(content: bytes) -> Inspection:
-    return walk(BytesSource(content), len(content))
+def judge(content: bytes, source: Source | None = None) -> Inspection:
+    """But for where the data set begins: tests/component/test_digests.py is about that. `source`: another one of these bytes."""
+    return replace(walk(source or BytesSource(content), len(content)), data_set_at=0)
 
 
 def verdict(content: bytes) -> Wholeness:
@@ -45,7 +46,7 @@ def wrong(data: bytes, found: Inspection, *, often: bool = True) -> str:
         return "sent without its UIDs"
     if not often:
         return ""
-    if walk(Sipping(data), len(data)) != found:
+    if judge(data, Sipping(data)) != found:
         return "another verdict where reads are short"
     if found.wholeness is Wholeness.WHOLE and found.ids and found.ids.transfer_syntax_uid not in DEFLATES:
         cut = walk(BytesSource(data), len(data) - 1)  # behind a deflate stream the last byte may be a pad

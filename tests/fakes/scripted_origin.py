@@ -109,8 +109,7 @@ class Turn:
         if part is None:
             self.answer(404)
             return
-        patient = elements.get("PatientID", "ID1").ljust(4).encode()
-        content = part.replace(b"LO\4\0ID1 ", b"LO\4\0" + patient)
+        content = of_patient(part, elements["PatientID"]) if "PatientID" in elements else part
         self.service.given.append(content)
         self.answer(200, content, content_type="application/dicom")
 
@@ -392,6 +391,14 @@ def sop_instance_uid(content: bytes) -> str:
     assert found is not None
     (length,) = struct.unpack("<H", found[1])
     return content[found.end() : found.end() + length].rstrip(b"\0").decode("ascii")
+
+
+def of_patient(content: bytes, patient_id: str) -> bytes:
+    """The same file with another (0010,0020)."""
+    before, element, rest = content.partition(b"\x10\0\x20\0LO")
+    (length,) = struct.unpack_from("<H", rest)
+    value = (patient_id + " " * (len(patient_id) % 2)).encode()
+    return before + element + struct.pack("<H", len(value)) + value + rest[2 + length :]
 
 
 def number(uid: str) -> int:

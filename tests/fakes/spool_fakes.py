@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,9 +26,11 @@ from ingestd.core.errors import (
     FileGoneError,
     FilingError,
     JournalError,
+    YoungFileError,
 )
 from ingestd.core.model import (
     Deferral,
+    Evidence,
     Ground,
     Identifiers,
     Inspection,
@@ -42,6 +45,7 @@ from ingestd.core.model import (
 from ingestd.core.ports import Inbox
 from ingestd.core.proof import Proof
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
+from ingestd.core.second_look import Found, Looked
 from ingestd.core.service_name import service_of
 from ingestd.core.when import utc_day
 from ingestd.spool.comparable import comparable_elements
@@ -228,16 +232,24 @@ class FakeFiler:
         self.proved: dict[str, bool] = {}
         self.failed: dict[str, bytes] = {}
         self.verdicts: dict[str, Verdict] = {}
+        self.stamps: dict[str, Stamp] = {}
         self.problem: FilingError | None = None
         self.far = False
 
-    def to_done(self, instance: Instance, *, at: float, copy: bool = True) -> str | None:
-        path = self._move(instance.path, instance.stamp, self.done, f"{utc_day(at)}/{instance.path}", copy=copy)
-        self.proved[path] = instance.sha256 is not None
-        return path
+    def to_done(self, instance: Instance, *, at: float, copy: bool = True, young: bool = False) -> str | None:
+        place = self._move(instance.path, instance.stamp, self.done, self.place(instance, at=at), copy, young)
+        self.proved[place] = instance.sha256 is not None
+        self.stamps[place] = instance.stamp
+        return place
 
-    def to_failed(self, verdict: Verdict, *, copy: bool = True) -> str:
-        path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path, copy=copy)
+    def place(self, instance: Instance, *, at: float) -> str:
+        return f"{utc_day(at)}/{instance.path}"
+
+    def stamp(self, place: str) -> Stamp | None:
+        return self.stamps.get(place)
+
+    def to_failed(self, verdict: Verdict, *, copy: bool = True, young: bool = False) -> str:
+        path = self._move(verdict.path, verdict.stamp, self.failed, verdict.path, copy, young)
         self.verdicts[path] = verdict
         return path
 
@@ -254,10 +266,12 @@ class FakeFiler:
         self._inbox.put(path, content)
         return path
 
-    def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str, *, copy: bool) -> str:
+    def _move(self, path: str, stamp: Stamp, folder: dict[str, bytes], wanted: str, copy: bool, young: bool) -> str:
         file = self._inbox.judged(path, stamp)
         if self.problem is not None:
             raise self.problem
+        if self.far and young:
+            raise YoungFileError("it takes a copy, and somebody may write it")
         if self.far and not copy:
             raise FarFolderError("it takes a copy")
         stem, extension = os.path.splitext(wanted)
@@ -266,6 +280,31 @@ class FakeFiler:
         folder[target] = file.content
         self._inbox.remove(path)
         return target
+
+
+class FakeLooker:
+    """The port SecondLooker: finds what a test says, SAME unless it does; at once, or once `held` is False again."""
+
+    def __init__(self) -> None:
+        self.finds: dict[str, Found] = {}
+        self.given: list[SecondLook] = []
+        self.held = False
+        self.late = 0
+        self._waiting: list[SecondLook] = []
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting
+
+    def give(self, looks: Sequence[SecondLook]) -> None:
+        self.given.extend(looks)
+        self._waiting.extend(looks)
+
+    def take(self) -> Looked | None:
+        if self.held or not self._waiting:
+            return None
+        look = self._waiting.pop(0)
+        return Looked(look=look, found=self.finds.get(look.path, Found.SAME), seen=replace(look.stamp, ctime_ns=7))
 
 
 class FakeJournal:
@@ -306,10 +345,11 @@ class FakeJournal:
             return ()
         return tuple(sorted(self.astray.values(), key=lambda s: s.since)[:limit])
 
-    def second_looks(self, now: float, limit: int) -> Sequence[SecondLook]:
+    def second_looks(self, now: float, limit: int, *, latest: float = math.inf) -> Sequence[SecondLook]:
         if not self._readable():
             return ()
-        found = sorted((s for s in self.to_look_at.values() if s.due_at <= now), key=lambda s: s.due_at)
+        looks = self.to_look_at.values()
+        found = sorted((s for s in looks if s.due_at <= now or s.due_at > latest), key=lambda s: s.due_at)
         return tuple(found[:limit])
 
     def waiting(self) -> Mapping[Wait, int]:
@@ -416,8 +456,8 @@ class FakeOrders:
             ordered.discard((path, replace(stamp, ctime_ns=0)))
 
 
-def settled(inbox: Inbox, path: str, *, first_seen: float = 1000.0) -> Instance:
-    """The instance that an inbox, real or fake, shows under `path` now."""
+def settled(inbox: Inbox, path: str, *, first_seen: float = 1000.0, evidence: Evidence = Evidence.LEASE) -> Instance:
+    """The instance that an inbox, real or fake, shows under `path` now, settled by this evidence."""
     look, found = inbox.examine(path)
     assert found.ids is not None, found.text
     return Instance(
@@ -428,4 +468,5 @@ def settled(inbox: Inbox, path: str, *, first_seen: float = 1000.0) -> Instance:
         data_set_at=found.data_set_at,
         content=found.content,
         sha256=found.sha256,
+        evidence=evidence,
     )

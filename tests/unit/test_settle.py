@@ -32,6 +32,7 @@ from ingestd.core.settle import (
     SettleRules,
     Settling,
     closed_for,
+    rests_for,
     settle,
     still_waits,
 )
@@ -383,3 +384,22 @@ def test_what_waits_goes_on_waiting_without_a_walk(
 def test_holes_that_count_as_zeros_hold_nothing_back() -> None:
     """DESIGN 2, intake.holes."""
     assert still_waits(HOLE, unfinished=False, unchanged=100.0, rules=ZEROS) is None
+
+
+@pytest.mark.parametrize(
+    ("evidence", "ctimes", "unchanged", "rested", "left"),
+    [
+        (Evidence.LEASE, True, 0.0, 0.0, 0.0),
+        (Evidence.QUIET, True, 2.0, 100.0, 800.0),
+        (Evidence.CLOSED, False, 2.0, 100.0, 898.0),
+        (Evidence.QUIET, True, 2.0, 1000.0, 0.0),
+        (Evidence.OVERDUE, False, 900.0, 0.0, 0.0),
+    ],
+)
+def test_what_no_lease_proves_rests_before_it_may_be_copied_away(
+    evidence: Evidence, ctimes: bool, unchanged: float, rested: float, left: float
+) -> None:
+    """F75, F77: for the long time from its last change, as its ctime has it where that tells, else as it was seen."""
+    seen = replace(UNTOLD, ground=replace(UNTOLD.ground, ctimes=ctimes))
+    past = Past(looks=2, unchanged=unchanged, rested=rested)
+    assert rests_for(seen, evidence, past=past, rules=RULES) == left

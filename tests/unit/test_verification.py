@@ -268,6 +268,18 @@ def test_what_the_service_does_not_have_is_sent_again() -> None:
         assert decide(replace(known, remembered=True, held=ABSENT)) == expected
 
 
+def test_a_search_that_finds_nothing_is_no_read_that_shows_something() -> None:
+    """I2, F85: a gateway answered 204 to every GET, so its searches found nothing: 300 stored files waited for ever.
+
+    It is taken at its word. What a search and a read both say is not there is sent again.
+    """
+    named = facts(Asked.NAMED, absent_before=True, searched=True, shows=False)
+    assert decide(replace(named, fetched=Fetched(status=204))) == Stored(proof=Proof.WORD)
+    assert decide(replace(named, fetched=GONE)) == Retry(wait=Wait.UNVERIFIED, http_status=404)
+    held = facts(Asked.HELD, absent_before=True, fetched=GONE)
+    assert decide(held) == Retry(wait=Wait.UNVERIFIED, http_status=404)
+
+
 def test_metadata_that_are_there_and_bytes_that_are_not_contradict_each_other() -> None:
     """I2: the route is wrong, or the service is: nothing is proved and nothing sent."""
     assert decide(replace(KNOWN, held=CONTRADICTED, own=OWN, fetched=GONE)) == ASK_AGAIN
