@@ -4,10 +4,7 @@ Stages hand their findings in during a tick; `commit` writes all of them in one 
 moved, by a later tick. A crash between the two leaves a receipt and a file in the inbox, which is sent again, answered "already
 there" and filed by that receipt. While the journal can't be written nothing is moved, and nothing is forgotten.
 
-A rename is done on the spot. A copy to another file system takes as long as the file is large, and whatever is done on a network
-share takes for ever when that does not answer, so a thread of its own does both, one after another; once a folder has shown to be
-far, nothing else touches it (F67). A file that somebody may still write is not copied, because its copy would lack what is
-written after: it stays in the inbox until it has been left alone for `incomplete_timeout_seconds`, and is judged anew if it is not.
+How a move is made, on the spot or on another thread, stands in carrying.py.
 
 That a file without a lease's proof is to be looked at once more is remembered with its receipt, for the place it will likely get.
 """
@@ -17,11 +14,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ingestd.core.backoff import growing
 from ingestd.core.errors import (
-    FarFolderError,
     FileChangedError,
     FileError,
     FileGoneError,
@@ -37,7 +33,8 @@ from ingestd.core.ports import Clock, Filer, Journal, Recorder
 from ingestd.core.record import Receipt, SecondLook, Verdict
 from ingestd.core.second_look import SecondLookRules, planned
 from ingestd.core.window import Entry, Window
-from ingestd.daemon.handover import Handover, NoThreadError
+from ingestd.daemon.carrying import Carrying, Ending
+from ingestd.daemon.handover import NoThreadError
 from ingestd.daemon.remembering import Remembering
 from ingestd.daemon.sparing import Sparing
 from ingestd.daemon.strays import Strays
@@ -45,41 +42,8 @@ from ingestd.daemon.strays import Strays
 SLICE = 256  # files moved a tick
 SLICE_SECONDS = 0.05
 UNMOVABLE_BASE_SECONDS = 15.0
-UNMOVABLE_SAID_SECONDS = 60.0  # a folder that takes nothing is said once, then once a minute with a count (I8)
 KEPT_TEXT = "nothing shows that nobody writes it, or that the service holds its bytes: it stays in done/"
 _NO_MEANS = "the file can't be moved (no memory or no thread): raise the service's limits, the move is tried again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ending:
-    """A file whose outcome is known: an instance goes into done/, a verdict's file into failed/.
-
-    `foreseen`: the second look that is remembered before the move, for the place in done/ that it will most likely get.
-    """
-
-    entry: Entry
-    outcome: Outcome
-    what: Instance | Verdict
-    deleted: bool = False  # as Deferral has it
-    foreseen: SecondLook | None = None
-
-    @property
-    def file(self) -> tuple[int, int]:
-        """Device and inode."""
-        return (self.what.stamp.device, self.what.stamp.inode)
-
-    def waits(self, wait: Wait, *, due_at: float, since: float) -> Deferral:
-        """It stays in the inbox."""
-        return Deferral(
-            path=self.entry.path,
-            stamp=self.what.stamp,
-            wait=wait,
-            due_at=due_at,
-            first_seen=self.entry.first_seen,
-            since=since,
-            stored=isinstance(self.what, Instance),
-            deleted=self.deleted,
-        )
 
 
 class Endings:
@@ -114,27 +78,24 @@ class Endings:
             copier=copier,
             wake=wake,
         )
-        self._found: list[_Ending] = []
-        self._committed: deque[_Ending] = deque()
+        self._found: list[Ending] = []
+        self._committed: deque[Ending] = deque()
         self._rules = rules
         self._kept = Sparing(Event.KEPT, recorder=recorder)
         self._resting = Sparing(Event.RESTING, recorder=recorder)
-        self._copies: Handover[_Ending, SecondLook | None] = Handover(pool=copier, wake=wake)
-        self._files_copied: set[tuple[int, int]] = set()  # device and inode of each
-        self._far: set[bool] = set()  # failed/ (True) and done/ (False), when on another file system than the inbox
-        self._unsaid = 0
-        self._say_at = 0.0
+        self._stuck = Sparing(Event.UNMOVABLE, recorder=recorder, lines=1)
+        self._carrying = Carrying(clock=clock, filer=filer, copier=copier, wake=wake, rules=rules)
         self.filed = 0  # files moved since the start
         self.quarantined = 0  # of these, into failed/
 
     def __len__(self) -> int:
         """Files whose outcome is known and that are not filed yet."""
-        return len(self._found) + len(self._committed) + len(self._copies)
+        return len(self._found) + len(self._committed) + len(self._carrying)
 
     @property
     def copying(self) -> int:
         """Files that the copier is at, or that wait for it."""
-        return len(self._copies) + self._strays.under_way
+        return len(self._carrying) + self._strays.under_way
 
     @property
     def astray(self) -> int:
@@ -143,7 +104,7 @@ class Endings:
 
     def copies(self, stamp: Stamp) -> bool:
         """Whether the copier is at this very file: its source gets another name before it goes, and that is no file of its own."""
-        return (stamp.device, stamp.inode) in self._files_copied
+        return self._carrying.copies(stamp)
 
     @property
     def problem(self) -> str | None:
@@ -173,7 +134,7 @@ class Endings:
             self._memory.stored(receipt)
         self._forget(entry)
         foreseen = self._foresee(instance)
-        self._found.append(_Ending(entry=entry, outcome=outcome, what=instance, foreseen=foreseen))
+        self._found.append(Ending(entry=entry, outcome=outcome, what=instance, foreseen=foreseen))
 
     def _foresee(self, instance: Instance) -> SecondLook | None:
         """Remember the second look before the move: a crash may follow that."""
@@ -205,7 +166,7 @@ class Endings:
         self._window.step(entry, Step.ENDED)
         self._forget(entry)
         deleted = instance is not None and instance.deleted
-        self._found.append(_Ending(entry=entry, outcome=Outcome.QUARANTINED, what=verdict, deleted=deleted))
+        self._found.append(Ending(entry=entry, outcome=Outcome.QUARANTINED, what=verdict, deleted=deleted))
 
     def defer(self, entry: Entry, deferral: Deferral) -> None:
         """It must wait: it leaves the window, and the journal remembers it."""
@@ -232,49 +193,17 @@ class Endings:
         """Move files whose receipts are on disk, in a bounded slice; how many were handled."""
         deadline = self._clock.monotonic() + SLICE_SECONDS
         handled = 0
-        while (copied := self._copies.take()) is not None:
-            ending, future = copied
-            self._files_copied.discard(ending.file)
-            self._ended(ending, error := future.exception(), None if error else future.result())
+        while (carried := self._carrying.take()) is not None:
+            self._ended(*carried)
             handled += 1
         handled += self._strays.tend(self._clock.now())
         while self._committed and handled < SLICE and (not handled or self._clock.monotonic() < deadline):
-            self._file(self._committed.popleft())
+            if (carried := self._carrying.carry(self._committed.popleft())) is not None:
+                self._ended(*carried)
             handled += 1
         return handled
 
-    def _file(self, ending: _Ending) -> None:
-        to_failed = isinstance(ending.what, Verdict)
-        slow = ending.entry.on_network or to_failed in self._far
-        if not slow:
-            try:
-                look = self._move(ending, copy=False)
-            except FarFolderError:
-                self._far.add(to_failed)
-                slow = True
-            except (FilingError, FileError, MemoryError) as error:
-                self._ended(ending, error, None)
-            else:
-                self._ended(ending, None, look)
-        if slow:
-            self._files_copied.add(ending.file)
-            self._copies.submit(ending, lambda: self._move(ending, copy=True))
-
-    def _move(self, ending: _Ending, *, copy: bool) -> SecondLook | None:
-        """The second look that it wants now, where it is in done/ without a proof that nobody writes it."""
-        young = self._clock.now() < ending.entry.rests_until
-        if isinstance(ending.what, Verdict):
-            self._filer.to_failed(ending.what, copy=copy, young=young)
-            return None
-        place = self._filer.to_done(ending.what, at=self._clock.wall(), copy=copy, young=young)
-        if place is None or (look := ending.foreseen) is None:
-            return None
-        if place == look.place and not (copy or look.remove):  # a rename leaves all that counts as it was
-            return look
-        stamp = self._filer.stamp(place) or ending.what.stamp
-        return planned(ending.what, place, stamp, now=self._clock.now(), rules=self._rules)
-
-    def _ended(self, ending: _Ending, error: BaseException | None, look: SecondLook | None) -> None:
+    def _ended(self, ending: Ending, error: BaseException | None, look: SecondLook | None) -> None:
         if ending.foreseen is not None and (look is None or look.place != ending.foreseen.place):
             self._memory.looked(ending.foreseen.place)
         match error:
@@ -299,7 +228,7 @@ class Endings:
             case _:
                 raise error
 
-    def _moved(self, ending: _Ending, look: SecondLook | None) -> None:
+    def _moved(self, ending: Ending, look: SecondLook | None) -> None:
         entry = ending.entry
         self._window.step(entry, Step.MOVED)
         self.filed += 1
@@ -321,7 +250,7 @@ class Endings:
                 failure_reason=verdict.failure_reason,
             )
 
-    def _unmovable(self, ending: _Ending, problem: str, stamp: Stamp | None) -> None:
+    def _unmovable(self, ending: Ending, problem: str, stamp: Stamp | None) -> None:
         """It stays in the inbox and is tried again, ever more rarely; a stored one is not sent again for that."""
         entry = ending.entry
         now = self._clock.now()
@@ -330,20 +259,14 @@ class Endings:
         due_at = now + growing(base=UNMOVABLE_BASE_SECONDS, attempt=attempts)
         deferral = ending.waits(Wait.UNMOVABLE, due_at=due_at, since=before.since if before is not None else now)
         if before is None:
-            self._say_unmovable(entry.path, problem, now)
+            self._stuck.log(now, path=entry.path, problem=problem)
         self.defer(entry, replace(deferral, stamp=stamp or deferral.stamp, attempts=attempts))
 
-    def _rest(self, ending: _Ending) -> None:
+    def _rest(self, ending: Ending) -> None:
         """Written on while it rests, it is another file for us, and is judged anew."""
         entry, now = ending.entry, self._clock.now()
         self._resting.log(now, path=entry.path, wait_seconds=round(max(0.0, entry.rests_until - now), 3))
         self.defer(entry, ending.waits(Wait.RESTING, due_at=entry.rests_until, since=entry.seen_since))
-
-    def _say_unmovable(self, path: str, problem: str, now: float) -> None:
-        self._unsaid += 1
-        if now >= self._say_at:
-            self._recorder.log(Event.UNMOVABLE, path=path, problem=problem, files=self._unsaid)
-            self._unsaid, self._say_at = 0, now + UNMOVABLE_SAID_SECONDS
 
     def _forget(self, entry: Entry) -> None:
         self._memory.forget(entry.path, known=entry.history is not None)

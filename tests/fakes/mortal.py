@@ -335,7 +335,7 @@ class MortalHouse:
         bench = self.bench
         bench.lookers.at_once, bench.copier.at_once = not looks, not moves
         bench.intake._looking._slow = looks
-        bench.endings._far.update({False, True} if moves else set())
+        bench.endings._carrying._far.update({False, True} if moves else set())
 
     def answers(self) -> None:
         for threads in (self.bench.lookers, self.bench.copier):
