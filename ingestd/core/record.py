@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ingestd.core.model import Deferral, Identifiers, Stamp
 from ingestd.core.outcome import Outcome, Quarantine
 from ingestd.core.profiles import Profile
-from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.proof import OLD_START, DigestKind, Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,10 @@ class Receipt:
     def for_removal(self) -> bool:
         """Whether the proof that it names is enough for the file to go for good."""
         return self.proof is not None and self.proof.for_removal
+
+    def digest_at(self, data_set_at: int) -> int:
+        """From which byte of a file `sha256` was made, if its data set begins at `data_set_at`."""
+        return OLD_START if self.digest_kind is DigestKind.FROM_128 else data_set_at
 
     def of_bytes(self, profile: Profile) -> bool:
         """Whether it proves that the service held the bytes with this digest, when it was written; only then may a file go for it.

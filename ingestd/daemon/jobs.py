@@ -17,7 +17,6 @@ from ingestd.core.outcome import Disposition, DuplicatePolicy, Resettle, Retry, 
 from ingestd.core.ports import Inbox, Origin
 from ingestd.core.presence import Unknown
 from ingestd.core.profiles import Profile
-from ingestd.core.proof import OLD_START, DigestKind
 from ingestd.core.record import Receipt
 from ingestd.core.verification import Facts, Step, decide
 from ingestd.daemon.handover import Handover
@@ -56,7 +55,7 @@ class AskRules:
     profile: Profile
     for_removal: bool
     word_after: float
-    service: str | None
+    service: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,9 +196,8 @@ def _remembered(inbox: Inbox, question: Question, sha256: str, rules: AskRules) 
         return False
     if receipt.transfer_syntax_uid not in (None, instance.ids.transfer_syntax_uid):
         return False
-    if receipt.digest_kind is DigestKind.DATA_SET:
-        return receipt.sha256 == sha256
-    return receipt.sha256 == inbox.digest(instance, at=OLD_START)
+    at = receipt.digest_at(instance.data_set_at)
+    return receipt.sha256 == (sha256 if at == instance.data_set_at else inbox.digest(instance, at=at))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

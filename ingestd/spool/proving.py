@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator
 from ingestd.core.answer import Fetched
 from ingestd.core.model import Identifiers, Inspection
 from ingestd.core.profiles import Profile
-from ingestd.core.proof import OLD_START, DigestKind
 from ingestd.core.record import Receipt
 from ingestd.spool.digests import pieces
 
@@ -44,8 +43,8 @@ class Proving:
         while len(self._asked) >= MOST_ASKED:
             del self._asked[next(iter(self._asked))]
         self._asked[ids.key] = None
-        old = receipt.digest_kind is DigestKind.FROM_128
-        own = (yield from _digest(handle, found.data_set_at)) if old else receipt.sha256
+        known = receipt.digest_at(found.data_set_at) == found.data_set_at
+        own = receipt.sha256 if known else (yield from _digest(handle, found.data_set_at))
         fetched = self._fetch(ids)
         return fetched.sha256 == own and fetched.transfer_syntax_uid == ids.transfer_syntax_uid
 
@@ -54,8 +53,7 @@ def tells_of(receipt: Receipt, handle: int, found: Inspection) -> Steps:
     """Whether `receipt` is about these very bytes, whatever it proves of the service. Raises OSError."""
     if found.ids is None or receipt.transfer_syntax_uid not in (None, found.ids.transfer_syntax_uid):
         return False
-    at = OLD_START if receipt.digest_kind is DigestKind.FROM_128 else found.data_set_at
-    return (yield from _digest(handle, at)) == receipt.sha256
+    return (yield from _digest(handle, receipt.digest_at(found.data_set_at))) == receipt.sha256
 
 
 def _digest(handle: int, at: int) -> Generator[None, None, str]:

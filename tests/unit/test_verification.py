@@ -24,7 +24,7 @@ from ingestd.core.outcome import (
     StoredWithWarning,
 )
 from ingestd.core.profiles import ServiceKind, kind_of
-from ingestd.core.proof import Proof
+from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.verification import Facts, Step, decide
 
 ONE = instance("1.1")
@@ -445,6 +445,12 @@ def test_a_receipt_of_the_first_kind_is_as_good_as_its_service() -> None:
     warned = replace(old, outcome=Outcome.STORED_WITH_WARNING, reason=0xB007)
     assert warned.of_bytes(AZURE)
     assert not replace(warned, reason=0xB006).of_bytes(AZURE)
+
+
+def test_a_receipt_says_from_where_its_digest_was_made() -> None:
+    """F96: those of the first kind from byte 128 on, wherever the data set begins."""
+    old, new = (replace(receipt(ONE), digest_kind=kind) for kind in (DigestKind.FROM_128, DigestKind.DATA_SET))
+    assert [old.digest_at(340), new.digest_at(340)] == [128, 340]
 
 
 @pytest.mark.parametrize(
