@@ -19,6 +19,8 @@ from ingestd.spool.inbox import SMALL
 GENERIC = PROFILES[ServiceKind.GENERIC]
 WORD = ("proof: files are filed on the service's word alone: let our identity read what it holds",)
 
+WAITS = "proof: 1 files wait: the service does not say what it holds, see `unanswered` in the log"
+
 
 def filed_on_its_word(policy: DuplicatePolicy = DuplicatePolicy.VERIFY) -> Bench:
     """Three files, and a service that may not be read: filed after ten minutes."""
@@ -61,8 +63,9 @@ def test_it_is_said_until_something_can_be_read() -> None:
     bench.drop("again.dcm", made(0).content)
     bench.after(5, steps=5)
     assert list(bench.recorder.of(Event.VERIFIED))[-1].fields == {"files": 1, "retried": 1}
-    assert bench.daemon.details() == WORD
+    assert bench.daemon.details() == (*WORD, WAITS)
     let_read(bench)
+    bench.after(60, steps=6)
     assert bench.daemon.details() == ()
 
 
