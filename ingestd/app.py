@@ -166,7 +166,10 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             orders=orders,
             recorder=recorder,
             rules=DisposeRules(
-                retry=rules, replace_conflicts=settings.duplicates.conflict == "replace", service=service
+                retry=rules,
+                removes=settings.done.action == "delete",
+                replace_conflicts=settings.duplicates.conflict == "replace",
+                service=service,
             ),
             rand=random.random,
         )
@@ -189,6 +192,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             ask=disposing.ask_again,
             rules=IntakeRules(
                 settle=settle_rules,
+                removes=settings.done.action == "delete",
                 ready_ahead=(settings.service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
                 largest_instance=batch_rules.largest_instance,
             ),

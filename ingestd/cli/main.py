@@ -131,7 +131,8 @@ def failed_list(
     json: Json = False,
     log_level: Level = None,
 ) -> None:
-    """Which files are in failed/ and why; with --json one reason file a line, without the service's comment."""
+    """Which files are in failed/ and why, and which in done/ were written late; with --json an object a line, without the
+    service's comment."""
     from ingestd.cli.failed import list_failed  # noqa: PLC0415
 
     raise typer.Exit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ingestd.core.model import Identifiers
@@ -69,6 +70,15 @@ class Answer:
         if self.status is not None:
             return str(self.status)
         return {Loss.NOT_SENT: "connect_error", Loss.TIMEOUT: "timeout"}.get(self.loss or Loss.LOST, "lost")
+
+    @property
+    def said_twice(self) -> frozenset[str | None]:
+        """The UIDs that its response has more than one item for. Each is sent once in a request, so it contradicts itself there."""
+        if self.response is None:
+            return frozenset()
+        times = Counter[str | None](item.sop_instance_uid for item in self.response.referenced)
+        times.update(item.sop_instance_uid for item in self.response.failed)
+        return frozenset(uid for uid, number in times.items() if number > 1)
 
 
 class Shown(enum.Enum):

@@ -113,7 +113,7 @@ def dispose(
 
     `control` is the control's answer where `wants_control` asked for it, `normal` as in control_passed.
     """
-    named = _named(batch, answer)
+    named, twice = _named(batch, answer), answer.said_twice
     well = control is not None and control_passed(control, normal)
     whole_request = _whole_request(batch, answer, control, well=well)
     out: list[Disposition] = []
@@ -122,8 +122,8 @@ def dispose(
         if i in answer.changed:
             out.append(Resettle())
         elif isinstance(item, Referenced):
-            replaced = instance.replacing and not answer.deleted
-            out.append(_stored(item, _digest(instance, answer, i), profile, replaced=replaced))
+            doubtful = (instance.replacing and not answer.deleted) or instance.sop_instance_uid in twice
+            out.append(_stored(item, _digest(instance, answer, i), profile, doubtful=doubtful))
         elif isinstance(item, Failed) and item.failure_reason is not None:
             out.append(_failed(item, item.failure_reason, answer.status))
         else:
@@ -132,15 +132,15 @@ def dispose(
 
 
 def _named(batch: Batch, answer: Answer) -> dict[str, Referenced | Failed]:
-    """The response's item for each SOPInstanceUID. Stored wins: a UID in both sequences was sent twice and stored once."""
+    """The response's item for each SOPInstanceUID. Stored wins, and of two of these the one with a warning."""
     if answer.response is None:
         return {}
-    failed = answer.response.failed
+    stored, failed = answer.response.referenced, answer.response.failed
     items: dict[str, Referenced | Failed] = {f.sop_instance_uid: f for f in failed if f.sop_instance_uid is not None}
-    if len(batch.instances) == 1 and len(failed) == 1 and failed[0].sop_instance_uid is None:
+    if len(batch.instances) == len(failed) == 1 and failed[0].sop_instance_uid is None and not stored:
         # It could not be parsed, and there is only one that it can be.
         items[batch.instances[0].sop_instance_uid] = failed[0]
-    items.update({r.sop_instance_uid: r for r in answer.response.referenced})
+    items.update({r.sop_instance_uid: r for r in sorted(stored, key=lambda r: r.warning_reason is not None)})
     return items
 
 
@@ -159,16 +159,16 @@ def _digest(instance: Instance, answer: Answer, index: int) -> str | None:
     return answer.digests[index] if answer.digests else instance.sha256
 
 
-def _stored(item: Referenced, sha256: str | None, profile: Profile, *, replaced: bool) -> Disposition:
+def _stored(item: Referenced, sha256: str | None, profile: Profile, *, doubtful: bool) -> Disposition:
     """Named: stored, where the service names only what it did not have; another may have kept what was there.
 
-    A service that names an instance before it has read it to the end (no digest then) has proved nothing. `replaced`: it was to
-    overwrite what was there, so its name is no news.
+    One that names it before it has read it to the end (no digest then) has proved nothing. `doubtful`: it was to overwrite what was
+    there, so its name is no news; or it says two things of it.
     """
     if sha256 is None:
         return Retry(wait=Wait.UNVERIFIED)
     warning = item.warning_reason
-    if replaced or not profile.names_only_new or not (warning is None or warning in profile.harmless_warnings):
+    if doubtful or not profile.names_only_new or not (warning is None or warning in profile.harmless_warnings):
         return Verify(asked=Asked.NAMED, warning_reason=warning, retrieve_url=item.retrieve_url)
     if warning is not None:
         return StoredWithWarning(proof=Proof.NEW, warning_reason=warning, retrieve_url=item.retrieve_url)

@@ -57,9 +57,13 @@ def counted(dispositions: Iterable[Disposition]) -> dict[str, LogValue]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisposeRules:
-    """The `retry` keys, whether a conflict is replaced for everyone (`duplicates.conflict`), and of which service receipts are."""
+    """The `retry` keys, whether a conflict is replaced for everyone (`duplicates.conflict`), and of which service receipts are.
+
+    `removes`: stored files go for good, those with a digest; else the digest is for a filer that compares it before the move.
+    """
 
     retry: backoff.RetryRules
+    removes: bool
     replace_conflicts: bool
     service: str
 
@@ -217,7 +221,7 @@ class Disposing:
             data_set_bytes=instance.size - instance.data_set_at,
             mtime_ns=instance.stamp.mtime_ns,
         )
-        proved = instance if proof.for_removal else replace(instance, sha256=None)
+        proved = instance if proof.for_removal or not self._rules.removes else replace(instance, sha256=None)
         self._endings.stored(entry, proved, outcome, receipt)
         self._braking.stored()
         self._orders.replaced(instance.path, instance.stamp)

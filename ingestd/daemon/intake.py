@@ -21,6 +21,7 @@ from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Deferral, Evidence, Inspection, Instance, Lease, Look, Stamp, Wait
 from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Clock, Journal, Orders, Recorder, Scanner
+from ingestd.core.proof import DigestKind
 from ingestd.core.settle import (
     SENDABLE,
     Judged,
@@ -55,9 +56,13 @@ NO_MEANS_TEXT = "no memory or no thread to read the file just now: it is looked 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeRules:
-    """When a file is settled, how many instances may be ready ahead of the slots, and the most bytes that one may have."""
+    """When a file is settled, how many instances may be ready ahead of the slots, and the most bytes that one may have.
+
+    `removes` as in DisposeRules.
+    """
 
     settle: SettleRules
+    removes: bool
     ready_ahead: int
     largest_instance: int
 
@@ -295,6 +300,7 @@ class Intake:
             return False
         if receipt is None or receipt.path != instance.path:
             return False
-        proved = replace(instance, sha256=receipt.sha256 if receipt.for_removal else None)
+        kept = receipt.for_removal or (not self._rules.removes and receipt.digest_kind is DigestKind.DATA_SET)
+        proved = replace(instance, sha256=receipt.sha256 if kept else None)
         self._endings.stored(entry, proved, receipt.outcome, None)
         return True

@@ -104,6 +104,7 @@ class Pulse:
             outage=self._sending.holding.outage,
             connection=self._origin.problem,
             on_word=self._sending.on_word,
+            unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),
             unmovable=pending["unmovable"],
             ignored=scan.ignored,
         ).lines()

@@ -59,8 +59,9 @@ class Rechecking:
 
     def asked(self, receipt: Receipt, fetched: Fetched, now: float) -> None:
         """What the service gave back for `receipt`."""
+        same = (fetched.sha256, fetched.transfer_syntax_uid) == (receipt.sha256, receipt.transfer_syntax_uid)
         match fetched.shown(_ids(receipt)):
-            case Shown.IT if fetched.sha256 == receipt.sha256:
+            case Shown.IT if same:
                 self._remember(replace(receipt, proof=Proof.FETCHED, stored_at=self._clock.wall()))
             case Shown.IT:
                 self._recorder.log(Event.NOT_HELD, path=receipt.path, problem=ANOTHER)

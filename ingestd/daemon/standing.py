@@ -25,6 +25,7 @@ class Standing:
     outage: str | None = None
     connection: str | None = None
     on_word: bool = False
+    unanswered: int = 0
     unmovable: int = 0
     ignored: Mapping[str, int] = field(default_factory=dict)
 
@@ -44,6 +45,8 @@ class Standing:
             yield f"connection: {self.connection}"
         if self.on_word:
             yield "proof: files are filed on the service's word alone: let our identity read what it holds"
+        if self.unanswered:
+            yield f"proof: {self.unanswered} files wait: the service does not say what it holds, see `unanswered` in the log"
         if self.unmovable:
             yield f"moves: {self.unmovable} files can't be moved: let the service's user write in inbox, done and failed"
         for reason, hint in IGNORED.items():

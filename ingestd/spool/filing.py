@@ -2,7 +2,8 @@
 
 It is moved to done/ or failed/ (moving.py): a rename that lands on nothing, of a name that was just seen to stand for the file that
 was judged; afterwards the moved file is looked at again, and one that slipped in between goes back into the inbox (F19, F28, I4).
-A new version is never moved unsent. To another file system it takes a copy (crossing.py).
+A new version is never moved unsent. To another file system it takes a copy (crossing.py). A file that settled by a lease, and that
+somebody has opened for writing since, stays until they close it: what they write would be in done/, and never sent.
 
     state on disk                                   after a crash
     in the inbox                                    judged again
@@ -43,7 +44,7 @@ from ingestd.spool.mounts import MountPoints
 from ingestd.spool.moving import Move
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.reason_file import reason_file
-from ingestd.spool.removal import remove
+from ingestd.spool.removal import refuse_open, remove
 from ingestd.spool.synced import SyncedFolders
 
 
@@ -83,6 +84,8 @@ class Filing:
         entry = self._find(instance.path, instance.stamp)
         try:
             self._compare(entry, instance.sha256, copy=copy)
+            if instance.evidence is Evidence.LEASE:
+                _refuse_a_new_writer(entry)
             target = self.place(instance, at=at)
             return Move(entry, self._done, target, None, copy=copy, young=young, synced=self._synced).run()
         finally:
@@ -155,6 +158,14 @@ class Filing:
         except OSError as error:
             raise _inbox_error(error) from error
         return entry
+
+
+def _refuse_a_new_writer(entry: Entry) -> None:
+    """Raises FilingError where somebody has it open for writing, which nobody had when it settled."""
+    try:
+        refuse_open(entry)
+    except OSError as error:
+        raise _inbox_error(error) from error
 
 
 def _removal_error(error: OSError) -> FileError | FilingError:

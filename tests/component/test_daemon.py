@@ -1061,6 +1061,41 @@ def test_a_start_in_an_outage_of_a_service_with_a_strange_control() -> None:
     assert len(bench.filer.done) == 1
 
 
+def test_what_is_asked_again_has_a_digest_in_its_receipt() -> None:
+    """I2, F87: a receipt of `fetched` without one proves nothing, and what was to be removed would be moved."""
+    bench = Bench(for_removal=True)
+    one = made(1, size=100_000)  # no digest comes with the look at a file as large as this
+    bench.drop("first.dcm", one.content)
+    bench.tick()
+    first = bench.journal.receipts[-1]
+    bench.origin.script_fetched(Fetched(status=503))
+    bench.drop("again.dcm", one.content)
+    bench.tick()
+    assert bench.journal.deferrals["again.dcm"].asked is Asked.HELD
+    bench.after(10, steps=10)
+    again = bench.journal.receipts[-1]
+    assert (again.path, again.proof, again.sha256) == ("again.dcm", Proof.FETCHED, first.sha256)
+    assert list(bench.filer.proved.values()) == [True, True]
+
+
+@pytest.mark.parametrize("unmovable", [False, True])
+@pytest.mark.parametrize("removes", [False, True])
+def test_a_digest_goes_with_a_move_whatever_the_proof(unmovable: bool, removes: bool) -> None:
+    """F92, I4: where edits leave no trace it is compared before the move. To remove it, what it was made of must be proved."""
+    bench = Bench(profile=GENERIC, for_removal=removes)
+    bench.origin.script_fetched(*[Fetched(status=403)] * removes)
+    bench.origin.searchable = not removes
+    one = made(1)
+    bench.filer.problem = FilingError("the folder takes nothing") if unmovable else None
+    bench.drop(one.name, one.content)
+    bench.after(5, steps=5)
+    bench.filer.problem = None
+    bench.after(60, steps=10)
+    (receipt,) = bench.journal.receipts
+    assert receipt.proof is (Proof.WORD if removes else Proof.ASKED)
+    assert list(bench.filer.proved.values()) == [not removes]
+
+
 def test_a_refused_read_is_an_alarm() -> None:
     """A role that may write and not read: duplicates wait, and the log says why, once a minute."""
     bench = Bench()

@@ -20,7 +20,7 @@ from fakes.bodies_fake import digest
 from fakes.spool_fakes import part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, YoungFileError
-from ingestd.core.model import Instance
+from ingestd.core.model import Evidence, Instance
 from ingestd.core.outcome import Quarantine, Reason
 from ingestd.core.record import Verdict
 from ingestd.spool import crossing, fsutil, moving, removal
@@ -676,6 +676,27 @@ def test_a_file_that_is_still_open_for_writing_is_not_removed_and_not_touched(ne
     with pytest.raises(FileChangedError):
         deleting(near).to_done(instance, at=AT)
     assert tree(near.inbox) == {"a.dcm": part10() + b"more"}
+
+
+def test_a_file_that_was_opened_for_writing_since_it_settled_is_not_moved(either: House) -> None:
+    """I2, I4, F18: what is written next would stand in done/ and never be sent. One that never showed its writers is moved."""
+    instance = replace(either.drop("a.dcm", part10()), evidence=Evidence.LEASE)
+    with (either.inbox / "a.dcm").open("r+b") as writer:
+        with pytest.raises(FilingError, match="open for writing"):
+            either.filing.to_done(instance, at=AT)
+        assert settled(InboxFolder(either.inbox), "a.dcm").stamp == instance.stamp
+        writer.write(b"edit")
+    with pytest.raises(FileChangedError):
+        either.filing.to_done(instance, at=AT)
+    assert list(tree(either.inbox)) == ["a.dcm"]
+    assert tree(either.done) == {}
+
+
+def test_a_file_that_some_program_never_closes_is_moved_all_the_same(near: House) -> None:
+    """DESIGN 2: it was taken after the longest quiet while it was open."""
+    instance = replace(near.drop("a.dcm", part10()), evidence=Evidence.OVERDUE)
+    with (near.inbox / "a.dcm").open("r+b"):
+        assert near.filing.to_done(instance, at=AT) == f"{DAY}/a.dcm"
 
 
 def test_a_writer_who_comes_at_the_last_moment_keeps_its_file(near: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,15 +96,25 @@ def test_a_series_is_listed_page_by_page_to_its_end() -> None:
         )
 
 
-def test_a_service_without_paging_is_asked_twice() -> None:
-    """It gives the same again."""
+def test_a_service_without_paging_has_not_listed_its_series() -> None:
+    """I2, F81: it gives the same again, and what it leaves out because that is too much for it would pass for new."""
     page = says(one("1"), one("2"))
-    assert listed(studies=says(study()), pages=[page, page]).series == {SERIES: frozenset({"1", "2"})}
+    assert listed(studies=says(study()), pages=[page, page]) == Listed(answered=True)
 
 
-@pytest.mark.parametrize("bad", [answer(500), answer(404), says({"00080060": {"vr": "CS"}}), says(one(""))])
+BAD_PAGES = [
+    answer(500),
+    answer(404),
+    says({"00080060": {"vr": "CS"}}),
+    says(one("")),
+    says(one("2") | study("9.9")),
+    says(one("2") | {"0020000E": {"vr": "UI", "Value": ["9.9"]}}),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_PAGES)
 def test_a_series_of_which_a_page_is_missing_is_not_known(bad: bytes) -> None:
-    """I2: an instance that stands on the missing page would pass for new."""
+    """I2, F80: an instance that stands on the missing page, or is passed over for another series', would pass for new."""
     assert listed(studies=says(study()), pages=[says(one("1")), bad]) == Listed(answered=True)
 
 
@@ -149,5 +159,14 @@ def test_all_questions_together_have_that_time() -> None:
 def test_whether_a_search_shows_an_instance(said: bytes, shows: bool | None) -> None:
     """A service that knows no such filter gives all of them."""
 
-    with asking(lambda target: said) as origin:
+    with asking(lambda target: said if "/series/" in target else says(study("1.2"))) as origin:
+        assert origin.shows(identifiers("1.1")) is shows
+
+
+@pytest.mark.parametrize(
+    ("studies", "shows"), [(says(study("1.2")), True), (says(), False), (answer(403), None), (says(study("9.9")), None)]
+)
+def test_a_search_is_believed_only_where_the_study_is_shown_too(studies: bytes, shows: bool | None) -> None:
+    """I2, F81: where a search for studies never shows any, each file would pass for new."""
+    with asking(lambda target: says(one("1.1")) if "/series/" in target else studies) as origin:
         assert origin.shows(identifiers("1.1")) is shows

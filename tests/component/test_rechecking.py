@@ -19,6 +19,8 @@ from ingestd.spool.inbox import SMALL
 GENERIC = PROFILES[ServiceKind.GENERIC]
 WORD = ("proof: files are filed on the service's word alone: let our identity read what it holds",)
 
+WAITS = "proof: 1 files wait: the service does not say what it holds, see `unanswered` in the log"
+
 
 def filed_on_its_word(policy: DuplicatePolicy = DuplicatePolicy.VERIFY) -> Bench:
     """Three files, and a service that may not be read: filed after ten minutes."""
@@ -61,20 +63,24 @@ def test_it_is_said_until_something_can_be_read() -> None:
     bench.drop("again.dcm", made(0).content)
     bench.after(5, steps=5)
     assert list(bench.recorder.of(Event.VERIFIED))[-1].fields == {"files": 1, "retried": 1}
-    assert bench.daemon.details() == WORD
+    assert bench.daemon.details() == (*WORD, WAITS)
     let_read(bench)
+    bench.after(60, steps=6)
     assert bench.daemon.details() == ()
 
 
-@pytest.mark.parametrize("problem", [NOT_THERE, ANOTHER])
-def test_what_it_does_not_give_back_is_an_error(problem: str) -> None:
-    """I2: nothing is written about it that is not true."""
+@pytest.mark.parametrize(("problem", "other"), [(NOT_THERE, "all"), (ANOTHER, "bytes"), (ANOTHER, "transfer syntax")])
+def test_what_it_does_not_give_back_is_an_error(problem: str, other: str) -> None:
+    """I2: nothing is written about it that is not true. The same bytes in another transfer syntax are another data set."""
     bench = filed_on_its_word()
     key, kept = next(iter(bench.origin.kept.items()))
-    if problem == NOT_THERE:
-        del bench.origin.kept[key]
-    else:
-        bench.origin.kept[key] = replace(kept, sha256="0" * 64)
+    match other:
+        case "all":
+            del bench.origin.kept[key]
+        case "bytes":
+            bench.origin.kept[key] = replace(kept, sha256="0" * 64)
+        case _:
+            bench.origin.kept[key] = replace(kept, ids=replace(kept.ids, transfer_syntax_uid="1.2.840.10008.1.2"))
     let_read(bench)
     bench.after(4 * EVERY_SECONDS, steps=40)
     assert [line.fields["problem"] for line in bench.recorder.of(Event.NOT_HELD)] == [problem]

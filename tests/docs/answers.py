@@ -32,7 +32,7 @@ transfer syntax: preamble and group 0002 belong to whoever sent the file on, so 
 image.
 
 - **Asked again, never sent again.** A question that gets no answer is asked again by itself, with growing waits up to 15
-  minutes, and the log says `unanswered`. Reads never stop what is to be sent.
+  minutes, and the log says `unanswered`, `/readyz` how many files wait for it. Reads never stop what is to be sent.
 - **An answer counts only if it names what was asked:** all three UIDs. Metadata of another instance, or of none, decide
   nothing.
 - **A 2xx that names nothing refuses nothing:** what the service holds is read back. What is not there is sent again; alone

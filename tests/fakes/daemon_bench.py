@@ -120,7 +120,7 @@ class Bench:
             braking=braking,
             orders=self.orders,
             recorder=self.recorder,
-            rules=DisposeRules(retry=rules, replace_conflicts=replace_conflicts, service=SERVICE),
+            rules=DisposeRules(retry=rules, removes=for_removal, replace_conflicts=replace_conflicts, service=SERVICE),
             rand=lambda: 0.5,
         )
         intake = self.intake = Intake(
@@ -132,7 +132,7 @@ class Bench:
             orders=self.orders,
             recorder=self.recorder,
             ask=disposing.ask_again,
-            rules=IntakeRules(settle=settle, ready_ahead=ready_ahead, largest_instance=largest),
+            rules=IntakeRules(settle=settle, removes=for_removal, ready_ahead=ready_ahead, largest_instance=largest),
         )
         jobs = Jobs(pool=self.executor, wake=wake.set)
         sending = Sending(

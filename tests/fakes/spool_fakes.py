@@ -224,7 +224,8 @@ class FakeReading:
 
 class FakeFiler:
     """The port Filer over dicts: path below done/ or failed/ -> what lies there. `problem` is what the next moves raise; `far`
-    says that done/ and failed/ lie on another file system. `proved`: of each file of done/, whether it might have gone for good."""
+    says that done/ and failed/ lie on another file system. `proved`: of each file of done/, whether its digest came along, so that
+    it might have gone for good with `done.action = delete`."""
 
     def __init__(self, inbox: FakeInbox) -> None:
         self._inbox = inbox

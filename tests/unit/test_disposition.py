@@ -107,10 +107,17 @@ def test_what_the_response_says_of_an_instance_is_taken_whatever_the_status(
     assert judge(PAIR, named) == (expected, NEW)
 
 
-def test_stored_wins_where_a_uid_stands_in_both_sequences() -> None:
-    """I2: the same object twice in one request is stored once and refused once (Azure 1.1)."""
-    assert judge(ALONE, answer(202, ref(A), fail(A, 45070))) == (NEW,)
+def test_stored_wins_where_a_uid_stands_in_both_sequences_and_proves_nothing() -> None:
+    """I2, F50: it was sent once in this request, so an answer that says of it both contradicts itself, and is a question."""
+    assert judge(ALONE, answer(202, ref(A), fail(A, 45070))) == (Verify(asked=Asked.NAMED),)
+    assert judge(PAIR, answer(202, ref(A), ref(B), fail(A, 45070))) == (Verify(asked=Asked.NAMED), NEW)
     assert judge(ALONE, answer(202, ref(A), fail(None, 43264))) == (NEW,)
+
+
+@pytest.mark.parametrize("items", [(ref(A), ref(A, warning=0xB006)), (ref(A, warning=0xB006), ref(A))])
+def test_named_twice_is_no_proof_and_keeps_its_warning(items: tuple[Referenced, Referenced]) -> None:
+    """I2, F81: elements discarded, and beside it the same name without a word of that."""
+    assert judge(ALONE, answer(200, *items)) == (Verify(asked=Asked.NAMED, warning_reason=0xB006),)
 
 
 def test_the_retrieve_url_is_kept() -> None:
@@ -151,6 +158,8 @@ def test_a_failure_of_anothers_uid_is_not_the_instances_that_was_alone() -> None
     assert judge(ALONE, answer(409, fail("9.9", 43264))) == apart
     assert judge(ALONE, answer(409, ref("9.9"))) == apart
     assert judge(ALONE, answer(409, ref("9.9"), fail(None, 43264), fail(None, 43264))) == apart
+    assert judge(ALONE, answer(409, ref("9.9"), fail(None, 43264))) == apart
+    assert judge(ALONE, answer(202, ref("9.9"), fail(None, 43264))) == (UNNAMED,)
     assert judge(ALONE, answer(409, fail(A, None))) == (REFUSED,)
 
 
