@@ -167,7 +167,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             recorder=recorder,
             rules=DisposeRules(
                 retry=rules,
-                removes=settings.done.action == "delete",
+                removes=settings.done.removes,
                 replace_conflicts=settings.duplicates.conflict == "replace",
                 service=service,
             ),
@@ -192,7 +192,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             ask=disposing.ask_again,
             rules=IntakeRules(
                 settle=settle_rules,
-                removes=settings.done.action == "delete",
+                removes=settings.done.removes,
                 ready_ahead=(settings.service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
                 largest_instance=batch_rules.largest_instance,
             ),
@@ -222,7 +222,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 ask=AskRules(
                     policy=DuplicatePolicy(settings.duplicates.policy),
                     profile=profile,
-                    for_removal=settings.done.action == "delete",
+                    for_removal=settings.done.removes,
                     word_after=rules.word_after_seconds,
                     service=service,
                 ),
@@ -276,7 +276,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
 
 def _filing(settings: Settings, folders: Folders) -> Filing:
     """On ground that can carry it. Raises ConfigurationError, FolderAwayError."""
-    removes = settings.done.action == "delete"
+    removes = settings.done.removes
     return Filing(
         folders.inbox,
         folders.done,
@@ -354,7 +354,7 @@ def _retention(
 
 
 def _look_rules(settings: Settings) -> SecondLookRules:
-    return SecondLookRules(after=settings.intake.incomplete_timeout_seconds, remove=settings.done.action == "delete")
+    return SecondLookRules(after=settings.intake.incomplete_timeout_seconds, remove=settings.done.removes)
 
 
 def _second_looks(folders: Folders, clock: SystemClock, seen: SeenClock, proving: Proving) -> SecondLooks:

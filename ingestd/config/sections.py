@@ -139,6 +139,11 @@ class Done(Section):
     layout: str = "{date}/{path}"
     """Its path in done/; date is the UTC day of filing."""
 
+    @property
+    def removes(self) -> bool:
+        """Stored files go for good."""
+        return self.action == "delete"
+
     @field_validator("layout")
     @classmethod
     def _known_fields(cls, value: str) -> str:
