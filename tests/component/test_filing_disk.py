@@ -130,6 +130,7 @@ def test_the_reason_file_says_everything(either: House) -> None:
         "series_uid": "1.2.3.4",
         "sop_instance_uid": "1.2.3.4.5",
         "sha256": digest(part10()),
+        "differs": None,
     }
     assert sorted(tree(either.failed)) == ["study/a.dcm", "study/a.dcm.reason.json"]
     assert stat.S_IMODE((either.failed / "study" / "a.dcm.reason.json").stat().st_mode) == 0o600
@@ -141,7 +142,8 @@ def test_the_unknown_is_null_and_the_digest_is_made_up_for(near: House) -> None:
     near.filing.to_failed(verdict(instance, ids=None, sha256=None, quarantine=quarantine))
     said = json.loads((near.failed / "a.dcm.reason.json").read_bytes())
     unknown = {key for key, value in said.items() if value is None}
-    assert unknown == {"http_status", "failure_reason", "comment", "study_uid", "series_uid", "sop_instance_uid"}
+    ids = {"study_uid", "series_uid", "sop_instance_uid"}
+    assert unknown == ids | {"http_status", "failure_reason", "comment", "differs"}
     assert said["sha256"] == digest(part10())
 
 
