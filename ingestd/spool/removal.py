@@ -37,10 +37,12 @@ def remove(entry: Entry, *, sha256: str | None = None) -> None:
         try:
             changed = not fsutil.is_moved(entry.stamp, status)
             if not changed:
-                if _may_be_written(handle):
-                    raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
+                _refuse_writers(handle)
                 changed = sha256 is not None and digest_of(handle) != sha256
             if not changed:
+                _refuse_writers(
+                    handle
+                )  # one may have come while it was read: by its old name, resolved before the rename
                 os.unlink(aside, dir_fd=entry.folder)
         finally:
             fsutil.close(handle)  # gives the lease back
@@ -57,13 +59,13 @@ def refuse_open(entry: Entry) -> None:
     handle, status = fsutil.open_file(entry.folder, entry.name)
     try:
         entry.match(status)
-        if _may_be_written(handle):
-            raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
+        _refuse_writers(handle)
     finally:
         fsutil.close(handle)
 
 
-def _may_be_written(handle: int) -> bool:
-    """Whether somebody has it open for writing, as far as the kernel can tell. The lease goes when the handle is closed."""
+def _refuse_writers(handle: int) -> None:
+    """OSError (ETXTBSY) where somebody has it open for writing, as far as the kernel can tell. The lease goes with the handle."""
     lease = take(handle)
-    return lease is Lease.REFUSED or (lease is Lease.GRANTED and not is_whole(handle))
+    if lease is Lease.REFUSED or (lease is Lease.GRANTED and not is_whole(handle)):
+        raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))

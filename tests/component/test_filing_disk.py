@@ -348,6 +348,27 @@ def test_what_is_written_behind_a_copy_does_not_go_with_the_source(
     assert (tree(far.inbox), tree(far.done)) == ({"a.dcm": part10() + b"more"}, {})
 
 
+def test_a_writer_who_comes_while_a_file_is_read_once_more_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1, F18: it found the name before the rename, and opens the file while its digest is made just before the unlink."""
+    name, content = tmp_path / "a.dcm", part10()
+    name.write_bytes(content)
+    real, folder = removal.digest_of, os.open(tmp_path, os.O_RDONLY)
+
+    def opened_meanwhile(handle: int) -> str:
+        with suppress(BlockingIOError):  # it does not wait here, and the lease is broken all the same
+            os.close(os.open(tmp_path / "a~1.dcm", os.O_WRONLY | os.O_NONBLOCK))
+        return real(handle)
+
+    monkeypatch.setattr(removal, "digest_of", opened_meanwhile)
+    entry = Entry(folder=folder, name="a.dcm", path="a.dcm", stamp=fsutil.stamp_of(name.stat()))
+    with pytest.raises(OSError, match="busy"):
+        remove(entry, sha256=digest(content))
+    os.close(folder)
+    assert tree(tmp_path) == {"a.dcm": content}
+
+
 def test_a_parent_swapped_for_a_link_is_not_entered(either: House, tmp_path: Path) -> None:
     """F28."""
     instance = either.drop("study/a.dcm", part10())

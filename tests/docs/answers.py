@@ -44,6 +44,8 @@ image.
 - **What was filed on its word is said:** in the log (`on_its_word`) and below the `ok` of `/readyz` (`proof:`). Once something can
   be read, those files are asked for, one in ten seconds, and what the service does not give back is an error in the log
   (`not_held`). Its `path` is a digest; with `log.paths = "name"` and after a restart, which asks anew, the line has the name.
+- **`asked` is as old as its question.** That a study or a series lacked an instance is believed for ten minutes: whoever else
+  stores other bytes under the same UIDs in between, at a service that then keeps those, is not seen. Nothing is removed on it.
 - **A conflict** is proved by other bytes that were fetched. The reason file names the elements that differ (`differs`: tags,
   never values), or says that only the pixels do.
 - **Retention** removes what a receipt of `new` or `fetched` at this service proves; for others it fetches once, slowly.
