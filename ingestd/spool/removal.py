@@ -40,9 +40,7 @@ def remove(entry: Entry, *, sha256: str | None = None) -> None:
                 _refuse_writers(handle)
                 changed = sha256 is not None and digest_of(handle) != sha256
             if not changed:
-                _refuse_writers(
-                    handle
-                )  # one may have come while it was read: by its old name, resolved before the rename
+                _refuse_writers(handle)  # who resolved its old name before the rename may have come while it was read
                 os.unlink(aside, dir_fd=entry.folder)
         finally:
             fsutil.close(handle)  # gives the lease back
