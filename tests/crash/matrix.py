@@ -94,6 +94,7 @@ def places(a_round: Round, call: Call) -> tuple[str, ...]:
 
 def _alike(place: str) -> str:
     place = re.sub(r"\.ingestd-[0-9a-f]{16}\.tmp", ".ingestd-*.tmp", place)
+    place = re.sub(r"\.ingestd-canary-[0-9a-f]{16}", ".ingestd-canary-*", place)
     place = re.sub(r"^done/\d{4}-\d\d-\d\d", "done/{date}", place)
     return re.sub(r"^state/replace/.*", "state/replace/*", place)
 

@@ -60,6 +60,8 @@ def broken(calls: Sequence[Call], folders: dict[str, Path], *, across: bool) -> 
         if not call.succeeded or not call.paths:
             continue
         disk.see(call)
+        if Path(call.paths[-1]).name.startswith(".ingestd-"):
+            continue  # what the start's probes rename and remove is nobody's file
         where = [_folder(path, folders) for path in call.paths]
         moved = call.name in RENAMES | LINKS
         if moved and where[-1] in ("done", "failed") and not call.paths[-1].endswith(".reason.json"):

@@ -28,6 +28,7 @@ PATIENCE = 40.0
 ENVIRONMENT = {
     "INGESTD_ADMIN__LISTEN": "off",
     "INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "0.2",
+    "INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "0.3",  # for when the canary is what fails, so that leases prove nothing
     "INGESTD_INTAKE__QUIET_SECONDS": "0.1",
     "INGESTD_RETRY__BASE_SECONDS": "0.05",
     "INGESTD_RETRY__CAP_SECONDS": "0.1",

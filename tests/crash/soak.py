@@ -3,8 +3,9 @@
     python tests/crash/soak.py [--minutes 30] [--calm 10] [--seed 1] [--plot docs/soak.png]
 
 For `minutes` a writer drops 20 files a second while the daemon meets SIGKILL every 1 to 30 seconds; for `calm` minutes more
-it is left alive, so that growth would show. The service is the embedded one behind `fakes.bad_weather`. At the end all faults
-end, the inbox empties, and every file is looked for by its digest: in exactly one folder, and if in done/, in the service.
+it is left alive, so that growth would show. The service is the embedded one behind `fakes.bad_weather`; others delete and change
+what it holds. At the end all faults end, the inbox empties, and every file is looked for by its digest: in exactly one folder, and
+if in done/, in the service, with the same data set. Where others changed it that holds for what was dropped afterwards.
 Prints the figures as JSON; exits 1 when something is lost.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -29,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import httpx
 from fakes.bad_weather import BadWeather, bad_weather
 from fakes.house import House, digest
-from fakes.studies import made
+from fakes.studies import Made, data_set, made
 
 RATE = 20  # files a second
 TIMEOUT_SECONDS = "10"  # after which half a file is judged
@@ -56,6 +58,7 @@ class Report:
     done: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    meddled: Counter[str] = field(default_factory=Counter)
     log: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     growth: dict[str, list[float]] = field(default_factory=dict)
@@ -72,13 +75,14 @@ class Writer(threading.Thread):
         self.ended = threading.Event()
         self.dropped: Counter[str] = Counter()  # digest -> how often
         self.ids: dict[str, tuple[str, str, str]] = {}
+        self.dropped_at: dict[str, float] = {}  # by name; when it was begun
+        self.number = 0
 
     def run(self) -> None:
-        number = 0
         due = time.monotonic()
         while not self.ended.is_set():
-            number += 1
-            self._drop(number)
+            self._drop(self.number + 1)
+            self.number += 1
             due += 1 / RATE
             time.sleep(max(due - time.monotonic(), 0))
 
@@ -86,7 +90,7 @@ class Writer(threading.Thread):
         kind = self._random.random()
         again = kind < 0.05 and number > 50
         of = self._random.randrange(1, number) if again else number
-        one = made(of, study=of // 100, size=2000 + of * 7919 % 60_000)
+        one = numbered(of)
         content = one.content
         name = f"{number // 1000}/{number}.dcm"
         if 0.05 <= kind < 0.06:
@@ -96,6 +100,7 @@ class Writer(threading.Thread):
         else:
             self.ids[digest(content)] = one.ids
         self.dropped[digest(content)] += 1
+        self.dropped_at[name] = time.monotonic()
         if kind < 0.8:
             self._house.drop(name, content)
         else:
@@ -107,6 +112,41 @@ class Writer(threading.Thread):
             for at in range(0, len(content), 16_384):
                 file.write(content[at : at + 16_384])
                 time.sleep(0.002)
+
+
+class Others(threading.Thread):
+    """Whoever else uses the service: once a second one instance is deleted, or another patient's image takes its place."""
+
+    def __init__(self, writer: Writer, url: str, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._writer = writer
+        self._url = url
+        self._random = random.Random(seed)
+        self.ended = threading.Event()
+        self.changed_at: dict[tuple[str, str, str], float] = {}  # by instance; when the last change was through
+        self.met: Counter[str] = Counter()
+
+    def run(self) -> None:
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            while not self.ended.wait(1.0):
+                self._meddle(client, self._random.randrange(1, max(self._writer.number, 1) + 1))
+
+    def _meddle(self, client: httpx.Client, number: int) -> None:
+        study, series, instance = ids = numbered(number).ids
+        if client.delete(f"{self._url}/studies/{study}/series/{series}/instances/{instance}").status_code != 204:
+            return  # it is not there yet
+        self.met["forgot"] += 1
+        if self._random.random() < 0.5:
+            other = numbered(number, patient_id="another").content
+            headers = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
+            stored = client.post(f"{self._url}/studies", content=other, headers=headers)
+            self.met["changed"] += stored.status_code == 200
+        self.changed_at[ids] = time.monotonic()
+
+
+def numbered(number: int, *, patient_id: str = "ID1") -> Made:
+    """The writer's instance of that number."""
+    return made(number, study=number // 100, size=2000 + number * 7919 % 60_000, patient_id=patient_id)
 
 
 def sample(pid: int, began: float, started: float, house: House) -> Sample | None:
@@ -165,7 +205,7 @@ def settle_down(house: House, weather: BadWeather, report: Report) -> None:
         report.wrong.append(f"the daemon stopped with {code}")
 
 
-def count(house: House, writer: Writer, url: str, report: Report) -> None:
+def count(house: House, writer: Writer, others: Others, url: str, report: Report) -> None:
     """I1, I2, I3, file by file."""
     there = Counter(house.digests(house.inbox) + house.digests(house.done) + house.digests(house.failed))
     if lost := writer.dropped - there:
@@ -175,21 +215,21 @@ def count(house: House, writer: Writer, url: str, report: Report) -> None:
     report.dropped, report.done = writer.dropped.total(), len(house.files(house.done))
     for path, reason in house.reasons().items():
         report.failed[reason["reason"]] += 1
-        if reason["reason"] not in BAD:
+        key = (reason["study_uid"], reason["series_uid"], reason["sop_instance_uid"])
+        conflict = reason["reason"] == "conflict" and key in others.changed_at
+        if reason["reason"] not in BAD and not conflict:
             report.wrong.append(f"{path} is in failed/: {reason['reason']}, {reason['text']}")
     with httpx.Client(trust_env=False, headers={"Accept": "application/dicom; transfer-syntax=*"}) as client:
-        for one in set(house.digests(house.done)):
-            study, series, instance = writer.ids[one]
+        for file in house.files(house.done):
+            content = file.read_bytes()
+            study, series, instance = key = writer.ids[digest(content)]
             got = client.get(f"{url}/studies/{study}/series/{series}/instances/{instance}")
-            content = next(c for c in (made_again(writer.ids[one]),) if digest(c) == one)
-            if got.status_code != 200 or got.content[128:] != content[128:]:
+            if got.status_code == 200 and data_set(got.content) == data_set(content):
+                continue
+            _, _, name = str(file.relative_to(house.done)).partition("/")  # below the day
+            if others.changed_at.get(key, -math.inf) < writer.dropped_at[name]:
                 report.wrong.append(f"the service does not hold {instance} as it was: {got.status_code}")
     report.log = Counter(line["event"] for line in house.lines())
-
-
-def made_again(ids: tuple[str, str, str]) -> bytes:
-    number = int(ids[2].rsplit(".", 1)[1])
-    return made(number, study=number // 100, size=2000 + number * 7919 % 60_000).content
 
 
 def growth(samples: list[Sample], calm_from: float) -> dict[str, list[float]]:
@@ -243,17 +283,21 @@ def soak(root: Path, *, seconds: float, calm: float, seed: int) -> Report:
         with bad_weather(url, seed=seed) as (outside, weather):
             house = House(root, outside, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS=TIMEOUT_SECONDS)
             writer = Writer(house, seed)
+            others = Others(writer, url, seed)
             writer.start()
+            others.start()
             try:
                 live(house, report, began, seconds, random.Random(seed))
                 live(house, report, began, calm, None)
                 writer.ended.set()
+                others.ended.set()
                 writer.join()
+                others.join()
                 settle_down(house, weather, report)
             finally:
                 house.close()
-        report.faults = weather.met
-        count(house, writer, url, report)
+        report.faults, report.meddled = weather.met, others.met
+        count(house, writer, others, url, report)
     finally:
         service.terminate()
         service.wait(20)

@@ -17,3 +17,4 @@ def test_killed_again_and_again_under_a_bad_service_nothing_is_lost(tmp_path: Pa
     assert report.kills >= 1
     assert report.done > 300
     assert report.faults.total() > 5
+    assert report.meddled.total() > 5
