@@ -5,7 +5,8 @@ it is gone when it is answered, and what a crash leaves goes with the next start
 
 - **Names are never taken from others.** A move needs renameat2(RENAME_NOREPLACE), or link and unlink (fsutil.move): from the inbox
   to done/ and to failed/, or, where these lie on other devices, inside each of them, because a copy gets its name there; and inside
-  the inbox, where a file steps aside before it goes for good. A file system with neither is refused (docs/adr/0010).
+  the inbox, where a file steps aside before it goes for good. A file system with neither is refused (docs/adr/0010), and
+  one where a linked file has another inode number (sshfs): there nobody could tell the moved file from one that slipped in.
 - **Edits show.** A stamp names a state of a file only while each write moves the ctime. sshfs, exfat and vfat tell the mtime as
   ctime, and any program can set that back: there filing digests the bytes again before it moves them, and nothing is removed.
 
@@ -30,6 +31,8 @@ from ingestd.spool.mounts import file_system
 
 _NAMELESS = "its file system can neither rename without overwriting nor make hard links"
 _NAMELESS_HINT = "use one that can, such as ext4, xfs, btrfs, NFS or SMB"
+_RENUMBERED = "a file is another one to its file system once it has been moved (sshfs does that)"
+_RENUMBERED_HINT = "use one that keeps a file's inode number, such as ext4, xfs, btrfs, NFS or SMB"
 _CLASHES = "done.action = delete: on the file system of folders.inbox an edit can leave no trace in a file's times"
 _CLASHES_HINT = "set done.action = move, or put the inbox on another file system, such as ext4, xfs or btrfs"
 
@@ -100,21 +103,28 @@ class _Probes:
         """Raises ConfigurationError where nothing gets a name in `target` but in danger of taking it from others."""
         try:
             try:
-                self._move(source, target)
+                keeps = self._keeps_its_number(source, target)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                self._move(target, target)
+                keeps = self._keeps_its_number(target, target)
         except OSError as error:
             if error.errno in _CANNOT and self._renames_onto_anything(target):
                 raise ConfigurationError(f"folders.{name} = {path}: {_NAMELESS}: {_NAMELESS_HINT}") from None
             if error.errno not in _MAY_PASS:
                 raise _refused(name, path, error) from None
+            return
+        if not keeps:
+            raise ConfigurationError(f"folders.{name} = {path}: {_RENUMBERED}: {_RENUMBERED_HINT}")
 
-    def _move(self, source: int, target: int) -> None:
+    def _keeps_its_number(self, source: int, target: int) -> bool:
+        """Move a file, and see whether it is the same one under its new name."""
         with self._probe(source):
+            ours = fsutil.lstat(source, self._file)
             fsutil.move(source, self._file, target, self._moved)
+            same = os.path.samestat(ours, fsutil.lstat(target, self._moved))
         self._sweep(target)
+        return same
 
     def _renames_onto_anything(self, folder: int) -> bool:
         """Whether it is not the right to rename that is missing: EPERM says both."""

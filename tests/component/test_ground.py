@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from fakes import shares
 from fakes.room import SHARE
 from fakes.spool_fakes import part10, settled
 
@@ -176,6 +177,25 @@ def test_a_file_system_where_nothing_can_be_moved_is_refused(tmp_path: Path, exf
         survey(wanted, removes=False)
     assert "\n" not in str(error.value)
     assert left(exfat) == []
+
+
+@needs_root
+@pytest.mark.real
+@pytest.mark.parametrize("which", ["both", "inbox", "done"])
+def test_a_file_system_that_numbers_a_moved_file_anew_is_refused(
+    tmp_path: Path, real: Callable[..., None], which: str
+) -> None:
+    """F92: sshfs moves by link and unlink, and each link is another inode; before, each file was stored again and again."""
+    real("sshfs")
+    shares.require_sftp_server(real)
+    (backing := tmp_path / "backing").mkdir()
+    (mount := tmp_path / "mount").mkdir()
+    with shares.sshfs(backing, mount):
+        wanted = folders(tmp_path if which == "done" else mount, tmp_path if which == "inbox" else mount)
+        named = "done" if which == "done" else "inbox"
+        with pytest.raises(ConfigurationError, match=rf"^folders\.{named} = .*another one .*: use one"):
+            survey(wanted, removes=False)
+        assert left(mount) == []
 
 
 @needs_root
