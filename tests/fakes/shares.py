@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from fakes.disks import run
@@ -66,23 +68,26 @@ create mask = 0644
 
 
 @contextmanager
-def smbd(base: Path, folders: Mapping[str, Path]) -> Iterator[str]:
-    """A Samba server as it comes, for folders by the name of their share; its smb:// URL. What comes in belongs to `games`."""
-    base.mkdir(mode=0o755)
-    port = free_port()
-    shares = [_SHARE.format(name=name, path=path) for name, path in folders.items()]
-    (base / "smb.conf").write_text(_SMBD.format(port=port, base=base) + "".join(shares))
-    command = ["/usr/sbin/smbd", "--foreground", "--no-process-group", f"--configfile={base}/smb.conf"]
-    with open(base / "output", "wb") as output:
-        server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        _answers(server, port, base)
-        yield f"smb://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
+def smbd(folders: Mapping[str, Path]) -> Iterator[str]:
+    """A Samba server as it comes, for folders by the name of their share; its smb:// URL. What comes in belongs to `games`.
+
+    Its own files lie elsewhere: helpers of its that outlive it by a moment must not keep the folders' disk from being unmounted.
+    """
+    with TemporaryDirectory(prefix="smbd-", ignore_cleanup_errors=True) as name:
+        base, port = Path(name), free_port()
+        shares = [_SHARE.format(name=name, path=path) for name, path in folders.items()]
+        (base / "smb.conf").write_text(_SMBD.format(port=port, base=base) + "".join(shares))
+        command = ["/usr/sbin/smbd", "--foreground", "--no-process-group", f"--configfile={base}/smb.conf"]
+        with open(base / "output", "wb") as output:
+            server = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            _answers(server, port, base)
+            yield f"smb://127.0.0.1:{port}"
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(20)
 
 
 def _answers(server: subprocess.Popen[bytes], port: int, base: Path) -> None:
