@@ -458,6 +458,7 @@ class Ingest(RuleBasedStateMachine):
             handle.close()
         house.trouble.all_well()
         house.answers()
+        house.lives_through(house.bench.tick)  # a death that another thread met before
         house.service.rejects.clear()
         house.orders.why = None
         for _ in range(60):
