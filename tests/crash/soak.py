@@ -77,6 +77,7 @@ class Writer(threading.Thread):
         self.ids: dict[str, tuple[str, str, str]] = {}
         self.dropped_at: dict[str, float] = {}  # by name; when it was begun
         self.number = 0
+        self.meddled: list[int] = []  # numbers of instances that others have deleted or changed: worth dropping again
 
     def run(self) -> None:
         due = time.monotonic()
@@ -90,6 +91,8 @@ class Writer(threading.Thread):
         kind = self._random.random()
         again = kind < 0.05 and number > 50
         of = self._random.randrange(1, number) if again else number
+        if again and self.meddled and kind < 0.03:
+            of = self._random.choice(self.meddled)
         one = numbered(of)
         content = one.content
         name = f"{number // 1000}/{number}.dcm"
@@ -142,6 +145,7 @@ class Others(threading.Thread):
             stored = client.post(f"{self._url}/studies", content=other, headers=headers)
             self.met["changed"] += stored.status_code == 200
         self.changed_at[ids] = time.monotonic()
+        self._writer.meddled.append(number)
 
 
 def numbered(number: int, *, patient_id: str = "ID1") -> Made:

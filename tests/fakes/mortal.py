@@ -118,11 +118,12 @@ class MortalFiling:
 
 
 class MortalJournal:
-    """The real journal, on a disk that may be full."""
+    """The real journal, on a disk that may be full. `on_word` is the model's: the bytes of which a receipt ever said no more."""
 
-    def __init__(self, state: Path, trouble: Trouble) -> None:
+    def __init__(self, state: Path, trouble: Trouble, on_word: set[tuple[Key, str]]) -> None:
         self._journal = SqliteJournal(state)
         self._trouble = trouble
+        self._on_word = on_word
 
     def __getattr__(self, name: str) -> Any:  # what only reads
         return getattr(self._journal, name)
@@ -130,6 +131,9 @@ class MortalJournal:
     def commit(self, changes: Any) -> None:
         if changes and self._trouble.journal:
             raise JournalError("no space left")
+        for one in changes.receipts:
+            if one.proof is Proof.WORD:
+                self._on_word.add(((one.study_uid, one.series_uid, one.sop_instance_uid), one.sha256))
         self._trouble.around(lambda: self._journal.commit(changes))
 
 
@@ -270,7 +274,7 @@ class _Ports:
         self.inbox = house.reader
         self.origin = house.service
         self.scanner = ListingScanner(root / "inbox", house.clock)
-        self.journal = MortalJournal(root / "state", house.trouble)
+        self.journal = MortalJournal(root / "state", house.trouble, house.on_word)
         filing = Filing(root / "inbox", root / "done", root / "failed", delete=house.deletes)
         self.filer = MortalFiling(filing, house.trouble)
 
@@ -292,6 +296,7 @@ class MortalHouse:
         self.reader = InboxFolder(root / "inbox")
         self.service = Service(self.reader, self.trouble)
         self.orders = FakeOrders()
+        self.on_word: set[tuple[Key, str]] = set()
         self.lives = 0
         self.boot()
         self.trouble.may_die = self.may_die
@@ -320,15 +325,6 @@ class MortalHouse:
 
     def _remembered(self) -> set[tuple[str, str]]:
         return {(stray.folder, stray.place) for stray in self.bench.journal.strays(1000)}
-
-    def proof(self, key: Key, sha256: str) -> Proof | None:
-        """What the newest receipt of these bytes says."""
-        study, series, instance = key
-        ids = Identifiers(
-            study_uid=study, series_uid=series, sop_instance_uid=instance, sop_class_uid="", transfer_syntax_uid=""
-        )
-        receipt = self.bench.journal.receipt(ids)
-        return receipt.proof if receipt is not None and receipt.sha256 == sha256 else None
 
     def slow(self, *, looks: bool, moves: bool) -> None:
         """The disk takes its time: other threads look and move, and come to no end until `answers`."""
