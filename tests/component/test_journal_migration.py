@@ -22,7 +22,7 @@ from ingestd.spool.journal_rows import COLUMNS
 FILE = "journal.sqlite"
 JOURNALS = Path(__file__).parent / "journals"
 IN_USE = (JOURNALS / "in-use-1.sql").read_text(encoding="utf-8")
-LATER = (Wait.UNANSWERED, Wait.UNNAMED, Wait.APART, Wait.DIED)
+LATER = (Wait.RESTING, Wait.UNANSWERED, Wait.UNNAMED, Wait.APART, Wait.DIED)
 WAITS = [wait for wait in Wait if wait not in LATER]  # of the first version
 
 
