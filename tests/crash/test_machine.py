@@ -229,6 +229,7 @@ class Ingest(RuleBasedStateMachine):
         name = f"alone{next(self.numbers)}/file.dcm"
         self._renamed_in(name, self._content(number, old))
         self._race(name, self._content(number, new), removes=True)
+        self.house.lives_through(lambda: self.house.bench.after(1.0, steps=2))
 
     def _race(self, name: str, content: bytes | None, *, removes: bool) -> None:
         def before() -> None:
