@@ -463,8 +463,8 @@ class Ingest(RuleBasedStateMachine):
         house.answers()
         house.lives_through(house.bench.tick)  # a death that another thread met before
         house.service.rejects.clear()
-        house.orders.why = None
         for _ in range(60):
+            house.orders.why = None  # somebody releases the brake, which many a conflict has put on
             house.bench.after(2000, steps=4)
             if not names(self.root / "inbox") and not house.astray():
                 break
