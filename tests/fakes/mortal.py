@@ -27,10 +27,11 @@ from fakes.studies import data_set
 from fakes.values import AZURE
 
 from ingestd.core.answer import Answer, Fetched, Held, Listed, Loss, Referenced, StoreResponse
-from ingestd.core.errors import FilingError, JournalError
+from ingestd.core.errors import FilingError, JournalError, StrayError
 from ingestd.core.model import Identifiers, Instance
 from ingestd.core.profiles import Profile
 from ingestd.core.proof import Proof
+from ingestd.core.record import Stray
 from ingestd.spool.comparable import comparable_elements
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder
@@ -98,11 +99,12 @@ class Trouble:
 
 
 class MortalFiling:
-    """The real Filing, on a disk that may be full."""
+    """The real Filing, on a disk that may be full. `unheard`: what strayed in a move whose end the loop has not taken in."""
 
-    def __init__(self, filing: Filing, trouble: Trouble) -> None:
+    def __init__(self, filing: Filing, trouble: Trouble, unheard: set[tuple[str, str]]) -> None:
         self._filing = filing
         self._trouble = trouble
+        self._unheard = unheard
 
     def __getattr__(self, name: str) -> Any:  # every method of the port
         method = getattr(self._filing, name)
@@ -112,9 +114,17 @@ class MortalFiling:
         def called(*arguments: Any, **named: Any) -> Any:
             if self._trouble.filing:
                 raise FilingError("no space left")
-            return self._trouble.around(lambda: method(*arguments, **named))
+            try:
+                return self._trouble.around(lambda: method(*arguments, **named))
+            except StrayError as stray:
+                self._unheard.add((stray.folder, stray.place))
+                raise
 
         return called
+
+    def recover(self, stray: Stray) -> str | None:
+        self._unheard.discard((stray.folder, stray.place))
+        return self.__getattr__("recover")(stray)  # type: ignore[no-any-return]
 
 
 class MortalJournal:
@@ -276,7 +286,7 @@ class _Ports:
         self.scanner = ListingScanner(root / "inbox", house.clock)
         self.journal = MortalJournal(root / "state", house.trouble, house.on_word)
         filing = Filing(root / "inbox", root / "done", root / "failed", delete=house.deletes)
-        self.filer = MortalFiling(filing, house.trouble)
+        self.filer = MortalFiling(filing, house.trouble, house.unheard)
 
 
 class MortalHouse:
@@ -297,6 +307,7 @@ class MortalHouse:
         self.service = Service(self.reader, self.trouble)
         self.orders = FakeOrders()
         self.on_word: set[tuple[Key, str]] = set()
+        self.unheard: set[tuple[str, str]] = set()
         self.lives = 0
         self.boot()
         self.trouble.may_die = self.may_die
@@ -317,11 +328,11 @@ class MortalHouse:
 
     def may_die(self) -> bool:
         """Whether the journal knows of every new version that a move carried away."""
-        return set(self.bench.endings._strays._known) <= self._remembered()
+        return self.unheard | set(self.bench.endings._strays._known) <= self._remembered()
 
     def astray(self) -> set[tuple[str, str]]:
         """Folder and place of each of them, as far as the daemon knows, or will when it is started again."""
-        return set(self.bench.endings._strays._known) | self._remembered()
+        return self.unheard | set(self.bench.endings._strays._known) | self._remembered()
 
     def _remembered(self) -> set[tuple[str, str]]:
         return {(stray.folder, stray.place) for stray in self.bench.journal.strays(1000)}
