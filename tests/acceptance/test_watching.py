@@ -57,6 +57,11 @@ def delivered(home: House, *files: Made) -> Callable[[], bool]:
     return lambda: not home.files(home.inbox) and home.digests(home.done) == expected
 
 
+def resting_house(room: Room, root: Path, url: str, **environment: str) -> RoomyHouse:
+    """Its inbox may be a disk of its own: without a lease a stored file rests there before it is copied away, here shortly."""
+    return RoomyHouse(room, root, url, **{"INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "4", **environment})
+
+
 # --- every kind of file system ---------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +123,7 @@ def places(room: Room, tmp_path: Path, service: str) -> list[Place]:
     found = []
     for study, mount in enumerate(MOUNTS, start=1):
         root = tmp_path / mount.__name__
-        home = RoomyHouse(room, root, service, INGESTD_INTAKE__NETWORK_QUIET_SECONDS="0.5")
+        home = resting_house(room, root, service, INGESTD_INTAKE__NETWORK_QUIET_SECONDS="0.5")
         with suppress(pytest.skip.Exception):
             found.append(Place(mount=mount, study=study, home=home, write=mount(room, root)))
     return found
@@ -180,7 +185,7 @@ def share_of(home: RoomyHouse, room: Room) -> Fault:
 def test_a_share_that_is_watched_against_advice_is_polled_as_well(room: Room, tmp_path: Path, service: str) -> None:
     """I6, F8: `watch = events` where events tell only what this machine does."""
     settings = {"INGESTD_INTAKE__WATCH": "events", "INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "0.5"}
-    home = RoomyHouse(room, tmp_path / "house", service, **settings)
+    home = resting_house(room, tmp_path / "house", service, **settings)
     share_of(home, room)
     home.start()
     try:
@@ -199,7 +204,7 @@ def test_a_share_that_shows_stale_sizes_delivers_whole_files_alone(room: Room, t
     service = ScriptedOrigin()
     with hostile(service) as server:
         settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "1.5", "INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "6"}
-        home = RoomyHouse(room, tmp_path / "house", server.url, **settings)
+        home = resting_house(room, tmp_path / "house", server.url, **settings)
         share_of(home, room).set("stale")
         home.start()
         try:
@@ -223,7 +228,7 @@ def test_a_share_in_trouble_turns_readiness_red_and_fails_no_file(
     service = ScriptedOrigin(store=[says(503, retry_after="1")])
     with hostile(service) as server:
         settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "0.3", "INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "1"}
-        home = RoomyHouse(room, tmp_path / "house", server.url, **settings, **pages.setting)
+        home = resting_house(room, tmp_path / "house", server.url, **settings, **pages.setting)
         fault = share_of(home, room)
         for one in files:
             (home.inbox / one.name).write_bytes(one.content)
@@ -256,7 +261,7 @@ def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages:
     service = ScriptedOrigin(store=[says(503, retry_after="1")])
     with hostile(service) as server:
         settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "0.3"}
-        home = RoomyHouse(room, tmp_path / "house", server.url, **settings, **pages.setting)
+        home = resting_house(room, tmp_path / "house", server.url, **settings, **pages.setting)
         fault = share_of(home, room)
         (home.inbox / "s").mkdir()
         for one in files:
@@ -298,6 +303,7 @@ def test_a_share_that_does_not_answer_stops_nothing_but_its_files(
     service = ScriptedOrigin()
     with hostile(service) as server:
         settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "1", "INGESTD_INTAKE__RESCAN_SECONDS": "1"}
+        settings["INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS"] = "4"
         home = AlteredRoomy(room, tmp_path / "house", server.url, prelude=SHORT, **settings, **pages.setting)
         fault = share_of(home, room)
         home.start()
@@ -329,7 +335,7 @@ def test_a_share_whose_server_dies_costs_no_file_and_no_restart(room: Room, tmp_
     service = ScriptedOrigin()
     with hostile(service) as server:
         settings = {"INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "0.5", "INGESTD_INTAKE__RESCAN_SECONDS": "1"}
-        home = RoomyHouse(room, tmp_path / "house", server.url, **settings, **pages.setting)
+        home = resting_house(room, tmp_path / "house", server.url, **settings, **pages.setting)
         fault = share_of(home, room)
         for one in files:
             (home.inbox / one.name).write_bytes(one.content)
@@ -385,7 +391,7 @@ def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(
     half, over = made(30), made(31)
     service = ScriptedOrigin(store=[says(503, retry_after="1")], control=[says(503, retry_after="1")])
     with hostile(service) as server:
-        home = RoomyHouse(room, tmp_path / "house", server.url, **pages.setting)
+        home = resting_house(room, tmp_path / "house", server.url, **pages.setting)
         inbox, backing = home.root / "inbox", home.root / "backing"
         backing.mkdir()
         room.mount("--bind", backing, inbox)
