@@ -137,9 +137,22 @@ def reading(inboxes: list[Path], stop: threading.Event) -> None:
 def begun(cell: Cell, sources: Path) -> list[subprocess.Popen[bytes]]:
     command = [sys.executable, "-I", str(WRITER)]
     return [
-        subprocess.Popen([*command, f"{cell.door}/{file.name}", sources / file.name, name.replace(",", ""), str(PAUSE)])
+        subprocess.Popen(
+            [*command, f"{cell.door}/{file.name}", sources / file.name, name.replace(",", ""), str(PAUSE)],
+            stderr=subprocess.PIPE,
+        )
         for name, file in FILES.items()
     ]
+
+
+def ended_otherwise(cells: Mapping[tuple[str, str], Cell], writers: list[subprocess.Popen[bytes]]) -> list[str]:
+    """Which writers came to another end than theirs, and what they said of it."""
+    found = []
+    for (place, name), writer in zip(product(cells, FILES), writers, strict=True):
+        _, said = writer.communicate(timeout=60)
+        if writer.returncode != (-9 if "dies" in name else 0):
+            found.append(f"{place}: {name}: {writer.returncode}: {said.decode()[-300:]}")
+    return found
 
 
 def write_beside(cells: Mapping[tuple[str, str], Cell], sources: Path) -> None:
@@ -154,8 +167,8 @@ def write_beside(cells: Mapping[tuple[str, str], Cell], sources: Path) -> None:
         writers = []
         try:
             writers = [writer for cell in cells.values() for writer in begun(cell, sources)]
-            ends = [writer.wait(60) for writer in writers]
-            assert ends == [-9 if "dies" in name else 0 for _ in cells for name in FILES]
+            otherwise = ended_otherwise(cells, writers)
+            assert not otherwise, otherwise[0]
             for cell in cells.values():
                 cell.home.waits(cell.is_over, 90)
         finally:
@@ -215,6 +228,7 @@ def needed(real: Callable[..., None]) -> None:
         "umount",
         "losetup",
         "setpriv",
+        "unshare",
         "mkfs.ext4",
         "mkfs.exfat",
         "mount.exfat-fuse",

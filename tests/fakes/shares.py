@@ -71,13 +71,17 @@ create mask = 0644
 def smbd(folders: Mapping[str, Path]) -> Iterator[str]:
     """A Samba server as it comes, for folders by the name of their share; its smb:// URL. What comes in belongs to `games`.
 
+    It asks for its host's full name at each session. Where nobody answers DNS, its clients give up meanwhile: it runs as localhost.
     Its own files lie elsewhere: helpers of its that outlive it by a moment must not keep the folders' disk from being unmounted.
     """
     with TemporaryDirectory(prefix="smbd-", ignore_cleanup_errors=True) as name:
         base, port = Path(name), free_port()
         shares = [_SHARE.format(name=name, path=path) for name, path in folders.items()]
         (base / "smb.conf").write_text(_SMBD.format(port=port, base=base) + "".join(shares))
-        command = ["/usr/sbin/smbd", "--foreground", "--no-process-group", f"--configfile={base}/smb.conf"]
+        command = [
+            *("unshare", "--uts", "sh", "-c", 'echo localhost >/proc/sys/kernel/hostname && exec "$@"', "-"),
+            *("/usr/sbin/smbd", "--foreground", "--no-process-group", f"--configfile={base}/smb.conf"),
+        ]
         with open(base / "output", "wb") as output:
             server = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
