@@ -3,7 +3,8 @@
     file                     its presence says                     who takes it away
     brake.json               sending is stopped, since its mtime   `ingestd resume` (or rm)
     replace/<digest>         that file may replace what the        the daemon when the file has ended; else the next
-                             service holds                         `failed retry` with an order, once this one is void
+                             service holds                         `failed retry` with an order, once this one is void;
+                                                                   the folder goes with the last one in it
     as_is/<digest>           that file is sent although it is      the same
                              not whole, or linked twice
     .ingestd-*.tmp           nothing: a write that a crash ended   the next write of the same file
@@ -58,6 +59,7 @@ class FileOrders:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._brake = state / BRAKE_FILE
+        self._folders = {kind: state / kind.value for kind in Order}
         self._last_why: str | None = None
         self._known: set[Path] = set()  # orders that were seen and not carried out yet
 
@@ -96,16 +98,27 @@ class FileOrders:
         return order in self._known
 
     def replaced(self, path: str, stamp: Stamp) -> None:
-        self._void(tuple(Order), path, stamp)
+        self._void([kind for kind in Order if self._has_any(kind)], path, stamp)
+
+    def _has_any(self, kind: Order) -> bool:
+        """Whether an order may be there at all: every stored file is asked about, and hardly ever is there one."""
+        try:
+            os.stat(self._folders[kind])
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def _void(self, kinds: Collection[Order], path: str, stamp: Stamp) -> None:
         for order in (self._file(kind, path, stamp) for kind in kinds):
             self._known.discard(order)
             with suppress(OSError):
                 os.unlink(order)
+                os.rmdir(order.parent)  # unless it holds others
 
     def _file(self, kind: Order, path: str, stamp: Stamp) -> Path:
-        return self._state / kind.value / _digest(path, stamp)
+        return self._folders[kind] / _digest(path, stamp)
 
     def release(self) -> BrakeFile | None:
         """Take the brake off; what it was, None where it was not on. Raises JournalError."""
@@ -122,14 +135,21 @@ class FileOrders:
         self._void([kind for kind in Order if kind not in kinds], path, stamp)
         try:
             for file in (self._file(kind, path, stamp) for kind in kinds):
-                _adopted(file.parent, self._state)
-                self._write(file.parent, file.name, {"version": VERSION, "path": path, **asdict(stamp)})
+                self._give(file, {"version": VERSION, "path": path, **asdict(stamp)})
         except OSError as error:
             raise _journal_error("the order about the file can't be written", error) from error
 
+    def _give(self, file: Path, document: dict[str, object]) -> None:
+        _adopted(file.parent, self._state)
+        try:
+            self._write(file.parent, file.name, document)
+        except FileNotFoundError:  # the daemon has just taken the folder away, with the last order in it
+            _adopted(file.parent, self._state)
+            self._write(file.parent, file.name, document)
+
     def clear_void(self, inbox: Path, *, now: float) -> int:
         """Forget the orders whose file is no longer in the inbox; how many. A young one may be about a file still on its way."""
-        return sum(_clear_void(self._state / kind.value, inbox, now) for kind in Order)
+        return sum(_clear_void(folder, inbox, now) for folder in self._folders.values())
 
     def _read_brake(self) -> BrakeFile | None:
         try:
@@ -156,6 +176,7 @@ def _clear_void(folder: Path, inbox: Path, now: float) -> int:
             if file.stat().st_mtime < now - SETTLED_SECONDS and file.name != _standing(inbox, file):
                 file.unlink(missing_ok=True)
                 void += 1
+        os.rmdir(folder)  # unless it holds others
     return void
 
 
@@ -196,7 +217,7 @@ def _loaded(file: Path) -> dict[str, object]:
 
 
 def _adopted(folder: Path, parent: Path) -> None:
-    """Makes `folder`, owned as its parent is: a command run by root must not shut the service's user out. Raises OSError."""
+    """Makes `folder`, durably, owned as its parent is: a command of root must not shut the service's user out. Raises OSError."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
@@ -205,6 +226,11 @@ def _adopted(folder: Path, parent: Path) -> None:
     with suppress(PermissionError):
         os.chown(folder, owner.st_uid, owner.st_gid)
     os.chmod(folder, stat.S_IMODE(owner.st_mode))
+    handle = fsutil.open_root(parent)
+    try:
+        fsutil.sync_folder(handle)
+    finally:
+        os.close(handle)
 
 
 def _journal_error(what: str, error: OSError) -> JournalError:

@@ -128,6 +128,36 @@ def test_a_damaged_order_is_void(state: Path, tmp_path: Path) -> None:
     assert FileOrders(state).clear_void(tmp_path, now=state.stat().st_mtime + 2 * SETTLED_SECONDS) == 2
 
 
+def test_the_folder_of_orders_goes_with_the_last_one(state: Path) -> None:
+    """So that the daemon sees in one look that a stored file had none."""
+    orders = FileOrders(state)
+    one, other = (Stamp(device=1, inode=inode, size=3, mtime_ns=4, ctime_ns=5) for inode in (2, 3))
+    orders.order("a.dcm", one, [Order.AS_IS])
+    orders.order("b.dcm", other, [Order.AS_IS])
+    orders.replaced("a.dcm", one)
+    assert orders.as_is("b.dcm", other)
+    orders.replaced("b.dcm", other)
+    assert list(state.iterdir()) == []
+
+
+def test_an_order_is_given_whose_folder_is_just_taken_away(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon carried the last one out between the command's two calls."""
+    orders, real = FileOrders(state), fsutil.open_root
+    one = Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
+    taken: list[Path] = []
+
+    def late(folder: Path) -> int:
+        if folder.name == "as_is" and not taken:
+            taken.append(folder)
+            folder.rmdir()
+        return real(folder)
+
+    monkeypatch.setattr(fsutil, "open_root", late)
+    orders.order("a.dcm", one, [Order.AS_IS])
+    assert taken
+    assert orders.as_is("a.dcm", one)
+
+
 def test_clearing_where_nothing_was_ordered(state: Path, tmp_path: Path) -> None:
     """There is no such folder yet."""
     assert FileOrders(state).clear_void(tmp_path, now=0.0) == 0
