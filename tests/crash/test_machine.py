@@ -419,11 +419,11 @@ class Ingest(RuleBasedStateMachine):
         """Which proof has brought a file into done/ whose bytes the service did not hold since it was written."""
         if key in self.alike and self.house.service.has_held(key, sha256, since=0):
             return "remembered"
-        if self.house.profile.names_only_new:
-            return None
-        if left.at <= self.changed_at.get(key, -math.inf) + KNOWN_SECONDS:
-            return "asked before another stored it"
-        return "word" if (key, sha256) in self.house.on_word else None
+        if (key, sha256) in self.house.on_word:
+            return "word"
+        asked = not self.house.profile.names_only_new
+        asked &= left.at <= self.changed_at.get(key, -math.inf) + KNOWN_SECONDS
+        return "asked before another stored it" if asked else None
 
     @invariant()
     def failed_means_judged(self) -> None:
