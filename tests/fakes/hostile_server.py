@@ -159,6 +159,7 @@ class Peer:
 
     def reset(self) -> None:
         """RST, not FIN."""
+        self._buffer.clear()  # what came and was not read is no request to come
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
@@ -181,6 +182,7 @@ class Peer:
             back.join(10)
 
     def drop(self) -> None:
+        self._buffer.clear()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
