@@ -69,6 +69,10 @@ class Event(enum.Enum):
     )
     RELEASED = (Level.INFO, "a person took the brake off")
     WAITING = (Level.INFO, "a file is not whole yet, or can't be read: it is looked at again later")
+    UNREADABLE = (
+        Level.WARNING,
+        "files that we may not read, a line a minute while it lasts: mend their owner, mode or ACL",
+    )
     RESTING = (
         Level.INFO,
         "a file whose outcome is known stays in the inbox for a while: a copy would lose what somebody may still write",

@@ -11,7 +11,7 @@ from fakes.studies import made
 from fakes.values import GENERIC
 
 from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
-from ingestd.core.errors import FileBusyError, FilingError, JournalError
+from ingestd.core.errors import FileBusyError, FileDeniedError, FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.model import Asked, Instance, Wait
 from ingestd.core.outcome import DuplicatePolicy, Outcome, Reason
@@ -689,6 +689,36 @@ def test_the_age_of_what_waits_is_seen() -> None:
     bench.drop("half.dcm", made(1).content[:1500])
     bench.after(300, steps=10)
     assert bench.recorder.snapshots[-1].oldest_pending_seconds == pytest.approx(270, abs=5)
+
+
+def test_files_that_may_not_be_read_are_a_warning_a_minute_with_their_number() -> None:
+    """F31: not `waiting` at info for ever. A writer has the first look to let us in."""
+    bench = Bench()
+    denied = FileDeniedError("the file may not be read: chmod")
+    for n in (1, 2, 3):
+        bench.drop(f"{n}.dcm", made(n).content)
+        bench.inbox.trouble[f"{n}.dcm"] = denied
+    bench.tick()
+    assert list(bench.recorder.of(Event.UNREADABLE)) == []
+    bench.after(600, steps=600)
+    said = [line.fields["files"] for line in bench.recorder.of(Event.UNREADABLE)]
+    assert 9 <= len(said) <= 11
+    assert said[1:] == [3] * (len(said) - 1)
+    assert bench.origin.stores == []
+    bench.inbox.trouble.clear()
+    bench.after(120, steps=60)
+    assert len(bench.filer.done) == 3
+    bench.after(600, steps=60)
+    assert len(list(bench.recorder.of(Event.UNREADABLE))) <= len(said) + 1
+
+
+def test_a_file_that_is_only_busy_is_no_warning() -> None:
+    """F9: EBUSY, EIO: somebody writes it, or its disk is away."""
+    bench = Bench()
+    bench.drop("1.dcm", made(1).content)
+    bench.inbox.trouble["1.dcm"] = FileBusyError("busy")
+    bench.after(600, steps=60)
+    assert list(bench.recorder.of(Event.UNREADABLE)) == []
 
 
 def test_names_that_are_not_taken_are_said() -> None:
