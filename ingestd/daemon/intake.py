@@ -32,6 +32,7 @@ from ingestd.core.settle import (
     SettleRules,
     Settling,
     closed_for,
+    held_back,
     rests_for,
     settle,
 )
@@ -146,8 +147,8 @@ class Intake:
 
     def _found(self, entry: Entry, found: Found, now: float) -> None:
         match found:
-            case Seen(look=look) if self._endings.copies(look.stamp):
-                self._endings.vanished(entry)  # and if it stays, the scan finds it again
+            case Seen(look=look) if self._endings.copies(look.stamp) or held_back(look, entry.history):
+                self._endings.vanished(entry)  # and if it stays, the scan finds it again, or counts it as locked
             case Seen(look=look) if entry.state is State.QUIET and look.stamp != entry.stamp:
                 self._changed(entry, look, now)
             case Seen(look=look, inspection=inspection):
