@@ -61,7 +61,7 @@ from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.lease import ignore_sigio
 from ingestd.spool.leftovers import Leftovers
-from ingestd.spool.names import taken_by
+from ingestd.spool.names import Rules
 from ingestd.spool.orders import FileOrders
 from ingestd.spool.proving import Proving
 from ingestd.spool.retention import DAY_SECONDS, DoneRetention
@@ -284,7 +284,7 @@ def _filing(settings: Settings, folders: Folders) -> Filing:
         layout=settings.done.layout,
         delete=removes,
         edits_show=survey(folders, removes=removes) is True,
-        takes=taken_by(settings.intake),
+        takes=Rules.of(settings.intake).fits,
     )
 
 
@@ -325,9 +325,7 @@ def _scanner(
     intake = settings.intake
     return FolderScanner(
         root=folders.inbox,
-        include=intake.include,
-        exclude=intake.exclude,
-        recursive=intake.recursive,
+        rules=Rules.of(intake),
         watch="poll" if once else intake.watch,
         rescan_seconds=float("inf") if once else intake.rescan_seconds,
         clock=clock,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -14,8 +16,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ingestd.app import Application, application
 from ingestd.cli.options import Exit
 from ingestd.cli.stopping import Stops, leave
+from ingestd.cli.terminal import shown
 from ingestd.config import Settings
 from ingestd.core.errors import IngestdError
+from ingestd.core.scan import Passed
 from ingestd.daemon.loop import Daemon, End
 
 STDERR = 2
@@ -51,19 +55,35 @@ def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exi
         with _progress(daemon) as show:
             daemon.start()
             end = daemon.run(until=daemon.empty, timeout=timeout, patience=settings.retry.patience_seconds, each=show)
-        left = daemon.stop()
+        kept = daemon.stop()
+        notes = list(left_lying(daemon.passed, settings.folders.inbox))
+        left = kept + daemon.passed.not_taken
         done, failed = daemon.filed - daemon.quarantined, daemon.quarantined
         if json:
-            print(jsonlib.dumps({"done": done, "failed": failed, "left": left, "end": end.name.lower()}))
+            not_taken, unmovable = daemon.passed.not_taken, daemon.passed.locked.files
+            counts = {"done": done, "failed": failed, "left": left, "not_taken": not_taken, "unmovable": unmovable}
+            print(jsonlib.dumps({**counts, "end": end.name.lower(), "notes": notes}))
         else:
-            print(f"{done} done, {failed} failed, {left} left: {end.value}")
-        if unlisted := daemon.unlisted:
+            ended = "everything else has ended" if left and end is End.DRAINED else end.value
+            print("\n".join([f"{done} done, {failed} failed, {left} left: {ended}", *notes]))
+        if unknown := daemon.passed.unknown:
+            what = f"{unknown} of its folders could not be listed, or files without a fitting name be read"
             hint = "let the service's user read and enter them, then drain again"
-            print(f"ingestd: folders.inbox: {unlisted} of its folders could not be listed: {hint}", file=sys.stderr)
-        some_left = left or unlisted or end is not End.DRAINED
+            print(f"ingestd: folders.inbox: {what}: {hint}", file=sys.stderr)
+        some_left = left or unknown or end is not End.DRAINED
         code = Exit.SOME_LEFT if some_left else Exit.SOME_FAILED if failed else Exit.DONE
         _end(app, code)
     return code
+
+
+def left_lying(passed: Passed, inbox: Path) -> Iterator[str]:
+    """A line each for what the scan did not offer and is perhaps meant to be sent; a person's terminal may show names."""
+    if passed.not_taken:
+        such_as = f", such as {shown(os.path.basename(passed.example))}" if passed.example else ""
+        yield f"{passed.why_not_taken()}{such_as}"
+    if (locked := passed.locked).files:
+        where = inbox / locked.example if locked.folders == 1 else inbox
+        yield locked.text(shown(shlex.quote(os.fspath(where))))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from ingestd.core.errors import ConfigurationError, FileError, FilingError, Jour
 from ingestd.core.outcome import Reason
 from ingestd.core.when import rfc3339
 from ingestd.ops.clock import SystemClock
-from ingestd.spool.names import taken_by
+from ingestd.spool.names import Rules
 from ingestd.spool.orders import FileOrders, Order
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.quarantined import FailedFolder, Quarantined
@@ -106,7 +106,7 @@ def retry_failed(
     orders = FileOrders(folders.state)
     if give and not dry_run:
         orders.clear_void(folders.inbox, now=SystemClock().wall())
-    putting = PuttingBack(folders.failed, folders.inbox, takes=taken_by(settings.intake), orders=orders, give=give)
+    putting = PuttingBack(folders.failed, folders.inbox, takes=Rules.of(settings.intake).fits, orders=orders, give=give)
     chosen: Iterator[Quarantined]
     if paths:
         chosen = (one for path in paths for one in failed.find(_below_failed(settings, path)))

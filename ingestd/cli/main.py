@@ -62,7 +62,8 @@ def drain(
     json: Json = False,
     log_level: Level = None,
 ) -> None:
-    """Ship what is in the inbox now, then end: 0 all stored, 1 some failed, 75 some left."""
+    """Ship what is in the inbox now, then end: 0 all stored, 1 some failed, 75 some left (also DICOM files that no name of
+    intake.include fits)."""
     from ingestd.cli.daemon import drain_inbox  # noqa: PLC0415
 
     raise typer.Exit(drain_inbox(settings(config, root, url, json=json, level=log_level), timeout=timeout, json=json))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -38,11 +38,21 @@ def _list(value: object) -> object:
     return value
 
 
+def _include(value: object) -> object:
+    """Patterns as `_list` reads them, or the word `dicom`, bare or as JSON."""
+    if value != DICOM:
+        value = _list(value)
+    if value != DICOM and not (isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value)):
+        raise ValueError('give at least one name as a list, such as ["*.dcm"], or "dicom"')
+    return value
+
+
+DICOM: Literal["dicom"] = "dicom"  # of intake.include: whatever begins like DICOM
 TELLING_SIGNS = "@?#"  # in a URL, what stands beside one of these may be a password or a signature
 
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_list)]
-SomePatterns = Annotated[Patterns, Field(min_length=1)]
+Include = Annotated[tuple[str, ...] | Literal["dicom"], BeforeValidator(_include)]
 YEAR = 31_536_000.0
 Seconds = Annotated[float, Field(ge=0, le=YEAR, allow_inf_nan=False)]
 Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from ingestd.config.section import Days, Patterns, Positive, Seconds, Section, Size, SomePatterns
+from ingestd.config.section import Days, Include, Patterns, Positive, Seconds, Section, Size
 from ingestd.config.service import Auth, Service
 
 
@@ -50,8 +50,9 @@ class Folders(Section):
 class Intake(Section):
     """Which files are taken, and when one is complete."""
 
-    include: SomePatterns = ("*.dcm",)
-    """Names to take, case-insensitive; a pattern with / is matched against the whole relative path."""
+    include: Include = ("*.dcm",)
+    """Names to take, case-insensitive; a pattern with / is matched against the whole relative path. Or "dicom": whatever begins
+    like DICOM (`DICM` at byte 128), whatever its name. Files that begin so and that no name fits are counted and said."""
     exclude: Patterns = ()
     """Names to leave alone although `include` takes them."""
     recursive: bool = True

@@ -6,6 +6,7 @@
     ├── FolderAwayError       a folder's disk or share does not answer; exit 75
     ├── FileError             about one file; nothing has been judged about it
     │   ├── FileBusyError     somebody still has it open, or it can't be read just now: look again later
+    │   │   └── FileDeniedError   we may not read it: a person has to mend that, or its writer is about to
     │   ├── FileGoneError     it vanished between two steps: nothing is left to do
     │   ├── FileChangedError  it is no longer what was judged: settle it again
     │   │   └── StrayError    and a move carried the new version away, and can't put it back now
@@ -46,6 +47,10 @@ class FileError(IngestdError):
 
 class FileBusyError(FileError):
     """EBUSY, ETXTBSY, EACCES, ESTALE, EIO: the file can't be judged now."""
+
+
+class FileDeniedError(FileBusyError):
+    """EACCES, EPERM: as its owner, mode or ACL is now, we may not read it."""
 
 
 class FileGoneError(FileError):

@@ -69,6 +69,10 @@ class Event(enum.Enum):
     )
     RELEASED = (Level.INFO, "a person took the brake off")
     WAITING = (Level.INFO, "a file is not whole yet, or can't be read: it is looked at again later")
+    UNREADABLE = (
+        Level.WARNING,
+        "files that we may not read, a line a minute while it lasts: mend their owner, mode or ACL",
+    )
     RESTING = (
         Level.INFO,
         "a file whose outcome is known stays in the inbox for a while: a copy would lose what somebody may still write",
@@ -88,7 +92,14 @@ class Event(enum.Enum):
         "the files that our side of the connection needs are bad: the old ones are still used",
     )
     CONNECTION_MENDED = (Level.INFO, "they are good again")
-    IGNORED = (Level.WARNING, "names that no intake pattern includes, links, folders that can't be listed")
+    IGNORED = (
+        Level.WARNING,
+        "DICOM files that no intake pattern includes, links, what can't be listed or read: said again while it lasts",
+    )
+    LOCKED = (
+        Level.WARNING,
+        "files that are not sent, because nothing can be moved out of their folder: said again while it lasts",
+    )
     JOURNAL_TROUBLE = (Level.ERROR, "the journal can't be written: nothing is filed until it can")
     JOURNAL_BACK = (Level.INFO, "the journal can be written again")
     JOURNAL_SET_ASIDE = (Level.ERROR, "the journal could not be used: it was set aside, and begun anew")

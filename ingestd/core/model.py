@@ -88,7 +88,7 @@ class Look:
     """One look on one descriptor. `stamp`, `room` and `lease` are of the same moment: where a lease was granted, it was held then.
 
     `unfilled` counts the bytes that were never written, as far as they were counted. `sparse`: by its blocks, where these tell,
-    64 KiB or more are missing.
+    64 KiB or more are missing. `movable`: its folder lets names be removed.
     """
 
     stamp: Stamp
@@ -99,6 +99,7 @@ class Look:
     ground: Ground
     unfilled: int = 0
     sparse: bool = False
+    movable: bool = True
 
     @property
     def on_network(self) -> bool:

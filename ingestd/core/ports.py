@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ingestd.core.answer import Answer, Fetched, Held, Listed
@@ -16,6 +16,7 @@ from ingestd.core.events import Event
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
 from ingestd.core.outcome import Outcome, Reason
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
+from ingestd.core.scan import ScanStatus
 from ingestd.core.second_look import Looked
 
 LogValue = str | int | float | bool | None
@@ -33,20 +34,6 @@ class Clock(Protocol):
 
     def wall(self) -> float:
         """Seconds since the epoch as the clock stands now; for what people read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanStatus:
-    """What the scanner has seen. `last_scan_at` on Clock.now(), None before the first full scan."""
-
-    full_scans: int = 0
-    offered: int = 0  # sightings that wait to be taken
-    last_scan_at: float | None = None
-    last_scan_seconds: float = 0.0
-    overflows: int = 0
-    watching: bool | None = None  # whether file events come; None before that is known
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    problem: str | None = None  # why the inbox can't be read just now; one line without a path
 
 
 class Supervised(Protocol):

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ingestd.core.model import Close, Evidence, Inspection, Lease, Look, Room, Stamp, Wholeness
+from ingestd.core.model import Close, Deferral, Evidence, Inspection, Lease, Look, Room, Stamp, Wait, Wholeness
 from ingestd.core.outcome import Reason
 
 TICK_SECONDS = 0.02
@@ -234,3 +234,11 @@ def _until_quiet(look: Look, past: Past, rules: SettleRules) -> float:
 
 def _alone(look: Look, past: Past) -> float:
     return max(past.unchanged, past.rested) if look.ground.ctimes else past.unchanged
+
+
+def held_back(look: Look, history: Deferral | None) -> bool:
+    """Whether a file is not even judged, because it can't be moved out of its folder and was never sent (F94).
+
+    One that the service has heard of goes on, because what is counted against it, or was deleted for it, must not be forgotten.
+    """
+    return not look.movable and (history is None or history.wait is Wait.INCOMPLETE)

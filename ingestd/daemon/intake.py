@@ -15,7 +15,7 @@ from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.as_is import as_is, on_a_word
 from ingestd.core.backoff import growing
 from ingestd.core.batch import Shelves
-from ingestd.core.errors import FileError, FileGoneError, FileRefusedError, JournalError
+from ingestd.core.errors import FileDeniedError, FileError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Deferral, Evidence, Inspection, Instance, Lease, Look, Stamp, Wait
@@ -32,6 +32,7 @@ from ingestd.core.settle import (
     SettleRules,
     Settling,
     closed_for,
+    held_back,
     rests_for,
     settle,
 )
@@ -41,6 +42,7 @@ from ingestd.daemon.endings import Endings
 from ingestd.daemon.handover import NoThreadError
 from ingestd.daemon.looking import NO_STAMP, Found, Looking, Seen, StillWaits
 from ingestd.daemon.sparing import Sparing
+from ingestd.daemon.unreadable import Unreadable
 
 SLICE = 256  # files a tick
 SLICE_SECONDS = 0.05
@@ -99,6 +101,7 @@ class Intake:
         self._rules = rules
         self._admission = Admission(scanner=scanner, journal=journal, window=window, rules=rules.settle)
         self._waiting = Sparing(Event.WAITING, recorder=recorder)
+        self._unreadable = Unreadable(recorder)
         self._unproved = Sparing(Event.UNPROVED, recorder=recorder)
         self._clock_ahead = clock.wall() - clock.now()
         self._stepped_at = -math.inf
@@ -144,8 +147,8 @@ class Intake:
 
     def _found(self, entry: Entry, found: Found, now: float) -> None:
         match found:
-            case Seen(look=look) if self._endings.copies(look.stamp):
-                self._endings.vanished(entry)  # and if it stays, the scan finds it again
+            case Seen(look=look) if self._endings.copies(look.stamp) or held_back(look, entry.history):
+                self._endings.vanished(entry)  # and if it stays, the scan finds it again, or counts it as locked
             case Seen(look=look) if entry.state is State.QUIET and look.stamp != entry.stamp:
                 self._changed(entry, look, now)
             case Seen(look=look, inspection=inspection):
@@ -159,6 +162,8 @@ class Intake:
                 tries = entry.history.attempts if entry.history is not None else 1
                 after = growing(base=BUSY_RETRY_SECONDS, attempt=tries, cap=BUSY_CAP_SECONDS)
                 text = str(found) if isinstance(found, FileError) else NO_MEANS_TEXT
+                if isinstance(found, FileDeniedError) and entry.history is not None:  # its writer had time to let us in
+                    self._unreadable.seen(entry.path, text, now)
                 self._wait(entry, entry.stamp or NO_STAMP, now, after, text, since=now)
             case _:
                 assert_never(found)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from ingestd.core.events import Event
 from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, Supervised
+from ingestd.core.scan import Passed
 from ingestd.core.window import Window
 from ingestd.daemon.afterwards import Afterwards
 from ingestd.daemon.braking import Braking
@@ -122,13 +123,14 @@ class Daemon:
         return f"the loop has not ticked for {age:.0f} s" if age > STUCK_SECONDS else None
 
     def ready_problem(self) -> str | None:
-        """Why /readyz is red, a line each cause: inbox, journal, folders. Never the service."""
+        """Why /readyz is red, a line each cause: inbox, journal, folders, no file could be moved yet. Never the service."""
         if not self._pulse.ready:
             return "starting: the inbox has not been looked at yet"
-        inbox, journal = self._scanner.status().problem, self._endings.problem
+        inbox, journal, locked = self._scanner.status().problem, self._endings.problem, self.passed.locked
         causes = (
             f"inbox: {inbox}" if inbox is not None else None,
             f"journal: {journal}" if journal is not None else None,
+            f"moves: {locked.text()}" if locked.everything and not self.filed else None,
             self._folders_problem(),
         )
         return "\n".join(cause for cause in causes if cause is not None) or None
@@ -143,9 +145,9 @@ class Daemon:
         return self._pulse.left()
 
     @property
-    def unlisted(self) -> int:
-        """Folders of the inbox that the newest full scan could not list; what is in them is not in `left`."""
-        return self._scanner.status().ignored.get("unreadable", 0)
+    def passed(self) -> Passed:
+        """What the newest full scan did not offer. In `left` are only the files in folders that nothing can be moved out of."""
+        return self._scanner.status().passed
 
     @property
     def filed(self) -> int:
@@ -271,6 +273,7 @@ class Daemon:
         self.tick(intake=False, dispatch=False)  # receipts are committed by the first, moved by the second
         self._scanner.stop()
         left = self._pulse.left_at_the_end()
+        self._pulse.say_what_is_left_lying(self._clock.now())
         self._recorder.log(Event.STOPPED, left=left, drained=drained and left == 0)
         for thread in (*self._others, self._scanner):  # the log's is the first: what else ends has nothing more to say
             thread.stop()

@@ -12,13 +12,15 @@ from ingestd.core.backoff import growing
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State
 from ingestd.core.model import Wait
-from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, ScanStatus, Snapshot, Supervised
+from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, Snapshot, Supervised
+from ingestd.core.scan import ScanStatus
 from ingestd.core.window import Window
 from ingestd.daemon.afterwards import Afterwards
 from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
+from ingestd.daemon.left_lying import LeftLying
 from ingestd.daemon.sending import Sending
-from ingestd.daemon.standing import IGNORED, Standing
+from ingestd.daemon.standing import Standing
 
 PULSE_SECONDS = 1.0
 RESTART_CAP_SECONDS = 60.0
@@ -67,16 +69,24 @@ class Pulse:
         self._connection_problem: str | None = None
         self._watching: bool | None = None
         self._leases_said: str | None = None
-        self._ignored = dict.fromkeys(IGNORED, 0)
+        self._left_lying = LeftLying(recorder)
         self.ready = False
         self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red; any thread may read it
 
     def left(self) -> int:
-        """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over."""
+        """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, passed over, unmovable."""
         # The journal has forgotten what has an outcome.
         admitted = sum(entry.history is not None and entry.state is not State.ENDING for entry in self._window)
         waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted + self._endings.astray
-        return self._scanner.status().offered + len(self._window) + waiting
+        scan = self._scanner.status()
+        return scan.offered + len(self._window) + waiting + scan.passed.locked.files
+
+    def _unmovable(self) -> int:
+        """Files in folders that nothing can be moved out of, and those that could not be moved.
+
+        One that was stored before its folder was locked counts twice: too many are named then, never too few.
+        """
+        return self._scanner.status().passed.locked.files + self._journal.waiting().get(Wait.UNMOVABLE, 0)
 
     def left_at_the_end(self) -> int:
         """As `left`, once nothing is admitted any more: each scan offers again what is known already, and that counts once."""
@@ -96,6 +106,7 @@ class Pulse:
         if threads:  # a scanner that was told to stop watches nothing, and that is no news
             self._say_what_changed(scan)
             self._say_folders(now)
+        self._left_lying.say(scan.passed, now)
         pending = self._pending()
         self.details = Standing(
             leases=self._leases_problem(),
@@ -105,8 +116,8 @@ class Pulse:
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),
-            unmovable=pending["unmovable"],
-            ignored=scan.ignored,
+            unmovable=self._journal.waiting().get(Wait.UNMOVABLE, 0),
+            passed=scan.passed,
         ).lines()
         self._recorder.gauges(
             Snapshot(
@@ -123,7 +134,12 @@ class Pulse:
             self._notifier.ready("watching the inbox")
         self._notifier.alive()
         breaker = self._sending.holding.breaker.state.name.lower()
-        self._notifier.status(f"{sum(pending.values())} files pending, breaker {breaker}")
+        not_taken = f", {scan.passed.not_taken} not taken" if scan.passed.not_taken else ""
+        self._notifier.status(f"{sum(pending.values())} files pending{not_taken}, breaker {breaker}")
+
+    def say_what_is_left_lying(self, now: float) -> None:
+        """At the end, however short the run was."""
+        self._left_lying.say(self._scanner.status().passed, now, at_the_end=True)
 
     def _supervise(self, threads: Sequence[Supervised], now: float) -> None:
         """A thread that has died is started again, counted and said; never silent (F10)."""
@@ -149,7 +165,7 @@ class Pulse:
 
     def _pending(self) -> Mapping[str, int]:
         ready, in_flight = self._window.count(*READY), self._window.count(*IN_FLIGHT)
-        unmovable = self._journal.waiting().get(Wait.UNMOVABLE, 0)
+        unmovable = self._unmovable()
         waiting = self.left() - unmovable - ready - in_flight
         return {"waiting": waiting, "ready": ready, "in_flight": in_flight, "unmovable": unmovable}
 
@@ -164,7 +180,7 @@ class Pulse:
             self._recorder.log(Event.FOLDER_TROUBLE if problem else Event.FOLDER_BACK, problem=problem)
 
     def _say_what_changed(self, scan: ScanStatus) -> None:
-        """The inbox, our side of the connection, leases, what is passed over, a folder without file events."""
+        """The inbox, our side of the connection, leases, a folder without file events."""
         if scan.problem != self._inbox_problem:
             self._inbox_problem = scan.problem
             self._recorder.log(Event.INBOX_TROUBLE if scan.problem else Event.INBOX_BACK, problem=scan.problem)
@@ -174,10 +190,6 @@ class Pulse:
         if (leases := self._leases_problem()) != self._leases_said:
             self._leases_said = leases
             self._recorder.log(Event.LEASES_UNKNOWN if leases else Event.LEASES_KNOWN, problem=leases)
-        for reason, hint in IGNORED.items():
-            if (ignored := scan.ignored.get(reason, 0)) != self._ignored[reason]:
-                self._ignored[reason] = ignored
-                self._recorder.log(Event.IGNORED, reason=reason, files=ignored, hint=hint)
         if scan.watching is not None and scan.watching != self._watching:
             self._watching = scan.watching
             if not scan.watching:

@@ -5,19 +5,15 @@ A line each, without a path: what, where, how to mend it. The service's own word
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-IGNORED = {  # what is passed over and is perhaps meant to be sent, with what to do about it
-    "no_pattern": "such as no extension: set intake.include",
-    "symlink": "links are never followed: copy the files into the inbox, or mount the folder there",
-    "unreadable": "folders that can't be listed: let the service's user read and enter them",
-}
+from ingestd.core.scan import REASONS, Passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How things stand, once a second. `late`: files written after they were filed; `ignored` counts names by reason."""
+    """How things stand, once a second. `late`: files written after they were filed; `passed`: what the scan did not offer."""
 
     leases: str | None = None
     late: int = 0
@@ -27,7 +23,7 @@ class Standing:
     on_word: bool = False
     unanswered: int = 0
     unmovable: int = 0
-    ignored: Mapping[str, int] = field(default_factory=dict)
+    passed: Passed = field(default_factory=Passed)
 
     def lines(self) -> tuple[str, ...]:
         return tuple(self._lines())
@@ -49,6 +45,8 @@ class Standing:
             yield f"proof: {self.unanswered} files wait: the service does not say what it holds, see `unanswered` in the log"
         if self.unmovable:
             yield f"moves: {self.unmovable} files can't be moved: let the service's user write in inbox, done and failed"
-        for reason, hint in IGNORED.items():
-            if count := self.ignored.get(reason, 0):
-                yield f"inbox: {count} names are not taken ({reason}): {hint}"
+        if self.passed.locked.files:
+            yield f"moves: {self.passed.locked.text()}"
+        for reason in REASONS:
+            if self.passed.counts.get(reason, 0):
+                yield f"inbox: {self.passed.text(reason)}"

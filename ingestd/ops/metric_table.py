@@ -107,7 +107,7 @@ WATCH_OVERFLOWS = MetricSpec(
 IGNORED_FILES = MetricSpec(
     name="ingestd_ignored_files",
     kind=Kind.GAUGE,
-    help="Names in the inbox that the last full scan passed over, by reason.",
+    help="Names in the inbox that the last full scan passed over, by reason; no_pattern are those that begin like DICOM.",
     unit="files",
     labels=("reason",),
 )
@@ -162,6 +162,17 @@ METRICS = (
 STAGES = ("waiting", "ready", "in_flight", "unmovable")
 LOSSES = ("connect_error", "timeout", "lost")
 EXPECTED_STATUSES = (200, 202, 204, 400, 401, 403, 404, 406, 408, 409, 413, 415, 424, 429, 500, 502, 503, 504)
-IGNORED_REASONS = ("temporary", "hidden", "no_pattern", "excluded", "not_a_file", "symlink", "unreadable")
+IGNORED_REASONS = (
+    "temporary",
+    "hidden",
+    "bin",
+    "no_pattern",
+    "not_dicom",
+    "unread",
+    "excluded",
+    "not_a_file",
+    "symlink",
+    "unreadable",
+)
 THREADS = ("scanner", "admin", "log", "token", "upkeep")
 OTHER = "other"  # what none of the sets above holds

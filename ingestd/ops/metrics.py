@@ -15,7 +15,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ingestd.core.outcome import Outcome, Reason
-from ingestd.core.ports import ScanStatus, Snapshot
+from ingestd.core.ports import Snapshot
+from ingestd.core.scan import ScanStatus
 from ingestd.ops.metric_table import (
     BRAKE,
     BREAKER_STATE,
@@ -131,9 +132,9 @@ class Metrics:
         seen = self._overflows_seen if scan.overflows >= self._overflows_seen else 0
         self._overflows.inc(scan.overflows - seen)
         self._overflows_seen = scan.overflows
-        others = sum(count for reason, count in scan.ignored.items() if reason not in IGNORED_REASONS)
+        others = sum(count for reason, count in scan.passed.counts.items() if reason not in IGNORED_REASONS)
         for reason in IGNORED_REASONS:
-            self._ignored.labels(reason).set(scan.ignored.get(reason, 0))
+            self._ignored.labels(reason).set(scan.passed.counts.get(reason, 0))
         self._ignored.labels(OTHER).set(others)
 
     def _begin_at_zero(self) -> None:

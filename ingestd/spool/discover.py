@@ -11,13 +11,12 @@ since, a later look can tell that nothing was written after the close.
 
 What can't be listed is counted and passed over; only the root itself is a `problem`, and a file system that does not answer: the
 thread is then stuck in the kernel, where nobody can end it, and whoever asks for `status` finds that it got nowhere for a minute
-(F9). Any other exception ends the thread: `alive` says so, and `start` begins anew. A pass counts what it ignores and publishes the
-counts at its end, and before that where it stands still for long (scan_pass.py).
+(F9). Any other exception ends the thread: `alive` says so, and `start` begins anew. A pass counts what it passes over and publishes
+that at its end, and before that where it stands still for long (scan_pass.py).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections import OrderedDict, deque
@@ -25,11 +24,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ingestd.core.errors import FileRefusedError
 from ingestd.core.model import Close, Sighting
-from ingestd.core.ports import Clock, ScanStatus
+from ingestd.core.ports import Clock
+from ingestd.core.scan import ScanStatus
 from ingestd.spool import fsutil
-from ingestd.spool.names import classify_path
-from ingestd.spool.scan_pass import Pass, ScanRules, by_reason, nothing_ignored
+from ingestd.spool.beginning import Beginnings, begins_below
+from ingestd.spool.names import Rules
+from ingestd.spool.pass_notes import PassNotes
+from ingestd.spool.scan_pass import Pass, problem_of
 from ingestd.spool.watch import Watcher, WatchMode
 
 _BREATH_SECONDS = 0.2  # at least, between two scans
@@ -54,9 +57,7 @@ class FolderScanner:
         self,
         *,
         root: Path,
-        include: Sequence[str],
-        exclude: Sequence[str],
-        recursive: bool,
+        rules: Rules,
         watch: WatchMode,
         rescan_seconds: float,
         clock: Clock,
@@ -65,9 +66,9 @@ class FolderScanner:
         hints: int = _HINTS,
     ) -> None:
         self._root = os.path.abspath(root)
-        self._rules = ScanRules(
-            include=tuple(include), exclude=tuple(exclude), recursive=recursive, rescan_seconds=rescan_seconds
-        )
+        self._rules = rules
+        self._rescan_seconds = rescan_seconds
+        self._beginnings = Beginnings(clock)
         self._mode = watch
         self._clock = clock
         self._wake = wake
@@ -79,14 +80,19 @@ class FolderScanner:
         self._asked = False
         self._mending = False
         self._stopping = False
-        self._status = ScanStatus(ignored=by_reason(nothing_ignored()))
+        self._status = ScanStatus(passed=PassNotes().passed(rules.include))
         self._watched = False
         self._pass: Pass | None = None  # while one is under way
         self._progress: tuple[Pass | None, int] = (None, 0)
         self._progress_at = 0.0
         self._thread: threading.Thread | None = None
         self._watcher = Watcher(
-            root=self._root, mode=watch, recursive=recursive, clock=clock, hint=self._hint, doubt=self.request_scan
+            root=self._root,
+            mode=watch,
+            recursive=rules.recursive,
+            clock=clock,
+            hint=self._hint,
+            doubt=self.request_scan,
         )
 
     @property
@@ -184,7 +190,8 @@ class FolderScanner:
         began = self._clock.monotonic()
         with self._changed:
             self._asked = False
-        under_way = self._pass = Pass(self._rules, self._clock)
+        under_way = Pass(self._rules, self._beginnings, self._clock, rescan_seconds=self._rescan_seconds)
+        self._pass = under_way
         try:
             return self._scanned(under_way, began)
         finally:
@@ -197,7 +204,7 @@ class FolderScanner:
             self._watcher.disarm()
             with self._changed:
                 self._mending = False
-            self._status = replace(self._status, problem=_problem(error))
+            self._status = replace(self._status, problem=problem_of(error))
             return 0.0
         try:
             self._tend(root)
@@ -208,7 +215,7 @@ class FolderScanner:
                 if self._stopping:
                     return 0.0
         except OSError as error:
-            self._status = replace(self._status, problem=_problem(error))
+            self._status = replace(self._status, problem=problem_of(error))
             return 0.0
         finally:
             fsutil.close(root)
@@ -217,7 +224,7 @@ class FolderScanner:
             full_scans=self._status.full_scans + 1,
             last_scan_at=self._clock.now(),
             last_scan_seconds=seconds,
-            ignored=under_way.ignored,
+            passed=under_way.passed,
         )
         self._wake()
         return seconds
@@ -233,9 +240,9 @@ class FolderScanner:
 
     def _offer(self, sighting: Sighting, root: int, under_way: Pass) -> None:
         while not self._put(sighting):
-            if (ignored := under_way.count(root)) is not None:
-                self._status = replace(self._status, ignored=ignored)
-            pause = 0.0 if under_way.counting else min(self._rules.rescan_seconds, _TROUBLE_SECONDS)
+            if (passed := under_way.count(root)) is not None:
+                self._status = replace(self._status, passed=passed)
+            pause = 0.0 if under_way.counting else min(self._rescan_seconds, _TROUBLE_SECONDS)
             with self._changed:
                 self._changed.wait_for(self._may_go_on, timeout=pause)
             if self._stopping:
@@ -258,7 +265,7 @@ class FolderScanner:
     def _rest(self, seconds: float) -> None:
         """Even scans that were asked for leave the disk as long a pause as the last one took."""
         longest = threading.TIMEOUT_MAX if self._status.problem is None else _TROUBLE_SECONDS
-        rest = min(self._rules.rescan_seconds, longest)
+        rest = min(self._rescan_seconds, longest)
         breath = min(rest, max(_BREATH_SECONDS, seconds))
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, timeout=breath)
@@ -272,7 +279,7 @@ class FolderScanner:
     def _hint(self, path: str, closed: bool, before: str) -> None:
         if not self._takes(path):
             return
-        close = self._close(path) if closed and not (before and self._takes(before)) else None
+        close = self._close(path) if closed and not (before and self._rules.fits(before)) else None
         with self._changed:
             first = not self._hints
             self._hints[path] = close
@@ -285,7 +292,12 @@ class FolderScanner:
             self._wake()
 
     def _takes(self, path: str) -> bool:
-        return classify_path(path, self._rules.include, self._rules.exclude) is None
+        if not self._rules.fits(path):
+            return False
+        try:
+            return not self._rules.dicom or begins_below(Path(self._root), path)
+        except (OSError, FileRefusedError):
+            return False
 
     def _close(self, path: str) -> Close | None:
         """What was closed: a change after this is none of its writer's that the event tells of."""
@@ -294,19 +306,3 @@ class FolderScanner:
         except OSError:
             return None
         return Close(at=self._clock.now(), stamp=fsutil.stamp_of(status))
-
-
-def _problem(error: OSError) -> str:
-    """Why the inbox can't be read and how to mend it, in one line without a path (I7)."""
-    match error.errno:
-        case errno.ENOENT:
-            return "the inbox is missing: make the folder or mount it"
-        case errno.ENOTDIR | errno.ELOOP:
-            return "the inbox is not a folder: folders.inbox must name a folder itself, not a link to one"
-        case errno.EACCES | errno.EPERM:
-            return "the inbox can't be listed: give the user that ingestd runs as the right to read, write and enter it"
-        case errno.EMFILE | errno.ENFILE:
-            return "the inbox can't be opened: too many open files; raise the limit (LimitNOFILE)"
-        case _:
-            name = errno.errorcode.get(error.errno or 0, "unknown error")
-            return f"the inbox can't be listed ({name}): look at its disk, mount or share"

@@ -15,7 +15,7 @@ from pathlib import Path
 from ingestd.core.ports import Clock
 from ingestd.spool import fsutil
 from ingestd.spool.descent import At, Descent, Folder
-from ingestd.spool.names import unfinished
+from ingestd.spool.names import passed_by
 
 MOST = 10_000  # folders that are remembered from one look to the next
 OFTEN_SECONDS, SELDOM_SECONDS = 1.0, 600.0
@@ -68,7 +68,7 @@ class EmptyFolders:
 
 
 def _is_ours(name: str) -> bool:
-    return unfinished(name) is None
+    return passed_by(name) is None
 
 
 def _listed(way: Descent, folder: int, hollow: list[bool]) -> Iterator[None]:

@@ -24,7 +24,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ingestd.core.errors import FileBusyError, FileError, FileGoneError, FileRefusedError, FilingError
+from ingestd.core.errors import (
+    FileBusyError,
+    FileDeniedError,
+    FileError,
+    FileGoneError,
+    FileRefusedError,
+    FilingError,
+)
 from ingestd.core.model import Stamp
 from ingestd.spool.rights import denied_by
 
@@ -61,8 +68,8 @@ def file_error(error: OSError) -> FileError:
     if error.errno in _REFUSED:
         return FileRefusedError("not a regular file below the inbox (a link, a device, a folder): copy the file itself")
     if error.errno in _DENIED:
-        text = "let the service's user read it and enter its folder; it is looked at again"
-        return FileBusyError(f"the file may not be read ({words(error)}): {text}")
+        text = "let the service's user read it (chmod g+r FILE) and enter its folder (chmod g+x); it is looked at again"
+        return FileDeniedError(f"the file may not be read ({words(error)}): {text}")
     return FileBusyError(f"the file can't be read just now ({words(error)}): it is looked at again")
 
 

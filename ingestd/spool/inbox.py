@@ -31,6 +31,7 @@ from ingestd.spool.digests import digest_from, digest_of_bytes
 from ingestd.spool.extents import has_hole, unfilled, unwritten
 from ingestd.spool.lease import give_back, take
 from ingestd.spool.part10 import walk
+from ingestd.spool.rights import may_write
 from ingestd.spool.sources import BytesSource, FileSource
 
 SMALL = 64 << 10
@@ -101,10 +102,11 @@ class InboxFolder:
     def _look(self, opened: _Opened) -> Look:
         folder = os.fstat(opened.folder)
         ground = self._ground = self._grounds.of(opened.folder, folder.st_dev)
-        look, mapped = _asked(opened.handle, folder, ground)
+        movable = may_write(opened.folder)
+        look, mapped = _asked(opened.handle, folder, ground, movable=movable)
         if mapped and look.lease is not Lease.REFUSED:
             unwritten(opened.handle, look.stamp.size, sync=True)
-            look, _ = _asked(opened.handle, folder, ground)
+            look, _ = _asked(opened.handle, folder, ground, movable=movable)
         if look.lease is Lease.UNKNOWN and ground.leases:
             self._denied = True  # ours are granted there: it is somebody else's
         if look.room is Room.UNFILLED:
@@ -167,7 +169,7 @@ class _Opened:
             raise fsutil.file_error(error) from error
 
 
-def _asked(handle: int, folder: os.stat_result, ground: Ground) -> tuple[Look, bool]:
+def _asked(handle: int, folder: os.stat_result, ground: Ground, *, movable: bool) -> tuple[Look, bool]:
     """One look; and whether the extent map alone calls a part of the file unwritten, which may only be on its way to the disk."""
     lease = take(handle) if ground.refusals else Lease.UNKNOWN
     status = os.fstat(handle)
@@ -189,6 +191,7 @@ def _asked(handle: int, folder: os.stat_result, ground: Ground) -> tuple[Look, b
         room=room,
         ground=ground,
         sparse=ground.blocks and status.st_blocks * 512 <= status.st_size - _END,
+        movable=movable,
     )
     return look, bool(extents) and not hole
 

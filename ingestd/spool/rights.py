@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
+from collections.abc import Callable, Sequence
+
+from ingestd.core.scan import FOLDER
 
 
 def may_write(folder: int) -> bool:
     """Whether names in the folder may be made and removed. The kernel is asked, because an ACL shows in no mode bits."""
     return os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
+
+
+def mend_of(folder: int) -> str | None:
+    """The command that lets files be moved out of an open folder, FOLDER standing for its path; None where they can be already.
+
+    The least that suffices: the rights of our group where the folder has it, so that its owner can go on writing there.
+    """
+    if may_write(folder):
+        return None
+    try:
+        if os.fstatvfs(folder).f_flag & os.ST_RDONLY:
+            return f"mount -o remount,rw {FOLDER}"
+        status = os.fstat(folder)
+    except OSError:
+        return f"ls -ld {FOLDER}"
+    return _mend(status.st_mode, ours=status.st_uid == os.geteuid(), our_group=status.st_gid in _groups())
+
+
+def _mend(mode: int, *, ours: bool, our_group: bool) -> str:
+    user, group = stat.S_IWUSR | stat.S_IXUSR, stat.S_IWGRP | stat.S_IXGRP
+    if ours and mode & user == user:  # neither mode nor ACL denies it
+        return f"chattr -R -i {FOLDER}"
+    if ours:
+        return f"chmod -R u+rwX {FOLDER}"
+    if not our_group:
+        return f"chown -R :{_name(grp.getgrgid, os.getegid())} {FOLDER} && chmod -R g+rwX {FOLDER}"
+    if mode & group == group:  # an ACL denies it
+        return f"setfacl -R -m u:{_name(pwd.getpwuid, os.geteuid())}:rwX {FOLDER}"
+    return f"chmod -R g+rwX {FOLDER}"
+
+
+def _groups() -> set[int]:
+    return {os.getegid(), *os.getgroups()}
+
+
+def _name(look_up: Callable[[int], Sequence[object]], number: int) -> str:
+    try:
+        return str(look_up(number)[0])
+    except KeyError:  # a container knows no names
+        return str(number)
 
 
 def denied_by(source: int | None) -> str:

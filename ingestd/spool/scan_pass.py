@@ -8,65 +8,52 @@ twentieth of the time.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import errno
+from collections.abc import Iterator
+from math import inf
 
 from ingestd.core.model import Sighting
 from ingestd.core.ports import Clock
-from ingestd.spool.names import Ignored
+from ingestd.core.scan import Passed
+from ingestd.spool.beginning import READS, Beginnings, Reading
+from ingestd.spool.names import Rules
+from ingestd.spool.pass_notes import PassNotes
 from ingestd.spool.tree import Tree
 
 _STEP = 500  # names that are taken, between two looks at whether the pass can go on
 _SHARE = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanRules:
-    """The `intake` keys that say what is taken. `rescan_seconds` may be inf."""
-
-    include: Sequence[str]
-    exclude: Sequence[str]
-    recursive: bool
-    rescan_seconds: float
-
-    def tree(self, ignored: Counter[Ignored]) -> Tree:
-        return Tree(self.include, self.exclude, recursive=self.recursive, ignored=ignored)
-
-
-def nothing_ignored() -> Counter[Ignored]:
-    """Every reason is there, so that a gauge falls back to 0, and so that another thread may sum them up at any time."""
-    return Counter(dict.fromkeys(Ignored, 0))
-
-
-def by_reason(ignored: Counter[Ignored]) -> dict[str, int]:
-    """As ScanStatus has them."""
-    return {reason.value: ignored[reason] for reason in Ignored}
-
-
 class Pass:
     """Use once. Both its methods raise OSError if the open folder `root` can't be listed."""
 
-    def __init__(self, rules: ScanRules, clock: Clock) -> None:
+    def __init__(self, rules: Rules, beginnings: Beginnings, clock: Clock, *, rescan_seconds: float) -> None:
+        """`rescan_seconds` may be inf: it is the only pass, and reads how all files begin."""
         self._rules = rules
+        self._beginnings = beginnings
         self._clock = clock
-        self._ignored = nothing_ignored()
-        self._tree = rules.tree(self._ignored)
+        self._rescan_seconds = rescan_seconds
+        self._notes = PassNotes()
+        self._tree = self._another(self._notes)
         self._steps = 0
         self._counting: Iterator[Sighting] | None = None
-        self._counted = nothing_ignored()
-        self._count_at = clock.monotonic() + rules.rescan_seconds
+        self._counted = PassNotes()
+        self._count_at = clock.monotonic() + rescan_seconds
         self._spent = 0.0
+
+    def _another(self, notes: PassNotes) -> Tree:
+        reads = inf if self._rules.dicom or self._rescan_seconds == inf else READS
+        return Tree(self._rules, reading=Reading(self._beginnings, reads), notes=notes)
 
     @property
     def progress(self) -> int:
         """Grows while the file system answers. Any thread."""
-        return self._steps + self._tree.looked + self._ignored.total()
+        return self._steps + self._tree.looked + self._notes.total
 
     @property
-    def ignored(self) -> Mapping[str, int]:
+    def passed(self) -> Passed:
         """So far."""
-        return by_reason(self._ignored)
+        return self._notes.passed(self._rules.include)
 
     @property
     def counting(self) -> bool:
@@ -78,15 +65,15 @@ class Pass:
             self._steps += 1
             yield sighting
 
-    def count(self, root: int) -> Mapping[str, int] | None:
-        """Standing still: count a little, if it is time; what is ignored once the end is reached."""
+    def count(self, root: int) -> Passed | None:
+        """Standing still: count a little, if it is time; what is passed over once the end is reached."""
         self._steps += 1
         began = self._clock.monotonic()
         if self._counting is None:
             if began < self._count_at:
                 return None
-            self._spent, self._counted = 0.0, nothing_ignored()
-            self._counting = self._rules.tree(self._counted).sightings(root)
+            self._spent, self._counted = 0.0, PassNotes()
+            self._counting = self._another(self._counted).sightings(root)
         for _ in range(_STEP):
             if next(self._counting, None) is None:
                 self._counting = None
@@ -95,5 +82,21 @@ class Pass:
         self._spent += now - began
         if self._counting is not None:
             return None
-        self._count_at = now + max(self._rules.rescan_seconds, _SHARE * self._spent)
-        return by_reason(self._counted)
+        self._count_at = now + max(self._rescan_seconds, _SHARE * self._spent)
+        return self._counted.passed(self._rules.include)
+
+
+def problem_of(error: OSError) -> str:
+    """Why the inbox can't be read and how to mend it, in one line without a path (I7)."""
+    match error.errno:
+        case errno.ENOENT:
+            return "the inbox is missing: make the folder or mount it"
+        case errno.ENOTDIR | errno.ELOOP:
+            return "the inbox is not a folder: folders.inbox must name a folder itself, not a link to one"
+        case errno.EACCES | errno.EPERM:
+            return "the inbox can't be listed: give the user that ingestd runs as the right to read, write and enter it"
+        case errno.EMFILE | errno.ENFILE:
+            return "the inbox can't be opened: too many open files; raise the limit (LimitNOFILE)"
+        case _:
+            name = errno.errorcode.get(error.errno or 0, "unknown error")
+            return f"the inbox can't be listed ({name}): look at its disk, mount or share"

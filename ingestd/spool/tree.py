@@ -4,21 +4,24 @@ The root and its sub-folders are read as they are listed, each folder entered on
 a million folders nothing is kept. What lies deeper is gone through by descent.py. So whatever hangs below the root, a pass holds at
 most eight handles, and a bounded number of bytes (F90); a handle is reached from its parent's with O_NOFOLLOW, so that no link,
 however it is swapped in, leads out of the root (F25, F28). Folders are entered whatever their name ends in (`x.dcm`, F27), but for
-hidden and temporary ones. What vanishes on the way is skipped in silence (F24); what can't be listed is counted, and the pass goes
-on (F9).
+hidden and temporary ones, and bins. What vanishes on the way is skipped in silence (F24); what can't be listed is counted, and the
+pass goes on (F9). Files in a folder that nothing can be moved out of are counted and not offered, because none of them may be sent
+(F94).
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ingestd.core.model import Sighting
 from ingestd.spool import fsutil
+from ingestd.spool.beginning import Reading
 from ingestd.spool.descent import At, Descent
-from ingestd.spool.names import Ignored, classify, unfinished
+from ingestd.spool.names import Ignored, Rules, classify, is_index, passed_by
+from ingestd.spool.pass_notes import PassNotes
+from ingestd.spool.rights import mend_of
 from ingestd.spool.watch import CANARY
 
 _Enter = Callable[[int, str, str], Iterator[Sighting]]  # the folder's handle; the sub-folder's name, and its path
@@ -27,15 +30,12 @@ _LONGEST_PATH = 4000  # bytes; near PATH_MAX nothing could be filed under its pa
 
 
 class Tree:
-    """Use once. What is passed over is added to `ignored`; `looked` counts the folders that were entered or put off."""
+    """Use once. What is passed over is added to `notes`; `looked` counts the folders that were entered or put off."""
 
-    def __init__(
-        self, include: Sequence[str], exclude: Sequence[str], *, recursive: bool, ignored: Counter[Ignored]
-    ) -> None:
-        self._include = include
-        self._exclude = exclude
-        self._recursive = recursive
-        self._ignored = ignored
+    def __init__(self, rules: Rules, *, reading: Reading, notes: PassNotes) -> None:
+        self._rules = rules
+        self._reading = reading
+        self._notes = notes
         self.looked = 0
 
     def sightings(self, root: int) -> Iterator[Sighting]:
@@ -43,30 +43,48 @@ class Tree:
         yield from self._listed(root, "", self._shallow)
 
     def _listed(self, folder: int, below: str, enter: _Enter) -> Iterator[Sighting]:
+        mend, locked = mend_of(folder), 0
         with os.scandir(folder) as entries:
             for entry in entries:
+                path = below + entry.name
                 try:
                     is_file = entry.is_file(follow_symlinks=False)
                     is_folder = not is_file and entry.is_dir(follow_symlinks=False)
-                    is_link = not (is_file or is_folder) and entry.is_symlink()
-                except OSError as error:  # only where the file system doesn't tell the kind with the name
+                    reason = None if is_folder else self._reason(folder, entry, path, is_file=is_file)
+                except (
+                    OSError
+                ) as error:  # the file can't be read, or the file system doesn't tell the kind with the name
                     self._unlisted(error)
                     continue
-                path = below + entry.name
-                if is_file:
-                    reason = classify(entry.name, path, self._include, self._exclude)
-                    if reason is None:
-                        yield Sighting(path=path, inode=entry.inode())
-                    elif below or not _swept(folder, entry):
-                        self._ignored[reason] += 1
-                elif not is_folder:
-                    self._ignored[Ignored.SYMLINK if is_link else Ignored.NOT_A_FILE] += 1
-                elif not self._recursive:
-                    self._ignored[Ignored.NOT_A_FILE] += 1
-                elif (reason := unfinished(entry.name)) is not None:
-                    self._ignored[reason] += 1
+                if is_folder:
+                    yield from self._folder(folder, entry.name, path, enter)
+                elif reason is not None:
+                    if below or not _swept(folder, entry):
+                        self._notes.passed_over(reason, path)
+                elif mend is not None:
+                    locked += 1
                 else:
-                    yield from enter(folder, entry.name, path)
+                    self._notes.offered()
+                    yield Sighting(path=path, inode=entry.inode())
+        if mend is not None and locked:
+            self._notes.locked_folder(below.rstrip("/"), locked, mend)
+
+    def _reason(self, folder: int, entry: os.DirEntry[str], path: str, *, is_file: bool) -> Ignored | None:
+        """Why what is no folder is passed over; None where it is taken. Raises OSError."""
+        if not is_file:
+            return Ignored.SYMLINK if entry.is_symlink() else Ignored.NOT_A_FILE
+        rules = self._rules
+        reason = classify(entry.name, path, rules.include, rules.exclude)
+        if reason is Ignored.NO_PATTERN:
+            return Ignored.NOT_DICOM if is_index(entry.name) else self._reading.why_not(folder, entry) or reason
+        return self._reading.why_not(folder, entry) if reason is None and rules.dicom else reason
+
+    def _folder(self, parent: int, name: str, path: str, enter: _Enter) -> Iterator[Sighting]:
+        reason = passed_by(name) if self._rules.recursive else Ignored.NOT_A_FILE
+        if reason is None:
+            yield from enter(parent, name, path)
+        else:
+            self._notes.passed_over(reason)
 
     def _shallow(self, parent: int, name: str, path: str) -> Iterator[Sighting]:
         """A folder in the root."""
@@ -106,7 +124,7 @@ class Tree:
 
     def _entered(self, folder: int, below: str, enter: _Enter) -> Iterator[Sighting]:
         if len(os.fsencode(below)) > _LONGEST_PATH:
-            self._ignored[Ignored.UNREADABLE] += 1
+            self._notes.passed_over(Ignored.UNREADABLE)
             return
         try:
             yield from self._listed(folder, below, enter)
@@ -115,11 +133,11 @@ class Tree:
 
     def _wanted(self, name: str) -> bool:
         self.looked += 1
-        return unfinished(name) is None
+        return passed_by(name) is None
 
     def _unlisted(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            self._ignored[Ignored.UNREADABLE] += 1
+            self._notes.passed_over(Ignored.UNREADABLE)
 
 
 def _swept(folder: int, entry: os.DirEntry[str]) -> bool:

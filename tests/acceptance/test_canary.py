@@ -283,7 +283,7 @@ def test_whatever_way_a_file_goes_nothing_of_it_is_said(house: MakeHouse, tmp_pa
         home.start()
         ends = sum(bool(reason) for reason in FATES.values())
         home.waits(lambda: len(home.files(home.failed)) == ends, 40)
-        for event in ("unmovable", "waiting", "ignored", "verified", "noted"):
+        for event in ("locked", "unreadable", "waiting", "ignored", "verified", "noted"):
             home.waits(lambda e=event: f'"event":"{e}"' in written(home) or e == "noted", 20)
         pages = "".join(httpx.get(f"http://127.0.0.1:{port}/{p}", trust_env=False).text for p in ("metrics", "readyz"))
         assert home.stop() == 0

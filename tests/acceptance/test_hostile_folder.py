@@ -611,7 +611,8 @@ fsutil._renameat2 = None
 @needs_root
 @pytest.mark.parametrize("patch", ["", NO_RENAMEAT2], ids=["renameat2", "link and unlink, as on NFS"])
 def test_what_cannot_be_moved_is_sent_once_and_said(plain: MakePlain, patch: str, record_property: Property) -> None:
-    """F31: read-only folder and mount, +i, +a, sticky: tried again and again, after a restart too, one POST each."""
+    """F31, F94: +i, +a, sticky: tried again and again, after a restart too, one POST each; read-only folder and mount: none before
+    they are mended."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no mount namespace can be had here")
     mends: list[Callable[[], None]] = []
@@ -656,8 +657,8 @@ def test_what_cannot_be_moved_is_sent_once_and_said(plain: MakePlain, patch: str
                 mend()
     print(f"POSTs by instance in 3 s: {counted}; of the rejected one: {refused}")
     record_property("POSTs by instance", counted)
-    assert set(counted.values()) == {1}
-    assert refused < 15  # a verdict that can't be filed is asked for again with each try, which are ever rarer
+    assert counted == {1: 0, 2: 1, 3: 1, 4: 1, 5: 0, 77: 1}
+    assert refused == 0  # in the read-only folder
     assert home.digests(home.done) == sorted(digest(f.content) for f in [*files, free])
     assert {r["reason"] for r in home.reasons().values()} == {"rejected", "not_dicom"}
     once = [
@@ -685,7 +686,7 @@ def test_what_cannot_be_read_waits_and_is_said(plain: MakePlain) -> None:
         home.waits(lambda: bool(home.said("waiting")) and bool(home.said("ignored")), 60)
         until = time.monotonic() + 2  # incomplete_timeout_seconds is 1
         home.waits(lambda: time.monotonic() > until, 10)
-        assert home.metric('ingestd_pending_files{stage="waiting"}') == 1
+        home.waits(lambda: home.metric('ingestd_pending_files{stage="waiting"}') == 1, 10)
         assert sent(service) == [digest(free.content)]
         for path in (file, folder):
             os.chown(path, os.geteuid(), os.getegid())

@@ -11,12 +11,13 @@ from fakes.studies import made
 from fakes.values import GENERIC
 
 from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
-from ingestd.core.errors import FileBusyError, FilingError, JournalError
+from ingestd.core.errors import FileBusyError, FileDeniedError, FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.model import Asked, Instance, Wait
 from ingestd.core.outcome import DuplicatePolicy, Outcome, Reason
 from ingestd.core.proof import Proof
 from ingestd.core.record import Changes
+from ingestd.core.scan import Locked, Passed
 from ingestd.daemon.loop import STUCK_SECONDS, End
 from ingestd.spool.orders import Order
 
@@ -692,12 +693,139 @@ def test_the_age_of_what_waits_is_seen() -> None:
 
 
 def test_names_that_are_not_taken_are_said() -> None:
-    """ "412 files ignored by name": out loud, once for each change."""
+    """F93: at once, after a change at most once a minute, and every ten minutes while it lasts; never that there are none."""
     bench = Bench()
-    bench.scanner.ignored = {"no_pattern": 412}
+    bench.scanner.passed = Passed(counts={"no_pattern": 412}, example="ct/IM1", include=("*.dcm",))
     bench.after(10, steps=10)
     (line,) = bench.recorder.of(Event.IGNORED)
-    assert line.fields["files"] == 412
+    assert (line.fields["files"], line.fields["path"]) == (412, "ct/IM1")
+    assert line.fields["hint"] == (
+        '412 files were not taken: no name fits intake.include = ["*.dcm"]: '
+        'set intake.include = "dicom" to take whatever begins like DICOM'
+    )
+    bench.after(1180, steps=118)
+    assert [line.fields["files"] for line in bench.recorder.of(Event.IGNORED)] == [412, 412]
+    for files in (413, 414, 415, 0):
+        bench.scanner.passed = Passed(counts={"no_pattern": files}, include=("*.dcm",))
+        bench.after(20, steps=2)
+    bench.after(1200, steps=120)
+    assert [line.fields["files"] for line in bench.recorder.of(Event.IGNORED)] == [412, 412, 413]
+
+
+def test_files_that_can_not_be_moved_are_not_sent_and_are_counted_once() -> None:
+    """F94: by the scan, which does not offer them; and a hint that comes before it leads to no send either."""
+    bench = Bench()
+    for n in (1, 2):
+        bench.drop(f"locked/{n}.dcm", made(n).content)
+        bench.inbox.set(f"locked/{n}.dcm", movable=False)
+    bench.tick(30)
+    assert (bench.origin.stores, len(bench.window), dict(bench.journal.waiting())) == ([], 0, {})
+    for n in (1, 2):
+        bench.scanner.remove(f"locked/{n}.dcm")
+    bench.scanner.passed = Passed(locked=Locked(files=2, folders=1, example="locked", mend="chmod FOLDER"))
+    bench.after(5, steps=5)
+    assert bench.daemon.left == 2
+    pending = bench.recorder.snapshots[-1].pending
+    assert (pending["unmovable"], pending["waiting"]) == (2, 0)
+    (line,) = bench.recorder.of(Event.LOCKED)
+    assert (line.fields["path"], line.fields["files"]) == ("locked", 2)
+    assert str(line.fields["hint"]).endswith("run chmod FOLDER")
+    assert bench.daemon.details() == (f"moves: {line.fields['hint']}",)
+    assert bench.daemon.ready_problem() is None
+    bench.after(1200, steps=120)
+    assert len(list(bench.recorder.of(Event.LOCKED))) == 3
+    assert bench.daemon.stop() == 2
+
+
+def test_nothing_at_all_that_can_be_moved_turns_readiness_red() -> None:
+    """F94, DESIGN 5: only then; and the line says what mends it."""
+    bench = Bench()
+    bench.scanner.passed = Passed(locked=Locked(files=1, folders=1, mend="chmod FOLDER", everything=True))
+    bench.after(2)
+    assert bench.daemon.ready_problem() == f"moves: {bench.scanner.passed.locked.text()}"
+    assert bench.daemon.live_problem() is None
+    (line,) = bench.recorder.of(Event.LOCKED)
+    assert line.fields["path"] == "."
+    bench.drop("free.dcm", made(1).content)
+    bench.after(5, steps=5)
+    assert len(bench.filer.done) == 1
+    assert bench.daemon.ready_problem() is None  # one was moved
+
+
+def test_a_stored_file_whose_folder_is_locked_afterwards_is_moved_once_it_can_be() -> None:
+    """F94, F31: it is not sent again for that."""
+    bench = Bench()
+    bench.filer.problem = FilingError("the file can't be moved")
+    bench.drop("s/1.dcm", made(1).content)
+    bench.tick(30)
+    bench.inbox.set("s/1.dcm", movable=False)
+    bench.after(60, steps=10)
+    assert bench.journal.deferrals["s/1.dcm"].stored
+    bench.filer.problem = None
+    bench.inbox.set("s/1.dcm", movable=True)
+    bench.after(3600, steps=60)
+    assert (len(bench.filer.done), len(bench.origin.stores)) == (1, 1)
+
+
+def test_files_that_can_not_be_moved_for_both_reasons_are_counted_together() -> None:
+    """F94, F31: a full done/ and a locked folder."""
+    bench = Bench()
+    bench.filer.problem = FilingError("done/ is full")
+    bench.drop("1.dcm", made(1).content)
+    bench.scanner.passed = Passed(locked=Locked(files=2, folders=1, example="s", mend="chmod FOLDER"))
+    bench.after(5, steps=5)
+    assert (bench.daemon.left, bench.recorder.snapshots[-1].pending["unmovable"]) == (3, 3)
+
+
+def test_a_file_that_was_tried_before_goes_on_though_its_folder_is_locked() -> None:
+    """F94: what is counted against it, or was deleted to make room for it, must not be forgotten."""
+    bench = Bench()
+    bench.origin.script(Answer(status=500))
+    bench.drop("s/1.dcm", made(1).content)
+    bench.tick()
+    bench.inbox.set("s/1.dcm", movable=False)
+    bench.after(600, steps=60)
+    assert len(bench.origin.stores) == 2
+
+
+def test_files_that_may_not_be_read_are_a_warning_a_minute_with_their_number() -> None:
+    """F31: not `waiting` at info for ever. A writer has the first look to let us in."""
+    bench = Bench()
+    denied = FileDeniedError("the file may not be read: chmod")
+    for n in (1, 2, 3):
+        bench.drop(f"{n}.dcm", made(n).content)
+        bench.inbox.trouble[f"{n}.dcm"] = denied
+    bench.tick()
+    assert list(bench.recorder.of(Event.UNREADABLE)) == []
+    bench.after(600, steps=600)
+    said = [line.fields["files"] for line in bench.recorder.of(Event.UNREADABLE)]
+    assert 9 <= len(said) <= 11
+    assert said[1:] == [3] * (len(said) - 1)
+    assert bench.origin.stores == []
+    bench.inbox.trouble.clear()
+    bench.after(120, steps=60)
+    assert len(bench.filer.done) == 3
+    bench.after(600, steps=60)
+    assert len(list(bench.recorder.of(Event.UNREADABLE))) <= len(said) + 1
+
+
+def test_a_file_that_is_only_busy_is_no_warning() -> None:
+    """F9: EBUSY, EIO: somebody writes it, or its disk is away."""
+    bench = Bench()
+    bench.drop("1.dcm", made(1).content)
+    bench.inbox.trouble["1.dcm"] = FileBusyError("busy")
+    bench.after(600, steps=60)
+    assert list(bench.recorder.of(Event.UNREADABLE)) == []
+
+
+def test_names_that_are_not_taken_are_said_however_short_the_run() -> None:
+    """F93: a drain of a second ends before the next beat, and its log must not be silent about them."""
+    bench = Bench()
+    bench.after(1)
+    bench.scanner.passed = Passed(counts={"no_pattern": 1}, include=("*.dcm",))
+    assert list(bench.recorder.of(Event.IGNORED)) == []
+    bench.daemon.stop()
+    assert [line.fields["files"] for line in bench.recorder.of(Event.IGNORED)] == [1]
 
 
 def test_the_brake_stops_sending_and_a_person_releases_it() -> None:

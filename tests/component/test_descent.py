@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import random
 import tracemalloc
-from collections import Counter
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
+from fakes.ops_fakes import FakeClock
 
 from ingestd.spool import descent, fsutil
+from ingestd.spool.beginning import Beginnings, Reading
 from ingestd.spool.descent import At, Descent, in_order
-from ingestd.spool.names import Ignored
+from ingestd.spool.names import Rules
+from ingestd.spool.pass_notes import PassNotes
 from ingestd.spool.tree import Tree
 
 
@@ -153,8 +156,9 @@ def test_a_scan_of_very_many_deep_folders_keeps_few_bytes_and_misses_nothing(
     monkeypatch.setattr(descent, "MOST_BYTES", 400_000)
     folder = fsutil.open_inbox(root)
     before = most = handles()
-    ignored: Counter[Ignored] = Counter()
-    tree = Tree(("*.dcm",), (), recursive=True, ignored=ignored)
+    notes = PassNotes()
+    reading = Reading(Beginnings(FakeClock()), inf)
+    tree = Tree(Rules(include=("*.dcm",)), reading=reading, notes=notes)
     found: set[str] = set()
     tracemalloc.start()
     try:
@@ -165,7 +169,7 @@ def test_a_scan_of_very_many_deep_folders_keeps_few_bytes_and_misses_nothing(
     finally:
         tracemalloc.stop()
     os.close(folder)
-    assert (len(found), ignored.total()) == (files, 0)
+    assert (len(found), notes.total) == (files, 0)
     assert peak < 2_000_000
     assert most - before <= 7  # beside the root itself
 

@@ -21,8 +21,9 @@ from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyFD
 
 from ingestd.core.model import Close, Sighting, Stamp
-from ingestd.spool import fsutil, mounts, watch
+from ingestd.spool import fsutil, mounts, tree, watch
 from ingestd.spool.discover import NO_ANSWER, FolderScanner
+from ingestd.spool.names import Rules
 
 
 class SystemClock:
@@ -65,9 +66,7 @@ class House:
     def make(self, **settings: Any) -> FolderScanner:
         defaults: dict[str, Any] = {
             "root": self.inbox,
-            "include": ("*.dcm",),
-            "exclude": (),
-            "recursive": True,
+            "rules": Rules(include=("*.dcm",)),
             "watch": "poll",
             "rescan_seconds": 0.2,
             "clock": self.clock,
@@ -106,7 +105,7 @@ class House:
         until(lambda: (self.take(), set(paths) <= set(self.hinted))[1])
 
     def ignored(self, reason: str) -> int:
-        return self.scanner.status().ignored[reason]
+        return self.scanner.status().passed.counts[reason]
 
 
 @pytest.fixture
@@ -133,9 +132,10 @@ BURST = """
 import os, sys, time, threading
 from pathlib import Path
 from ingestd.spool.discover import FolderScanner
+from ingestd.spool.names import Rules
 class C:
     monotonic = staticmethod(time.monotonic); now = wall = staticmethod(time.time)
-s = FolderScanner(root=Path(sys.argv[1]), include=("*.dcm",), exclude=(), recursive=True, watch="auto",
+s = FolderScanner(root=Path(sys.argv[1]), rules=Rules(include=("*.dcm",)), watch="auto",
                   rescan_seconds=600, clock=C(), wake=lambda: None)
 s.start()
 while not s.status().full_scans: time.sleep(0.01)
@@ -424,9 +424,9 @@ def test_names_are_counted_to_the_end_while_nobody_takes(house: House) -> None:
     for number in range(40):
         touch(house.inbox / f"t{number}/IM1")
     house.begin(window=4, rescan_seconds=0.1)
-    until(lambda: house.ignored("no_pattern") == 40)
+    until(lambda: house.ignored("not_dicom") == 40)
     (house.inbox / "t3/IM1").unlink()
-    until(lambda: house.ignored("no_pattern") == 39)
+    until(lambda: house.ignored("not_dicom") == 39)
     assert house.scanner.status().full_scans == 0
     assert house.scanner.status().offered == 4
     assert len({s.path for s in house.scanner.take(1000)}) == 4
@@ -610,11 +610,12 @@ LIMITED = """
 import os, sys, time
 from pathlib import Path
 from ingestd.spool.discover import FolderScanner
+from ingestd.spool.names import Rules
 class C:
     now = wall = staticmethod(time.time)
     def monotonic(self): return time.monotonic() * 10000  # a watch that was refused is tried at each scan
 before = len(os.listdir("/proc/self/fd"))
-s = FolderScanner(root=Path(sys.argv[1]), include=("*.dcm",), exclude=(), recursive=True, watch=sys.argv[2],
+s = FolderScanner(root=Path(sys.argv[1]), rules=Rules(include=("*.dcm",)), watch=sys.argv[2],
                   rescan_seconds=0.2, clock=C(), wake=lambda: None)
 s.start()
 seen, deadline = set(), time.monotonic() + 20
@@ -815,12 +816,15 @@ def test_names_that_are_passed_over_are_counted_by_reason(house: House) -> None:
     """F21, `ingestd_ignored_files`: anew at each full scan, also while the hand-over is full."""
     for name in ("a.part", "~$b.dcm", ".nfs01", ".c.dcm", ".git/d.dcm", "IM1", "IM2", "s/IM3", "scout.dcm", "ok.dcm"):
         touch(house.inbox / name)
-    house.begin(exclude=("scout*",))
+    house.begin(rules=Rules(include=("*.dcm",), exclude=("scout*",)))
     assert house.scan() == {"ok.dcm"}
-    assert house.scanner.status().ignored == {
+    assert house.scanner.status().passed.counts == {
         "temporary": 3,
         "hidden": 2,
-        "no_pattern": 3,
+        "bin": 0,
+        "no_pattern": 0,
+        "not_dicom": 3,
+        "unread": 0,
         "excluded": 1,
         "not_a_file": 0,
         "symlink": 0,
@@ -828,14 +832,129 @@ def test_names_that_are_passed_over_are_counted_by_reason(house: House) -> None:
     }
     (house.inbox / "IM1").unlink()
     house.scan()
-    assert house.ignored("no_pattern") == 2
+    assert house.ignored("not_dicom") == 2
+
+
+DICOM = bytes(128) + b"DICM"
+
+
+def test_dicom_files_without_a_fitting_name_are_counted_with_an_example(house: House) -> None:
+    """F93: the value that the log, /readyz, the metrics and drain all read."""
+    touch(house.inbox / "a.dcm")
+    for name in ("s/IM1", "Thumbs.db"):
+        touch(house.inbox / name)
+    (house.inbox / "s/IM1").write_bytes(DICOM)
+    house.begin()
+    assert house.scan() == {"a.dcm"}
+    passed = house.scanner.status().passed
+    assert (passed.not_taken, passed.example, passed.include) == (1, "s/IM1", ("*.dcm",))
+
+
+def test_behind_a_backlog_not_taken_names_are_counted_too(house: House) -> None:
+    """F93: while nobody takes what is offered, the tree is walked to its end beside it."""
+    for number in range(9):
+        touch(house.inbox / f"{number}.dcm")
+    touch(house.inbox / "z/IM1")
+    (house.inbox / "z/IM1").write_bytes(DICOM)
+    house.begin(window=2, rescan_seconds=0.1)
+    until(lambda: house.scanner.status().passed.not_taken == 1)
+    assert house.scanner.status().passed.example == "z/IM1"
+    assert house.scanner.status().full_scans == 0
+
+
+@pytest.mark.parametrize("mode", ["poll", "events"])
+def test_dicom_takes_any_name_of_a_file_that_begins_like_it(house: House, mode: str) -> None:
+    """F93, I6: by the scan, and by an event that comes before it; one that begins so only later is taken then."""
+    house.begin(rules=Rules(include=("*",), dicom=True), watch=mode, rescan_seconds=600 if mode == "events" else 0.2)
+    house.ready()
+    (house.inbox / "IM1").write_bytes(DICOM)
+    (house.inbox / "notes").write_bytes(b"text")
+    until(lambda: "IM1" in house.take() | set(house.hinted))
+    (house.inbox / "notes").write_bytes(DICOM)
+    until(lambda: {"IM1", "notes"} == house.take() | set(house.hinted))
+
+
+def test_a_hint_of_what_does_not_begin_like_dicom_is_none(house: House) -> None:
+    """F93: nothing is offered but what the scan would offer."""
+    house.begin(rules=Rules(include=("*",), dicom=True), watch="events", rescan_seconds=600)
+    house.ready()
+    (house.inbox / "notes").write_bytes(b"text")
+    (house.inbox / "IM1").write_bytes(DICOM)
+    house.until_hinted("IM1")
+    assert set(house.hinted) == {"IM1"}
+
+
+def test_a_rename_within_the_inbox_is_no_close_whatever_begins_like_dicom(house: House) -> None:
+    """F19: a name that is taken tells nothing of its writer's end, and after the rename its file can't be asked."""
+    house.begin(rules=Rules(include=("*",), dicom=True), watch="events", rescan_seconds=600)
+    house.ready()
+    (house.inbox / "IM1").write_bytes(DICOM)
+    house.until_hinted("IM1")
+    (house.inbox / "IM1").rename(house.inbox / "IM2")
+    (house.inbox / "IM3.part").write_bytes(DICOM)
+    (house.inbox / "IM3.part").rename(house.inbox / "IM3")
+    closes: dict[str, bool] = {}
+    until(
+        lambda: (
+            closes.update((s.path, s.closed is not None) for s in house.scanner.take_hinted(10)),
+            {"IM2", "IM3"} <= closes.keys(),
+        )[1]
+    )
+    assert (closes["IM2"], closes["IM3"]) == (False, True)
+
+
+def test_nothing_in_a_bin_is_offered(house: House) -> None:
+    """F93: by the scan or by an event; the bins are counted."""
+    house.begin(watch="events", rescan_seconds=0.2)
+    house.ready()
+    for name in ("#recycle/b.dcm", "@Recycle/c.dcm", "$RECYCLE.BIN/S-1-5-21/$RD.dcm", "s/lost+found/e.dcm"):
+        touch(house.inbox / name)
+    touch(house.inbox / "z.dcm")
+    house.until_hinted("z.dcm")
+    assert house.scan() == {"z.dcm"}
+    assert (set(house.hinted), house.ignored("bin")) == ({"z.dcm"}, 4)
+
+
+def test_files_in_a_folder_that_nothing_can_be_moved_out_of_are_counted_and_not_offered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F94: and offered by the first scan after it was mended."""
+    for name in ("a.dcm", "locked/b.dcm", "locked/c.dcm", "locked/notes", "locked/open/d.dcm", "z/locked/e.dcm"):
+        touch(house.inbox / name)
+    locked = {(house.inbox / name).stat().st_ino for name in ("locked", "z/locked")}
+    monkeypatch.setattr(tree, "mend_of", lambda folder: "mend FOLDER" if os.fstat(folder).st_ino in locked else None)
+    house.begin()
+    assert house.scan() == {"a.dcm", "locked/open/d.dcm"}
+    found = house.scanner.status().passed.locked
+    assert (found.files, found.folders, found.mend, found.everything) == (3, 2, "mend FOLDER", False)
+    assert found.example in ("locked", "z/locked")
+    locked.clear()
+    assert len(house.scan()) == 5
+    assert house.scanner.status().passed.locked.files == 0
+
+
+def test_everything_is_locked_where_there_is_no_other_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F94: what may turn /readyz red."""
+    touch(house.inbox / "s/a.dcm")
+    touch(house.inbox / "b.dcm")
+    free = {house.inbox.stat().st_ino}
+    monkeypatch.setattr(tree, "mend_of", lambda folder: None if os.fstat(folder).st_ino in free else "mend FOLDER")
+    house.begin()
+    house.scan()
+    assert house.scanner.status().passed.locked.everything is False
+    (house.inbox / "b.dcm").unlink()
+    house.scan()
+    assert house.scanner.status().passed.locked.everything is True
+    (house.inbox / "s/a.dcm").unlink()
+    house.scan()
+    assert house.scanner.status().passed.locked.everything is False
 
 
 def test_without_recursion_sub_folders_are_left_alone(house: House) -> None:
     """intake.recursive"""
     touch(house.inbox / "s/a.dcm")
     touch(house.inbox / "b.dcm")
-    house.begin(recursive=False, watch="auto")
+    house.begin(rules=Rules(include=("*.dcm",), recursive=False), watch="auto")
     assert house.scan() == {"b.dcm"}
     assert house.ignored("not_a_file") == 1
     touch(house.inbox / "s/c.dcm")

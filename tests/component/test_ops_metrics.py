@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingestd.core.events import Event
 from ingestd.core.outcome import Outcome, Reason
-from ingestd.core.ports import Clock, Notifier, Recorder, ScanStatus, Snapshot
+from ingestd.core.ports import Clock, Notifier, Recorder, Snapshot
+from ingestd.core.scan import Passed, ScanStatus
 from ingestd.ops.clock import SystemClock
 from ingestd.ops.logs import Log
 from ingestd.ops.metric_table import IGNORED_REASONS, METRICS, STAGES, Kind
@@ -47,7 +48,11 @@ def worked() -> Metrics:
     metrics.request("connect_error", 10.0, 0)
     metrics.restarted("scanner")
     scan = ScanStatus(
-        full_scans=1, last_scan_at=1767323045.0, last_scan_seconds=0.5, overflows=2, ignored={"hidden": 3}
+        full_scans=1,
+        last_scan_at=1767323045.0,
+        last_scan_seconds=0.5,
+        overflows=2,
+        passed=Passed(counts={"hidden": 3}),
     )
     metrics.gauges(snapshot(pending={"waiting": 4, "in_flight": 1}, oldest_pending_seconds=12.5, breaker=2, scan=scan))
     return metrics
@@ -127,7 +132,7 @@ def test_no_value_from_outside_becomes_a_label() -> None:
     before = set(metrics.samples())
     metrics.request(CANARY, 1.0, 1)
     metrics.restarted(CANARY)
-    metrics.gauges(snapshot(pending={CANARY: 1}, scan=ScanStatus(ignored={CANARY: 1})))
+    metrics.gauges(snapshot(pending={CANARY: 1}, scan=ScanStatus(passed=Passed(counts={CANARY: 1}))))
     assert b"DOE" not in metrics.render()
     assert len(set(metrics.samples()) - before) == 2  # status and thread "other"
 

@@ -9,6 +9,7 @@ from fakes.spool_fakes import part10
 from ingestd.core.answer import Answer, Loss
 from ingestd.core.errors import FilingError, JournalError
 from ingestd.core.events import Event
+from ingestd.core.scan import Passed
 from ingestd.daemon.standing import Standing
 
 LEASES = "the kernel can't tell here whether somebody still writes a file"
@@ -78,9 +79,13 @@ def test_files_that_can_not_be_moved_are_counted() -> None:
 
 
 def test_names_that_are_not_taken_are_counted() -> None:
-    """F21, F25: with what to do about it."""
-    lines = Standing(ignored={"no_pattern": 412, "temporary": 3, "symlink": 0}).lines()
-    assert lines == ("inbox: 412 names are not taken (no_pattern): such as no extension: set intake.include",)
+    """F93, F21, F25: with what to do about it, and without a name."""
+    counts = {"no_pattern": 412, "temporary": 3, "symlink": 2, "unreadable": 0}
+    passed = Passed(counts=counts, example="IM1", include=("*.dcm",))
+    assert Standing(passed=passed).lines() == (
+        f"inbox: {passed.text('no_pattern')}",
+        f"inbox: {passed.text('symlink')}",
+    )
 
 
 @pytest.mark.parametrize("journal", ["its disk is full", None])

@@ -12,6 +12,7 @@ from fakes.scanner_fake import FakeScanner
 from ingestd.core.model import Sighting
 from ingestd.core.ports import Clock, Scanner
 from ingestd.spool.discover import FolderScanner
+from ingestd.spool.names import Rules
 
 
 class SystemClock:
@@ -85,9 +86,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     else:
         scanner = FolderScanner(
             root=tmp_path,
-            include=("*.dcm",),
-            exclude=(),
-            recursive=True,
+            rules=Rules(include=("*.dcm",)),
             watch="auto",
             rescan_seconds=30,
             clock=clock,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ingestd.core.model import Close, Sighting
-from ingestd.core.ports import Clock, ScanStatus
+from ingestd.core.ports import Clock
+from ingestd.core.scan import Passed, ScanStatus
 
 
 def _nothing() -> None: ...
@@ -31,7 +32,7 @@ class FakeScanner:
         self.starts = 0
         self.problem: str | None = None
         self.overflows = 0
-        self.ignored: dict[str, int] = {}
+        self.passed = Passed()
         self.inodes: dict[str, int] = {}  # by path, where the folder lists them
 
     @property
@@ -67,7 +68,7 @@ class FakeScanner:
             offered=len(self._found) + len(self._hints),
             problem=self.problem,
             overflows=self.overflows,
-            ignored=dict(self.ignored),
+            passed=self.passed,
         )
 
     def request_scan(self) -> None:

@@ -96,6 +96,7 @@ class FakeFile:
     owner_owns_folder: bool = True
     ground: Ground = LOCAL
     ends_in_zeros: bool = False
+    movable: bool = True
 
 
 class FakeInbox:
@@ -162,6 +163,7 @@ class FakeInbox:
             ground=file.ground,
             owner_owns_folder=file.owner_owns_folder,
             unfilled=file.stamp.size // 2 if file.room is Room.UNFILLED else 0,
+            movable=file.movable,
         )
 
     def examine(self, path: str) -> tuple[Look, Inspection]:

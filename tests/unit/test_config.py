@@ -146,7 +146,17 @@ def test_lists_in_the_environment_are_json() -> None:
     assert line == """intake.include = '*.dcm': give a list as JSON, such as ["*.dcm"]"""
 
 
-@pytest.mark.parametrize("value", ['"*.dcm"', "{}", "5", "[5]", "[[]]", "null"])
+@pytest.mark.parametrize("value", ["dicom", '"dicom"'])
+def test_what_begins_like_dicom_is_a_word_bare_or_as_json(value: str) -> None:
+    """F93: `intake.include = "dicom"`."""
+    assert made({"INGESTD_INTAKE__INCLUDE": value}).intake.include == "dicom"
+
+
+def test_the_word_is_no_list_of_what_is_left_out() -> None:
+    assert refusal({"INGESTD_INTAKE__EXCLUDE": "dicom"}).startswith("intake.exclude = 'dicom': give a list")
+
+
+@pytest.mark.parametrize("value", ['"*.dcm"', "{}", "5", "[5]", "[[]]", "null", "[]", "DICOM", '["*.dcm", 5]'])
 def test_json_that_is_no_list_of_names_is_refused(value: str) -> None:
     assert refusal({"INGESTD_INTAKE__INCLUDE": value}).startswith("intake.include")
 

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from ingestd.spool.names import Ignored, classify, classify_path, unfinished
+from ingestd.config.sections import Intake
+from ingestd.spool.names import Ignored, Rules, classify, classify_path, is_index, passed_by, unfinished
 
 DCM = ("*.dcm",)
 
@@ -53,6 +54,7 @@ def test_what_no_pattern_includes_is_told_from_what_one_excludes() -> None:
     """intake.include and intake.exclude are counted apart."""
     assert classify("IM0001", "IM0001", DCM, ()) is Ignored.NO_PATTERN
     assert classify("scout.dcm", "scout.dcm", DCM, ("SCOUT*",)) is Ignored.EXCLUDED
+    assert classify("scout.txt", "scout.txt", DCM, ("SCOUT*",)) is Ignored.EXCLUDED
     assert classify("IM0001", "IM0001", ("*.dcm", "IM????"), ("scout*",)) is None
     assert classify("a.dcm", "a.dcm", (), ()) is Ignored.NO_PATTERN
 
@@ -78,3 +80,44 @@ def test_nothing_in_a_temporary_or_hidden_folder_is_taken() -> None:
     assert classify_path(".snapshot/a.dcm", DCM, ()) is Ignored.HIDDEN
     assert classify_path("study.tmp/ct/a.dcm", DCM, ()) is Ignored.TEMPORARY
     assert classify_path("study/x.dcm/a.dcm", DCM, ()) is None
+
+
+@pytest.mark.parametrize("name", ["#recycle", "@Recycle", "$RECYCLE.BIN", "$Recycle.Bin", ".Trash-1000", "lost+found"])
+def test_bins_are_not_entered(name: str) -> None:
+    """F93: what somebody deleted is not shipped, wherever the bin lies, whatever the pattern."""
+    assert passed_by(name) is Ignored.BIN
+    assert classify_path(f"share/{name}/a.dcm", ("*",), ()) is Ignored.BIN
+
+
+@pytest.mark.parametrize("name", ["recycle", "#recycle.dcm", "Recycle Bin", "lost", "trash"])
+def test_folders_that_only_sound_like_bins_are_entered(name: str) -> None:
+    """F93"""
+    assert passed_by(name) is None
+
+
+def test_folders_of_unfinished_names_are_not_entered() -> None:
+    """F21"""
+    assert (passed_by(".snapshot"), passed_by("study.tmp")) == (Ignored.HIDDEN, Ignored.TEMPORARY)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_it"),
+    [("DICOMDIR", True), ("dicomdir", True), ("DICOMDIR.;1", True), ("DICOMDIR;1", True), ("DICOMDIR.dcm", False)],
+)
+def test_the_index_of_a_medium_is_known_by_its_name(name: str, is_it: bool) -> None:
+    """F93: PS3.10 8.6; it begins like DICOM and is no instance."""
+    assert is_index(name) is is_it
+
+
+def test_dicom_takes_any_name_that_is_not_excluded() -> None:
+    """F93: how the file begins is looked at where it lies."""
+    rules = Rules.of(Intake(include="dicom", exclude=("*.txt",), recursive=False))
+    assert rules.dicom
+    names = ["IM1", "a.dcm", "a.txt", "a.part", "s/IM1"]
+    assert [name for name in names if rules.fits(name)] == ["IM1", "a.dcm"]
+
+
+def test_patterns_are_not_the_word_dicom() -> None:
+    """A list with the word in it is a list of names."""
+    rules = Rules.of(Intake(include=("dicom",)))
+    assert (rules.dicom, rules.fits("dicom"), rules.fits("IM1")) == (False, True, False)

@@ -9,7 +9,7 @@ from fakes.values import BLIND, LOCAL, NETWORK, OVERLAY, inspection, look, settl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.model import Close, Evidence, Ground, Inspection, Lease, Look, Room, Wholeness
+from ingestd.core.model import Close, Deferral, Evidence, Ground, Inspection, Lease, Look, Room, Wait, Wholeness
 from ingestd.core.outcome import Reason
 from ingestd.core.settle import (
     HARD_LINK_TEXT,
@@ -32,6 +32,7 @@ from ingestd.core.settle import (
     SettleRules,
     Settling,
     closed_for,
+    held_back,
     rests_for,
     settle,
     still_waits,
@@ -379,6 +380,24 @@ def test_what_waits_goes_on_waiting_without_a_walk(
 ) -> None:
     """I1: until nothing holds it any more, or its time is up."""
     assert still_waits(seen, unfinished=unfinished, unchanged=unchanged, rules=RULES) == after
+
+
+@pytest.mark.parametrize(
+    ("movable", "wait", "held"),
+    [
+        (True, None, False),
+        (False, None, True),
+        (False, Wait.INCOMPLETE, True),
+        (True, Wait.INCOMPLETE, False),
+        (False, Wait.SERVER_TROUBLE, False),
+        (False, Wait.UNMOVABLE, False),
+    ],
+)
+def test_what_can_not_be_moved_and_was_never_sent_is_held_back(movable: bool, wait: Wait | None, held: bool) -> None:
+    """F94"""
+    seen = replace(UNTOLD, movable=movable)
+    history = wait and Deferral(path="a", stamp=seen.stamp, wait=wait, due_at=0.0, first_seen=0.0, since=0.0)
+    assert held_back(seen, history) is held
 
 
 def test_holes_that_count_as_zeros_hold_nothing_back() -> None:

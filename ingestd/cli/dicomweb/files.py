@@ -1,8 +1,8 @@
 """The files that `store` is given: found, judged as the daemon judges them, and read for the service.
 
-A file that is named is judged whatever it is called. In a folder temporary and hidden names are passed over, and so is what is not
-DICOM. Nothing waits for a file to settle: whoever names it says that it is complete. It is still walked to its end, for the service
-stores half a file without a word; and what is sent is what was judged, by stamp (I4).
+A file that is named is judged whatever it is called. In a folder temporary and hidden names and bins are passed over, and so is
+what does not begin like DICOM. Nothing waits for a file to settle: whoever names it says that it is complete. It is still walked to
+its end, for the service stores half a file without a word; and what is sent is what was judged, by stamp (I4).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from ingestd.core.batch import BatchRules
 from ingestd.core.errors import FileError, FileGoneError
-from ingestd.core.model import Inspection, Instance, Look, Wholeness
+from ingestd.core.model import Inspection, Instance, Look
 from ingestd.core.ports import Reading
 from ingestd.core.settle import SENDABLE
+from ingestd.spool.beginning import begins_below
 from ingestd.spool.inbox import InboxFolder
-from ingestd.spool.names import unfinished
+from ingestd.spool.names import passed_by, unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ def named(paths: Iterable[Path]) -> Iterator[Named | Unfit]:
             yield Named(path=os.fspath(path), in_folder=False)
             continue
         for folder, below, names in os.walk(path, onerror=closed.append):
-            below[:] = sorted(name for name in below if unfinished(name) is None)
+            below[:] = sorted(name for name in below if passed_by(name) is None)
             yield from (Named(path=os.path.join(folder, n), in_folder=True) for n in sorted(names) if not unfinished(n))
     for error in closed:
         yield Unfit(path=str(error.filename), text=f"not looked into: {error.strerror}")
@@ -55,17 +56,27 @@ def named(paths: Iterable[Path]) -> Iterator[Named | Unfit]:
 def judged(one: Named) -> Instance | Unfit:
     """Whether it is a whole DICOM file, and which instance."""
     try:
+        if one.in_folder and not _begins_like_dicom(one.path):
+            return Unfit(path=one.path, text="not sent: it does not begin like DICOM", passed_over=True)
         look, found = _examined(one.path)
     except FileGoneError:
         return Unfit(path=one.path, text="there is no such file")
     except FileError as error:
         return Unfit(path=one.path, text=str(error).partition(":")[0])
     if found.wholeness not in SENDABLE or found.ids is None:
-        foreign = one.in_folder and found.wholeness is Wholeness.NOT_DICOM
-        return Unfit(path=one.path, text=f"not sent: {found.text}", passed_over=foreign)
+        return Unfit(path=one.path, text=f"not sent: {found.text}")
     return Instance(
         path=one.path, stamp=look.stamp, ids=found.ids, first_seen=0.0, content=found.content, sha256=found.sha256
     )
+
+
+def _begins_like_dicom(path: str) -> bool:
+    """As the scan has it. What can't be read is judged, which says why."""
+    folder, name = os.path.split(os.path.realpath(path))
+    try:
+        return begins_below(Path(folder), name)
+    except OSError:
+        return True
 
 
 def _examined(path: str) -> tuple[Look, Inspection]:

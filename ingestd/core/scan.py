@@ -1,0 +1,99 @@
+"""What the scanner has seen: how far it has come, and what the newest pass over the inbox left where it lies.
+
+One value travels from the scanner to all that tell of it: the log, /readyz, the metrics, `drain`. Its sentences stand here once.
+None of them holds a name: who may show one puts it behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+NO_PATTERN = "no_pattern"
+SYMLINK = "symlink"
+UNREADABLE = "unreadable"
+UNREAD = "unread"
+
+FOLDER = "FOLDER"  # where a command has the path
+
+_HINTS = {
+    SYMLINK: "links are never followed: copy the files into the inbox, or mount the folder there",
+    UNREADABLE: "folders that can't be listed, or files that can't be read: let the service's user read and enter them",
+}
+REASONS = (NO_PATTERN, SYMLINK, UNREADABLE)  # of what is perhaps meant to be sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """Folders that nothing can be moved out of, and how many files wait in them: these are not sent.
+
+    `example` is the path of one such folder in the inbox, empty for the inbox itself; `mend` is the command that mends it, with
+    FOLDER in the place of its path. `everything`: there was no other file to take.
+    """
+
+    files: int = 0
+    folders: int = 0
+    example: str = ""
+    mend: str = ""
+    everything: bool = False
+
+    def text(self, place: str = "") -> str:
+        """What is wrong, and the command that mends it: on that folder, or on the inbox where several are locked.
+
+        `place` is its path as a shell takes it; without it the command says FOLDER or INBOX.
+        """
+        files = "1 file is" if self.files == 1 else f"{self.files} files are"
+        out_of = "a folder that lets nothing" if self.folders == 1 else f"{self.folders} folders that let nothing"
+        command = self.mend.replace(FOLDER, place or (FOLDER if self.folders == 1 else "INBOX"))
+        return f"{files} not sent, because of {out_of} be moved out: as its owner or root, run {command}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """What a pass did not offer. `counts` are names by reason, as the metric ingestd_ignored_files has them.
+
+    `example` is the path of one file that begins like DICOM and that no name of `include` takes.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    example: str | None = None
+    include: Sequence[str] = ()
+    locked: Locked = Locked()
+
+    @property
+    def not_taken(self) -> int:
+        """Files that begin like DICOM, and that no pattern takes."""
+        return self.counts.get(NO_PATTERN, 0)
+
+    @property
+    def unknown(self) -> int:
+        """Folders that could not be listed, and files of which it is not known whether they should be taken."""
+        return self.counts.get(UNREADABLE, 0) + self.counts.get(UNREAD, 0)
+
+    def why_not_taken(self) -> str:
+        least = "at least " if self.counts.get(UNREAD, 0) else ""
+        were = "file was" if self.not_taken == 1 else "files were"
+        return (
+            f"{least}{self.not_taken} {were} not taken: no name fits intake.include = {json.dumps(list(self.include))}"
+        )
+
+    def text(self, reason: str) -> str:
+        """What is passed over for one of REASONS, and what to do about it."""
+        if reason == NO_PATTERN:
+            return f'{self.why_not_taken()}: set intake.include = "dicom" to take whatever begins like DICOM'
+        return f"{self.counts.get(reason, 0)} names are not taken ({reason}): {_HINTS[reason]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanStatus:
+    """What the scanner has seen. `last_scan_at` on Clock.now(), None before the first full scan."""
+
+    full_scans: int = 0
+    offered: int = 0  # sightings that wait to be taken
+    last_scan_at: float | None = None
+    last_scan_seconds: float = 0.0
+    overflows: int = 0
+    watching: bool | None = None  # whether file events come; None before that is known
+    passed: Passed = Passed()
+    problem: str | None = None  # why the inbox can't be read just now; one line without a path

@@ -1,0 +1,100 @@
+"""Whether a file begins like DICOM: 128 bytes of anything, then `DICM` (PS3.10 7.1).
+
+One rule for three: which names the scan says that no pattern takes, what `intake.include = "dicom"` takes, and what
+`dicomweb store` takes of a folder. Only the first page is read, without reading ahead, because to read a part that was never
+written hides from a look that it was not; and a first page that holds `DICM` was written.
+
+The answer is remembered by stamp, because a folder is listed every few seconds. A young file's is not: while a page that a program
+has mapped is written, the stamp may stay as it was. All is forgotten once an hour, so that no stamp hides a file for ever (I6).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from ingestd.core.ports import Clock
+from ingestd.spool import fsutil
+from ingestd.spool.names import Ignored
+
+READS = 10_000  # files a pass, of those that no pattern takes
+_MOST_KNOWN = 100_000
+_YOUNG_SECONDS = 60.0
+_FORGET_SECONDS = 3600.0
+_AT, _MARK = 128, b"DICM"
+_WRITTEN = frozenset({errno.EAGAIN, errno.EBUSY, errno.ETXTBSY})  # a lease is broken, or the file is locked
+
+
+def begins(folder: int, name: str) -> bool:
+    """How the file `name` in an open folder begins. Raises OSError."""
+    handle, _ = fsutil.open_file(folder, name)
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
+        return os.pread(handle, len(_MARK), _AT) == _MARK
+    finally:
+        fsutil.close(handle)
+
+
+def begins_below(root: Path, path: str) -> bool:
+    """The same for a path below a root, no link followed on the way. Raises OSError, FileRefusedError."""
+    *folders, name = fsutil.split(path)
+    folder = fsutil.open_below(fsutil.open_inbox(root), folders)
+    try:
+        return begins(folder, name)
+    finally:
+        fsutil.close(folder)
+
+
+class Beginnings:
+    """What is known of how files begin. The scanner's thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[int, bool] = {}
+        self._forget_at = clock.monotonic() + _FORGET_SECONDS
+
+    def known(self, status: os.stat_result) -> bool | None:
+        """What is remembered of a file in this state."""
+        if (now := self._clock.monotonic()) >= self._forget_at:
+            self._known.clear()
+            self._forget_at = now + _FORGET_SECONDS
+        return self._known.get(_key(status))
+
+    def read(self, folder: int, name: str, status: os.stat_result) -> bool:
+        """Read it; `status` is from before. Raises OSError."""
+        found = begins(folder, name)
+        if len(self._known) < _MOST_KNOWN and self._clock.wall() - status.st_ctime > _YOUNG_SECONDS:
+            self._known[_key(status)] = found
+        return found
+
+
+class Reading:
+    """One pass: what is not remembered is read, of at most `reads` files."""
+
+    def __init__(self, beginnings: Beginnings, reads: float) -> None:
+        self._beginnings = beginnings
+        self._left = reads
+
+    def why_not(self, folder: int, entry: os.DirEntry[str]) -> Ignored | None:
+        """None where it begins like DICOM, NOT_DICOM where it does not, UNREAD where too many were read or somebody writes it.
+
+        Raises OSError.
+        """
+        status = entry.stat(follow_symlinks=False)
+        found = self._beginnings.known(status)
+        if found is None:
+            if self._left <= 0:
+                return Ignored.UNREAD
+            self._left -= 1
+            try:
+                found = self._beginnings.read(folder, entry.name, status)
+            except OSError as error:
+                if error.errno not in _WRITTEN:
+                    raise
+                return Ignored.UNREAD
+        return None if found else Ignored.NOT_DICOM
+
+
+def _key(status: os.stat_result) -> int:
+    return hash((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))

@@ -1,0 +1,63 @@
+"""What a pass left where it lies, in words: no name in them, and what mends it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingestd.core.scan import FOLDER, REASONS, UNREAD, Locked, Passed
+
+DCM = ("*.dcm",)
+
+
+def test_nothing_passed_over_is_nothing() -> None:
+    """F93, F94: what a scan has before its first pass."""
+    passed = Passed()
+    assert (passed.not_taken, passed.unknown, passed.locked.files, passed.locked.everything) == (0, 0, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"no_pattern": 1}, '1 file was not taken: no name fits intake.include = ["*.dcm"]'),
+        ({"no_pattern": 100}, '100 files were not taken: no name fits intake.include = ["*.dcm"]'),
+        ({"no_pattern": 9, UNREAD: 4}, 'at least 9 files were not taken: no name fits intake.include = ["*.dcm"]'),
+    ],
+)
+def test_what_no_pattern_takes_is_said_with_the_setting(counts: dict[str, int], text: str) -> None:
+    """F93: and where files were not read yet, the count is a lower bound."""
+    passed = Passed(counts=counts, include=DCM)
+    assert passed.why_not_taken() == text
+    assert passed.text("no_pattern").startswith(f"{text}: set intake.include")
+
+
+def test_what_could_not_be_looked_at_is_unknown() -> None:
+    """F93: neither taken nor left out, so that nobody may say that all has ended."""
+    assert Passed(counts={"unreadable": 2, UNREAD: 3, "not_dicom": 9}).unknown == 5
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_each_reason_says_what_to_do_and_no_name(reason: str) -> None:
+    """F93, I7"""
+    text = Passed(counts={reason: 7}, example="Anna^Ott", include=DCM).text(reason)
+    assert "7 " in text
+    assert "Anna" not in text
+    assert ": " in text
+
+
+def test_one_locked_folder_is_mended_itself() -> None:
+    """F94: with its path where a person may see it."""
+    locked = Locked(files=1, folders=1, example="a b", mend=f"chmod -R g+rwX {FOLDER}")
+    assert locked.text() == (
+        "1 file is not sent, because of a folder that lets nothing be moved out: "
+        "as its owner or root, run chmod -R g+rwX FOLDER"
+    )
+    assert locked.text("'/in/a b'").endswith("run chmod -R g+rwX '/in/a b'")
+
+
+def test_many_locked_folders_are_mended_by_one_command() -> None:
+    """F94: `storescp -su` makes one for each study."""
+    locked = Locked(files=40, folders=2, example="a", mend=f"chown -R :x {FOLDER} && chmod -R g+rwX {FOLDER}")
+    assert locked.text() == (
+        "40 files are not sent, because of 2 folders that let nothing be moved out: "
+        "as its owner or root, run chown -R :x INBOX && chmod -R g+rwX INBOX"
+    )
