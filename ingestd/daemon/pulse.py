@@ -87,6 +87,7 @@ class Pulse:
 
     def beat(self, now: float, *, threads: Sequence[Supervised]) -> None:
         """At most once a second. `threads` are those that must be alive; none while the daemon stops."""
+        self._sending.holding.tell(now, files=self.left)
         if now < self._next:
             return
         self._next = now + PULSE_SECONDS

@@ -6,7 +6,7 @@ A job runs on the pool and hands one value back (jobs.py); everything it needs o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -20,7 +20,7 @@ from ingestd.core.model import Asked, Batch, Instance
 from ingestd.core.outcome import (
     Disposition,
     DuplicatePolicy,
-    HoldCause,
+    Hold,
     Isolate,
     Retry,
     SendAgain,
@@ -47,12 +47,12 @@ VERIFIERS = 2  # such jobs at once: each may retrieve an instance of any size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRules:
-    """The slots, the `retry` keys, how it is asked what it holds, and for each hold the line that says how to mend it."""
+    """The slots, the `retry` keys, how it is asked what it holds, and the line that says of a hold how to mend it."""
 
     concurrency: int
     retry: RetryRules
     ask: AskRules
-    hints: Mapping[HoldCause, str]
+    words: Callable[[Hold], str]
 
 
 class Sending:
@@ -94,7 +94,7 @@ class Sending:
         self._asked = False  # questions and batches take turns
         self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since
         self.holding = Holding(
-            control=self._control, recorder=recorder, retry=rules.retry, hints=rules.hints, rand=rand
+            control=self._control, recorder=recorder, retry=rules.retry, words=rules.words, rand=rand
         )
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 

@@ -63,7 +63,7 @@ def test_a_store_is_one_post_to_the_studies_service_with_its_length_known() -> N
     assert request.line == "POST /v2/studies HTTP/1.1"
     assert "transfer-encoding" not in request.headers
     assert list(parts(request.content_type, request.body)) == contents
-    assert request.headers["accept"] == "application/dicom+json"
+    assert request.headers["accept"] == "application/dicom+json, application/dicom+xml;q=0.9"
     assert request.headers["accept-encoding"] == "identity"
     assert request.headers["user-agent"].startswith("ingestd/")
     assert "authorization" not in request.headers
