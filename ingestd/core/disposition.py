@@ -88,6 +88,13 @@ def _hold(cause: HoldCause, answer: Answer) -> Hold:
     )
 
 
+def trouble_with(answer: Answer) -> Hold | None:
+    """What to say of a request that came to nothing and is no reason to hold; None where it is neither."""
+    if not _in_trouble(answer) or answer.loss is Loss.FILE_CHANGED or hold_for(answer) is not None:
+        return None
+    return _hold(HoldCause.UNREACHABLE if answer.status is None else HoldCause.BUSY, answer)
+
+
 def _in_trouble(answer: Answer) -> bool:
     """The request ended in trouble of the server's or the network's: 5xx (507, a full disk of theirs, too), timeout, lost."""
     return answer.loss is not None or (answer.status is not None and answer.status >= 500)

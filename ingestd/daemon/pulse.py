@@ -102,7 +102,7 @@ class Pulse:
             leases=self._leases_problem(),
             late=self._afterwards.late,
             brake=self._braking.why,
-            outage=self._sending.holding.outage,
+            outage=self._sending.holding.outage or self._sending.trouble,
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ingestd.daemon.braking import MEND
+
 IGNORED = {  # what is passed over and is perhaps meant to be sent, with what to do about it
     "no_pattern": "such as no extension: set intake.include",
     "symlink": "links are never followed: copy the files into the inbox, or mount the folder there",
@@ -38,7 +40,7 @@ class Standing:
         if self.late:
             yield f"done: {self.late} files were written after they were filed: see `ingestd failed list`"
         if self.brake is not None:
-            yield f"brake: {self.brake}: see `ingestd failed list`, then `ingestd resume`"
+            yield f"brake: {self.brake}: {MEND}"
         if self.outage is not None:
             yield f"service: {self.outage}"
         if self.connection is not None:

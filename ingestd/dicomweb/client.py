@@ -145,6 +145,11 @@ class OriginServer:
         return self._tls.problem if self._tls is not None else None
 
     @property
+    def silent_seconds(self) -> float:
+        """For how long a request has been out that nothing has come back for."""
+        return self._exchange.silent_seconds()
+
+    @property
     def date(self) -> ServiceDate | None:
         """What time it is at the service, by its newest whole answer that has a Date (RFC 9110 6.6.1)."""
         return self._exchange.date

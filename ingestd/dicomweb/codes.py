@@ -36,11 +36,11 @@ HINTS = {
     404: "there is none such; if there is, check --url (its version at the end, such as /v2) and service.partition",
     406: "it can't give that in a form that we read",
     407: "the proxy wants to know who we are: put a user and a password into service.proxy, or let it pass us without",
-    408: "it is busy or slow: try again later",
+    408: "it is busy or slow",
     413: "the request is larger than it takes",
     415: "it takes no request of this form",
     424: "a resource that it needs refuses it: check its storage account and its customer-managed key",
-    429: "it throttles: try again later",
+    429: "it throttles",
 }
 
 
@@ -54,35 +54,39 @@ def hint(status: int, *, identified: bool, role: str) -> str:
         case _ if 300 <= status < 400:
             return "it sends us elsewhere, where we don't follow: check service.url (--url)"
         case _ if status >= 500:
-            return "it is in trouble: try again later, look at its log"
+            return "it is in trouble: look at its log"
         case _:
             return HINTS.get(status, "it refuses")
 
 
-def lost(loss: Loss | None, problem: str | None, *, url: str) -> str:
-    """What became of a request that was not answered. `problem`: our own words about it."""
+def passes(status: int) -> bool:
+    """Whether what was answered with this status may go by itself."""
+    return status in (408, 429) or status >= 500
+
+
+def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try again") -> str:
+    """What became of a request that was not answered. `problem`: our own words about it; `then`: what comes now."""
     match loss:
         case Loss.NOT_SENT if problem is not None and problem.startswith(UNSIGNED):
             return f"{problem}: check [auth], with the Azure CLI `az login`; nothing was sent to {url}"
         case Loss.NOT_SENT:
             return f"{url}: {problem or 'no connection'}: {_NO_CONNECTION}"
         case Loss.TIMEOUT:
-            return f"{url} gave no whole answer in time: try again, or raise service.response_timeout_seconds"
+            return f"{url} gave no whole answer in time: {then}, or raise service.response_timeout_seconds"
         case _:
-            return f"{url}: {problem or 'the connection broke before the answer was whole'}: try again"
+            return f"{url}: {problem or 'the connection broke before the answer was whole'}: {then}"
 
 
 def hold_line(hold: Hold, *, url: str, identified: bool) -> str:
     """Why sending pauses, and how to mend it; it goes on by itself then. `url`: what the line calls the service."""
     if hold.loss is not None:
-        return lost(hold.loss, hold.problem, url=url)
-    if hold.status is None:
+        return lost(hold.loss, hold.problem, url=url, then="it is tried again")
+    if hold.status is None or hold.problem is not None:
         return hold.problem or "no request can be made"
-    if hold.problem is not None:
-        return hold.problem
     if hold.page is not None:
         return f"{url}: something that is not DICOMweb answered ({hold.status}, {hold.page}): {_NOT_THE_SERVICE}"
     if hold.cause is HoldCause.CONTROL:
         return f"{url} answers {hold.status} {_EVEN_EMPTY}"
     mend = _NO_STORE if hold.status == 404 else hint(hold.status, identified=identified, role=WRITER)
-    return f"{url} answers {hold.status}: {mend}"
+    later = "; it is tried again" if passes(hold.status) else ""
+    return f"{url} answers {hold.status}: {mend}{later}"

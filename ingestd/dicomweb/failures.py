@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ingestd.core.answer import Loss
 from ingestd.core.errors import ServiceError, UnavailableError
-from ingestd.dicomweb.codes import hint, lost
+from ingestd.dicomweb.codes import hint, lost, passes
 from ingestd.dicomweb.exchange import Reply
 from ingestd.dicomweb.media_type import JSON_TYPES, media_type
 
@@ -60,7 +60,8 @@ def _hint(doing: Doing, status: int, *, identified: bool) -> str:
                 f"this service has {doing.feature}, or service.url (--url) lacks its version, such as /v2, at its end"
             )
         case _:
-            return hint(status, identified=identified, role=doing.role)
+            later = "; try again later" if passes(status) else ""
+            return hint(status, identified=identified, role=doing.role) + later
 
 
 def words(reply: Reply) -> str:
