@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
@@ -39,7 +40,7 @@ from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.rechecking import Rechecking
 from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
 from ingestd.dicomweb.client import OriginServer
-from ingestd.dicomweb.codes import HOLDS
+from ingestd.dicomweb.codes import hold_line
 from ingestd.dicomweb.identity import certificates, token_source
 from ingestd.dicomweb.token_cell import TokenCell
 from ingestd.ops.admin import AdminServer
@@ -226,7 +227,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                     word_after=rules.word_after_seconds,
                     service=service,
                 ),
-                hints=HOLDS,
+                words=partial(hold_line, url=urlsplit(settings.service.url).netloc, identified=token is not None),
             ),
             known=Known(reads=journal.has_read(service)),
             rand=random.random,

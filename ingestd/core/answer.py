@@ -49,8 +49,9 @@ class Answer:
     """What came of one request: a status or a loss, never both.
 
     `retry_after` in seconds, already parsed, None where there is none or it is garbage. `comment` is the start of a body that was
-    not a Store Instances Response (bounded, for the reason file only). `digests` are the SHA-256 of the data sets, computed while
-    sending, one an instance, None where it was not read to its end.
+    not a Store Instances Response (bounded, for the reason file only). `problem`: what we know of it, in our own words, fit for a
+    log. `page`: the media type of a body that is nothing a DICOMweb service answers, such as a login page's. `digests` are the
+    SHA-256 of the data sets, computed while sending, one an instance, None where it was not read to its end.
     """
 
     status: int | None = None
@@ -58,6 +59,8 @@ class Answer:
     response: StoreResponse | None = None
     retry_after: float | None = None
     comment: str | None = field(default=None, repr=False)
+    problem: str | None = None
+    page: str | None = None
     sent_bytes: int = 0
     seconds: float = 0.0
     digests: tuple[str | None, ...] = ()

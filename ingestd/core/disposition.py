@@ -37,6 +37,7 @@ _HOLD_STATUSES = {
     403: HoldCause.ROLE,
     404: HoldCause.ROUTE,
     406: HoldCause.ROUTE,
+    407: HoldCause.PROXY,
     408: HoldCause.BUSY,
     424: HoldCause.DEPENDENCY,
     429: HoldCause.BUSY,
@@ -61,13 +62,37 @@ _IRREPLACEABLE = Quarantine(
 def hold_for(answer: Answer) -> Hold | None:
     """The hold that an answer to any request asks for, or None where it is no reason to hold."""
     if answer.loss is Loss.NOT_SENT:
-        return Hold(cause=HoldCause.UNREACHABLE, problem=answer.comment)  # our own words: nothing was heard
+        return _hold(HoldCause.UNREACHABLE, answer)
     if answer.status is None:
         return None
     cause = HoldCause.ROUTE if 300 <= answer.status < 400 else _HOLD_STATUSES.get(answer.status)
     if cause is None:
         return None
-    return Hold(cause=cause, retry_after=answer.retry_after, counts=answer.status not in _NEVER_ABOUT_A_BATCH)
+    return replace(_hold(cause, answer), counts=answer.status not in _NEVER_ABOUT_A_BATCH)
+
+
+def hold_for_control(control: Answer) -> Hold:
+    """The hold that the control's answer asks for, where it does not pass. No batch is to blame."""
+    cause = HoldCause.UNREACHABLE if control.loss is not None else HoldCause.CONTROL
+    return replace(hold_for(control) or _hold(cause, control), counts=False)
+
+
+def _hold(cause: HoldCause, answer: Answer) -> Hold:
+    return Hold(
+        cause=cause,
+        retry_after=answer.retry_after,
+        status=answer.status,
+        loss=answer.loss,
+        problem=answer.problem,
+        page=answer.page,
+    )
+
+
+def trouble_with(answer: Answer) -> Hold | None:
+    """What to say of a request that came to nothing and is no reason to hold; None where it is neither."""
+    if not _in_trouble(answer) or answer.loss is Loss.FILE_CHANGED or hold_for(answer) is not None:
+        return None
+    return _hold(HoldCause.UNREACHABLE if answer.status is None else HoldCause.BUSY, answer)
 
 
 def _in_trouble(answer: Answer) -> bool:
@@ -218,8 +243,7 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well
     if _taken(answer) and not _unnamed_too_often(batch):
         return Verify(asked=Asked.UNNAMED, comment=answer.comment)
     if not well:
-        hold = hold_for(control) if control is not None else None
-        return replace(hold, counts=False) if hold is not None else Hold(cause=HoldCause.CONTROL)
+        return hold_for_control(control) if control is not None else Hold(cause=HoldCause.CONTROL)
     return _alone(batch.instances[0], answer) if alone else Isolate()
 
 

@@ -61,6 +61,8 @@ class Event(enum.Enum):
         "a file in done/ was written after it was filed: what the service holds is an earlier state of it",
     )
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
+    TROUBLE = (Level.WARNING, "a request came to nothing, and no file is at fault yet: its files are sent again")
+    SILENT = (Level.WARNING, "the service has taken a request and has said nothing for a minute")
     PROBED = (Level.INFO, "the control was sent to see whether the service is back")
     RESUMED = (Level.INFO, "sending goes on")
     BRAKED = (

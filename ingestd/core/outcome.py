@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field, replace
 
+from ingestd.core.answer import Loss
 from ingestd.core.model import Asked, Wait
 from ingestd.core.proof import Proof
 
@@ -46,13 +47,14 @@ class DuplicatePolicy(enum.Enum):
 
 
 class HoldCause(enum.Enum):
-    """Whose fault a Hold is; each has its line in codes that says how to mend it."""
+    """Whose fault a Hold is."""
 
     UNREACHABLE = "unreachable"
     BUSY = "busy"  # 408, 429, 503, 504
     IDENTITY = "identity"  # 401
     ROLE = "role"  # 403
     ROUTE = "route"  # 404, 406, 3xx
+    PROXY = "proxy"  # 407
     DEPENDENCY = "dependency"  # 424
     CONTROL = "control"  # the control itself was refused
 
@@ -108,13 +110,17 @@ class Retry:
 class Hold:
     """Never the file's fault: it stays, the breaker opens. `retry_after` is the service's own floor in seconds.
 
-    `counts`: as one of the three after which a batch is isolated (not 401, 429, or no answer at all). `problem`: our own words.
+    `counts`: as one of the three after which a batch is isolated (not 401, 429, or no answer at all). What it rests on is for
+    the words about it: `status` or `loss`, `problem` and `page` as in Answer; neither where no request could be made.
     """
 
     cause: HoldCause
     retry_after: float | None = None
     counts: bool = False
-    problem: str | None = None
+    status: int | None = field(default=None, compare=False)
+    loss: Loss | None = field(default=None, compare=False)
+    problem: str | None = field(default=None, compare=False)
+    page: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

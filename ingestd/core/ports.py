@@ -141,6 +141,10 @@ class Origin(Protocol):
         """What is wrong with our own side of the connection although it still works; one line, safe to log."""
 
     @property
+    def silent_seconds(self) -> float:
+        """For how long a request has been out that nothing has come back for; 0.0 where there is none."""
+
+    @property
     def date(self) -> ServiceDate | None:
         """What time it is at the service, by the newest whole answer that says so."""
 

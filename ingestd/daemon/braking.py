@@ -9,7 +9,11 @@ from __future__ import annotations
 from ingestd.core.brake import Brake
 from ingestd.core.errors import JournalError
 from ingestd.core.events import Event
+from ingestd.core.failure_reasons import meaning
+from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Orders, Recorder
+
+MEND = "`ingestd failed list` shows the files, `ingestd failed show` the service's words; mend the cause, then `ingestd resume`"
 
 
 class Braking:
@@ -22,7 +26,7 @@ class Braking:
         self._written = True
         self.why = orders.braked()
         if self.why is not None:
-            recorder.log(Event.BRAKED, problem=self.why)
+            recorder.log(Event.BRAKED, problem=self.why, hint=MEND)
 
     @property
     def on(self) -> bool:
@@ -31,13 +35,13 @@ class Braking:
     def stored(self) -> None:
         self._brake.stored()
 
-    def refused(self, study_uid: str) -> None:
+    def refused(self, study_uid: str, verdict: Quarantine) -> None:
         """A verdict of the service quarantined an instance of this study; the brake goes on when it is one too many."""
         if self.on or (why := self._brake.refused(study_uid)) is None:
             return
-        self.why = why
-        self._recorder.log(Event.BRAKED, problem=why)
-        self._write(why)
+        self.why = f"{why}, the last as {_named(verdict)}"
+        self._recorder.log(Event.BRAKED, problem=self.why, hint=MEND)
+        self._write(self.why)
 
     def look(self) -> None:
         """Once a second: write what could not be written, or see whether a person took the brake off."""
@@ -59,3 +63,9 @@ class Braking:
             self._written = False
         else:
             self._written = True
+
+
+def _named(verdict: Quarantine) -> str:
+    if verdict.failure_reason is None:
+        return verdict.reason.value
+    return f"{verdict.reason.value} with FailureReason {verdict.failure_reason} ({meaning(verdict.failure_reason)})"

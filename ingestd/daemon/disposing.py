@@ -243,7 +243,7 @@ class Disposing:
         self._endings.quarantine(entry, verdict, stamp=instance.stamp, instance=instance, attempts=attempts)
         self._orders.replaced(instance.path, instance.stamp)
         if verdict.by_service:
-            self._braking.refused(instance.ids.study_uid)
+            self._braking.refused(instance.ids.study_uid, verdict)
 
 
 def _known_deleted(instance: Instance) -> bool:

@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ingestd.core.answer import Answer
 from ingestd.core.backoff import RetryRules
 from ingestd.core.breaker import Breaker, BreakerState
-from ingestd.core.disposition import hold_for
+from ingestd.core.disposition import hold_for_control
 from ingestd.core.events import Event
 from ingestd.core.outcome import Disposition, Hold, HoldCause
 from ingestd.core.ports import Rand, Recorder
 from ingestd.daemon.control import Control
 
+SAID_SECONDS = 60.0
+NO_MEANS = "a request can't be made (no memory or no thread): raise the service's limits, it is tried again"
+
 
 class Holding:
-    """The owner thread's. `hints` has for each hold the line that says how to mend it."""
+    """The owner thread's. `words`: the line that says why sending pauses, and how to mend it."""
 
     def __init__(
-        self, *, control: Control, recorder: Recorder, retry: RetryRules, hints: Mapping[HoldCause, str], rand: Rand
+        self, *, control: Control, recorder: Recorder, retry: RetryRules, words: Callable[[Hold], str], rand: Rand
     ) -> None:
         self._control = control
         self._recorder = recorder
         self._retry = retry
-        self._hints = hints
+        self._words = words
         self._rand = rand
-        self._said: str | None = None  # our own words about the newest hold
+        self._problem = ""
+        self._since: float | None = None  # on Clock.now(); None while nothing is held
+        self._said: str | None = None
+        self._say_at = 0.0
         self.breaker = Breaker()
 
     @property
     def outage(self) -> str | None:
         """Why nothing goes out, and how to mend it; None while the breaker is closed."""
+        return None if self.breaker.closed else self._problem
+
+    def tell(self, now: float, *, files: Callable[[], int]) -> None:
+        """Say what holds sending when that changes, and once a minute while it lasts. `files`: how many wait."""
         cause = self.breaker.cause
-        if self.breaker.closed or cause is None:
-            return None
-        return ": ".join(filter(None, (cause.value, self._said, self._hints.get(cause))))
+        if self.breaker.closed or cause is None or (self._problem == self._said and now < self._say_at):
+            return
+        self._said, self._say_at = self._problem, now + SAID_SECONDS
+        self._recorder.log(
+            Event.HELD,
+            cause=cause.value,
+            problem=self._problem,
+            files=files(),
+            held_seconds=round(now - self._since, 1) if self._since is not None else 0.0,
+            wait_seconds=round(max(0.0, self.breaker.open_until - now), 1),
+        )
 
     def due_at(self) -> float | None:
         """When the control is to be sent; None while it is not waited for."""
@@ -54,10 +72,10 @@ class Holding:
         self._recorder.log(Event.PROBED, status=answer.outcome, passed=passed)
         if passed:
             self.breaker = self.breaker.passed()
+            self._since = self._said = None
             self._recorder.log(Event.RESUMED)
             return
-        lost = HoldCause.UNREACHABLE if answer.loss is not None else HoldCause.CONTROL
-        self._hold(hold_for(answer) or Hold(cause=lost), now, probe=True)
+        self._hold(hold_for_control(answer), now, probe=True)
 
     def stored(self) -> None:
         """The service stored something: the next outage begins with a short wait, and it answers the control as when it is well."""
@@ -70,13 +88,13 @@ class Holding:
         if not carried:
             self._control.died()
         if probing or (carried and transient):
-            self._hold(Hold(cause=HoldCause.UNREACHABLE), now, probe=probing)
+            self._hold(Hold(cause=HoldCause.UNREACHABLE, problem=NO_MEANS), now, probe=probing)
 
     def strange(self, control: Answer | None) -> Hold | None:
         """A 2xx named nothing and could not be asked about: whether it is a store service at all, the control tells."""
         if control is None or self._control.passes(control):
             return None
-        return hold_for(control) or Hold(cause=HoldCause.CONTROL)
+        return hold_for_control(control)
 
     def hold_for(self, dispositions: Sequence[Disposition], now: float) -> None:
         """Nothing more goes out, if one of these is a Hold."""
@@ -84,8 +102,7 @@ class Holding:
             self._hold(hold, now, probe=False)
 
     def _hold(self, hold: Hold, now: float, *, probe: bool) -> None:
-        before, self._said = self.breaker, hold.problem
-        self.breaker = (before.failed if probe else before.held)(hold, now=now, rand=self._rand(), rules=self._retry)
-        if before.cause is not hold.cause:
-            hint = self._hints.get(hold.cause)
-            self._recorder.log(Event.HELD, cause=hold.cause.value, problem=hold.problem, hint=hint)
+        hold_on = self.breaker.failed if probe else self.breaker.held
+        self.breaker = hold_on(hold, now=now, rand=self._rand(), rules=self._retry)
+        self._problem = self._words(hold)
+        self._since = self._since if self._since is not None else now

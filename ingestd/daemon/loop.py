@@ -257,7 +257,9 @@ class Daemon:
         self._stopping = True
         drained = False
         self._notifier.stopping(self._rules.deadline_seconds)
-        self._recorder.log(Event.STOPPING, in_flight=self._sending.in_flight, left=self.left)
+        under_way = self._sending.in_flight
+        hint = f"finishing {under_way} requests, at most {self._rules.deadline_seconds:g} s; a second signal (Ctrl-C) stops now"
+        self._recorder.log(Event.STOPPING, in_flight=under_way, left=self.left, hint=hint if under_way else None)
         whole = self._rules.drain_inbox and self._signals > 0
         if not whole:
             drained = self.empty()

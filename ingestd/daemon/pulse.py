@@ -20,11 +20,14 @@ from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.left_lying import LeftLying
 from ingestd.daemon.sending import Sending
+from ingestd.daemon.sparing import Sparing
 from ingestd.daemon.standing import Standing
 
 PULSE_SECONDS = 1.0
 RESTART_CAP_SECONDS = 60.0
 FOLDERS_SAID_SECONDS = 60.0
+SILENT_SECONDS = 60.0
+SILENT_TEXT = "it has taken a request and says nothing: look at the service; it is given up after service.response_timeout_seconds"
 
 READY = (State.READY, State.BATCHED)
 IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
@@ -70,6 +73,7 @@ class Pulse:
         self._watching: bool | None = None
         self._leases_said: str | None = None
         self._left_lying = LeftLying(recorder)
+        self._silent = Sparing(Event.SILENT, recorder=recorder, lines=1)
         self.ready = False
         self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red; any thread may read it
 
@@ -97,6 +101,7 @@ class Pulse:
 
     def beat(self, now: float, *, threads: Sequence[Supervised]) -> None:
         """At most once a second. `threads` are those that must be alive; none while the daemon stops."""
+        self._sending.holding.tell(now, files=self.left)
         if now < self._next:
             return
         self._next = now + PULSE_SECONDS
@@ -112,7 +117,7 @@ class Pulse:
             leases=self._leases_problem(),
             late=self._afterwards.late,
             brake=self._braking.why,
-            outage=self._sending.holding.outage,
+            outage=self._sending.holding.outage or self._silence(now) or self._sending.trouble,
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),
@@ -133,9 +138,15 @@ class Pulse:
             self.ready = True
             self._notifier.ready("watching the inbox")
         self._notifier.alive()
-        breaker = self._sending.holding.breaker.state.name.lower()
-        not_taken = f", {scan.passed.not_taken} not taken" if scan.passed.not_taken else ""
-        self._notifier.status(f"{sum(pending.values())} files pending{not_taken}, breaker {breaker}")
+        wrong = self.details[0] if self.details else "all is well"
+        self._notifier.status(f"{sum(pending.values())} files pending: {wrong}")
+
+    def _silence(self, now: float) -> str | None:
+        """What to say of a service that has taken a request and says nothing, once that has lasted for long; logged, too."""
+        if (seconds := self._origin.silent_seconds) < SILENT_SECONDS:
+            return None
+        self._silent.log(now, problem=SILENT_TEXT, held_seconds=round(seconds, 1))
+        return f"{SILENT_TEXT}, for {seconds:.0f} s now"
 
     def say_what_is_left_lying(self, now: float) -> None:
         """At the end, however short the run was."""

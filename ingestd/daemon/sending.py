@@ -6,21 +6,22 @@ A job runs on the pool and hands one value back (jobs.py); everything it needs o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from ingestd.core.answer import Answer
 from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import Shelves, halves
 from ingestd.core.concurrency import Concurrency
-from ingestd.core.disposition import dispose
+from ingestd.core.disposition import dispose, trouble_with
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Batch, Instance
 from ingestd.core.outcome import (
     Disposition,
     DuplicatePolicy,
-    HoldCause,
+    Hold,
     Isolate,
     Retry,
     SendAgain,
@@ -39,6 +40,7 @@ from ingestd.daemon.disposing import Disposing, counted
 from ingestd.daemon.holding import Holding
 from ingestd.daemon.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Rechecked, Sent, Verified
 from ingestd.daemon.rechecking import Rechecking
+from ingestd.daemon.sparing import Sparing
 
 BATCHES_AHEAD = 4  # ready before a slot is free
 VERIFY_ROUND = 25  # instances a verification job asks for
@@ -47,12 +49,12 @@ VERIFIERS = 2  # such jobs at once: each may retrieve an instance of any size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRules:
-    """The slots, the `retry` keys, how it is asked what it holds, and for each hold the line that says how to mend it."""
+    """The slots, the `retry` keys, how it is asked what it holds, and the line that says of a hold how to mend it."""
 
     concurrency: int
     retry: RetryRules
     ask: AskRules
-    hints: Mapping[HoldCause, str]
+    words: Callable[[Hold], str]
 
 
 class Sending:
@@ -92,9 +94,11 @@ class Sending:
         self.known = known
         self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
+        self._troubled = Sparing(Event.TROUBLE, recorder=recorder, lines=1)
+        self.trouble: str | None = None  # what the newest request met, when it came to nothing
         self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since
         self.holding = Holding(
-            control=self._control, recorder=recorder, retry=rules.retry, hints=rules.hints, rand=rand
+            control=self._control, recorder=recorder, retry=rules.retry, words=rules.words, rand=rand
         )
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 
@@ -173,6 +177,7 @@ class Sending:
         self.concurrency = self.concurrency.after(answer, calm=self.holding.breaker.closed)
         self.holding.hold_for(dispositions, now)
         self._apart.answered(dispositions, answer.outcome, now)
+        self._mind_trouble(answer, len(dispositions), now)
         self._recorder.request(answer.outcome, answer.seconds, answer.sent_bytes)
         self._recorder.log(
             Event.BATCH,
@@ -183,6 +188,13 @@ class Sending:
             control=sent.control.outcome if sent.control is not None else None,
             **counted(dispositions),
         )
+
+    def _mind_trouble(self, answer: Answer, files: int, now: float) -> None:
+        """What is no reason to hold is said all the same: files that are sent again and again must not look like work."""
+        trouble = trouble_with(answer)
+        self.trouble = self._rules.words(trouble) if trouble is not None else None
+        if trouble is not None:
+            self._troubled.log(now, files=files, status=answer.outcome, problem=self.trouble)
 
     def _verified(self, verified: Verified, now: float) -> None:
         known = verified.known

@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ingestd.core.scan import REASONS, Passed
+from ingestd.daemon.braking import MEND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How things stand, once a second. `late`: files written after they were filed; `passed`: what the scan did not offer."""
+    """How things stand, once a second. `late`: files written after they were filed; `passed`: what the scan did not offer.
+
+    `outage`: what keeps the service from storing anything just now.
+    """
 
     leases: str | None = None
     late: int = 0
@@ -29,20 +33,13 @@ class Standing:
         return tuple(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        if self.leases is not None:
-            yield f"leases: {self.leases}"
-        if self.late:
-            yield f"done: {self.late} files were written after they were filed: see `ingestd failed list`"
+        """What stops most comes first: the first line is all that `systemctl status` shows."""
         if self.brake is not None:
-            yield f"brake: {self.brake}: see `ingestd failed list`, then `ingestd resume`"
+            yield f"brake: {self.brake}: {MEND}"
         if self.outage is not None:
             yield f"service: {self.outage}"
         if self.connection is not None:
             yield f"connection: {self.connection}"
-        if self.on_word:
-            yield "proof: files are filed on the service's word alone: let our identity read what it holds"
-        if self.unanswered:
-            yield f"proof: {self.unanswered} files wait: the service does not say what it holds, see `unanswered` in the log"
         if self.unmovable:
             yield f"moves: {self.unmovable} files can't be moved: let the service's user write in inbox, done and failed"
         if self.passed.locked.files:
@@ -50,3 +47,11 @@ class Standing:
         for reason in REASONS:
             if self.passed.counts.get(reason, 0):
                 yield f"inbox: {self.passed.text(reason)}"
+        if self.on_word:
+            yield "proof: files are filed on the service's word alone: let our identity read what it holds"
+        if self.unanswered:
+            yield f"proof: {self.unanswered} files wait: the service does not say what it holds, see `unanswered` in the log"
+        if self.leases is not None:
+            yield f"leases: {self.leases}"
+        if self.late:
+            yield f"done: {self.late} files were written after they were filed: see `ingestd failed list`"

@@ -8,7 +8,7 @@ from ingestd.core.ports import Clock
 class Call:
     """How long the parts of one request may take, whether a connection was made for it, what went out and what came in.
 
-    Seconds on Clock.monotonic(); bytes as HTTP has them, headers included and before TLS. One thread.
+    Seconds on Clock.monotonic(); bytes as HTTP has them, headers included and before TLS. One thread but where it says otherwise.
     """
 
     def __init__(
@@ -26,13 +26,18 @@ class Call:
         self._deadline = clock.monotonic() + send_within + answer_within
         self._connect_within = connect_within
         self._connect_by: float | None = None
-        self._answering = False
+        self._answer_since: float | None = None
         self._heard = 0
         self._heard_at: float | None = None
         self.connected = False
         self.tunnelling = False  # a proxy was asked for a tunnel, which does not stand yet
         self.sent = 0
         self.received = 0
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when all has been sent and nothing has come back; any thread may ask."""
+        return None if self.received else self._answer_since
 
     def time_to_connect(self) -> float:
         """How long the next step to a connection may wait; name lookup, TCP, a proxy's tunnel and TLS share what there is."""
@@ -55,8 +60,8 @@ class Call:
         if self.tunnelling:
             return self.time_to_connect()
         now = self._clock.monotonic()
-        if not self._answering:
-            self._answering = True
+        if self._answer_since is None:
+            self._answer_since = now
             self._deadline = min(self._deadline, now + self._answer_within)
         if self._answer_rate is None:
             return self._deadline - now

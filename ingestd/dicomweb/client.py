@@ -25,6 +25,7 @@ from ingestd.core.ports import Arrival, Bodies, Clock
 from ingestd.dicomweb.auth import TokenSource
 from ingestd.dicomweb.digest import InstanceDigest
 from ingestd.dicomweb.exchange import Exchange, Reply
+from ingestd.dicomweb.failures import page
 from ingestd.dicomweb.json_reader import ObjectsSink
 from ingestd.dicomweb.listing import Listing
 from ingestd.dicomweb.metadata_reader import ElementsSink, Places
@@ -35,7 +36,7 @@ from ingestd.dicomweb.retry_after import seconds_to_wait
 from ingestd.dicomweb.signed import MINIMUM_RATE, Signed
 from ingestd.dicomweb.store import transaction
 from ingestd.dicomweb.store_body import StoreBody
-from ingestd.dicomweb.store_response import COMMENT_LIMIT
+from ingestd.dicomweb.store_response import ACCEPT_RESPONSE, COMMENT_LIMIT
 from ingestd.dicomweb.tls import Certificates
 
 
@@ -144,6 +145,11 @@ class OriginServer:
         return self._tls.problem if self._tls is not None else None
 
     @property
+    def silent_seconds(self) -> float:
+        """For how long a request has been out that nothing has come back for."""
+        return self._exchange.silent_seconds()
+
+    @property
     def date(self) -> ServiceDate | None:
         """What time it is at the service, by its newest whole answer that has a Date (RFC 9110 6.6.1)."""
         return self._exchange.date
@@ -183,6 +189,7 @@ class OriginServer:
             loss=reply.loss,
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
             comment=problem or reply.problem,
+            problem=problem or reply.problem,
             sent_bytes=reply.sent,
             seconds=self._clock.monotonic() - started,
         )
@@ -191,7 +198,9 @@ class OriginServer:
         size = sum(instance.size for instance in instances)
         return transaction(
             lambda: StoreBody(instances, self._bodies),
-            lambda body, limit: self._exchange.ask(method, f"{self._url}/studies", body=body, size=size, limit=limit),
+            lambda body, limit: self._exchange.ask(
+                method, f"{self._url}/studies", accept=ACCEPT_RESPONSE, body=body, size=size, limit=limit
+            ),
             instances=len(instances),
             clock=self._clock,
             said=_said,
@@ -232,6 +241,8 @@ class OriginServer:
             loss=reply.loss,
             retry_after=seconds_to_wait(reply.retry_after, now=self._clock.wall()),
             comment=_said(reply),
+            problem=reply.problem,
+            page=page(reply),
             sent_bytes=reply.sent,
             seconds=self._clock.monotonic() - started,
         )

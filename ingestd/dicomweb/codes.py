@@ -1,37 +1,92 @@
-"""What each hold means and how to mend it: one line for the log."""
+"""What an answer says of the service, and how to mend it: one table for the daemon's log and pages, and for the commands.
+
+A line says what, where, and how to mend it. The service's own words never stand in what the daemon says: they can quote a patient.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from ingestd.core.answer import Loss
+from ingestd.core.outcome import Hold, HoldCause
+from ingestd.dicomweb.signed import UNSIGNED
 
-from ingestd.core.outcome import HoldCause
-
-HOLDS: Mapping[HoldCause, str] = MappingProxyType(
-    {
-        HoldCause.UNREACHABLE: (
-            "no connection, or no token, or TLS refused: check service.url, DNS, the firewall, the certificate and auth; "
-            "sending goes on by itself when it is mended"
-        ),
-        HoldCause.BUSY: "the service is busy or throttles (408, 429, 503, 504): nothing to do; sending goes on when it has room",
-        HoldCause.IDENTITY: (
-            "the service does not know us (401): check auth.mode, auth.scope and that the token is not expired; "
-            "the clock of this machine must be right"
-        ),
-        HoldCause.ROLE: (
-            "our identity may not write (403): give it the role DICOM Data Owner on the service "
-            "(on the service principal, not the app registration); a new role takes up to five minutes"
-        ),
-        HoldCause.ROUTE: (
-            "the URL leads to no store service (404, 406 or a redirect): check service.url, the version at its end (/v2), "
-            "service.partition (a partition that exists) and what stands between"
-        ),
-        HoldCause.DEPENDENCY: (
-            "a resource that the service needs refuses it (424): check its storage account and its customer-managed key"
-        ),
-        HoldCause.CONTROL: (
-            "the service refuses even an empty Store transaction: check service.url, service.partition where partitions are on, "
-            "and service.client_cert where a certificate is wanted"
-        ),
-    }
+WRITER = "DICOM Data Owner"
+_NO_CONNECTION = (
+    "check service.url (--url), that the service runs, and what stands between (DNS, firewall, proxy, certificate)"
 )
+_UNKNOWN_TO_IT = (
+    "it wants to know who we are and auth.mode is none: set auth.mode, for Azure INGESTD_AUTH__MODE=default, "
+    "for a token that you have token-file and INGESTD_AUTH__TOKEN_FILE"
+)
+_NOT_TAKEN = (
+    "it does not take who we say we are: check auth.mode, auth.scope, that the token is not expired and is for this service, "
+    "and this machine's clock"
+)
+_NO_STORE = (
+    "there is no store: check service.url (--url), its version at the end, such as /v2, service.partition, "
+    "and what stands between"
+)
+_NOT_THE_SERVICE = "check service.url (--url), service.proxy, and what stands between (a login page, a gateway)"
+_EVEN_EMPTY = (
+    "even to an empty store request: check service.url (--url), service.partition where partitions are on, "
+    "and service.client_cert where a certificate is wanted"
+)
+HINTS = {
+    204: "there is nothing",
+    400: "it does not take the request: check the values, and service.partition where it has partitions",
+    404: "there is none such; if there is, check --url (its version at the end, such as /v2) and service.partition",
+    406: "it can't give that in a form that we read",
+    407: "the proxy wants to know who we are: put a user and a password into service.proxy, or let it pass us without",
+    408: "it is busy or slow",
+    413: "the request is larger than it takes",
+    415: "it takes no request of this form",
+    424: "a resource that it needs refuses it: check its storage account and its customer-managed key",
+    429: "it throttles",
+}
+
+
+def hint(status: int, *, identified: bool, role: str) -> str:
+    """How to mend what was answered with this status. `identified`: we said who we are; `role`: what our identity needs."""
+    match status:
+        case 401:
+            return _NOT_TAKEN if identified else _UNKNOWN_TO_IT
+        case 403:
+            return f"we may not: give our identity the role {role} on the service; a new role takes up to five minutes"
+        case _ if 300 <= status < 400:
+            return "it sends us elsewhere, where we don't follow: check service.url (--url)"
+        case _ if status >= 500:
+            return "it is in trouble: look at its log"
+        case _:
+            return HINTS.get(status, "it refuses")
+
+
+def passes(status: int) -> bool:
+    """Whether what was answered with this status may go by itself."""
+    return status in (408, 429) or status >= 500
+
+
+def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try again") -> str:
+    """What became of a request that was not answered. `problem`: our own words about it; `then`: what comes now."""
+    match loss:
+        case Loss.NOT_SENT if problem is not None and problem.startswith(UNSIGNED):
+            return f"{problem}: check [auth], with the Azure CLI `az login`; nothing was sent to {url}"
+        case Loss.NOT_SENT:
+            return f"{url}: {problem or 'no connection'}: {_NO_CONNECTION}"
+        case Loss.TIMEOUT:
+            return f"{url} gave no whole answer in time: {then}, or raise service.response_timeout_seconds"
+        case _:
+            return f"{url}: {problem or 'the connection broke before the answer was whole'}: {then}"
+
+
+def hold_line(hold: Hold, *, url: str, identified: bool) -> str:
+    """Why sending pauses, and how to mend it; it goes on by itself then. `url`: what the line calls the service."""
+    if hold.loss is not None:
+        return lost(hold.loss, hold.problem, url=url, then="it is tried again")
+    if hold.status is None or hold.problem is not None:
+        return hold.problem or "no request can be made"
+    if hold.page is not None:
+        return f"{url}: something that is not DICOMweb answered ({hold.status}, {hold.page}): {_NOT_THE_SERVICE}"
+    if hold.cause is HoldCause.CONTROL:
+        return f"{url} answers {hold.status} {_EVEN_EMPTY}"
+    mend = _NO_STORE if hold.status == 404 else hint(hold.status, identified=identified, role=WRITER)
+    later = "; it is tried again" if passes(hold.status) else ""
+    return f"{url} answers {hold.status}: {mend}{later}"

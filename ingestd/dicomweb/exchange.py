@@ -46,7 +46,7 @@ _FAILURES = _NOT_SENT + _TIMEOUT + _LOST
 class Reply:
     """A status or a loss. `whole`: all of the body is there; else `content` is its start. Bytes sent as HTTP has them.
 
-    `problem` says why nothing was sent, fit for a log.
+    `problem` says why nothing was sent, or heard, fit for a log.
     """
 
     status: int | None = None
@@ -131,6 +131,11 @@ class Exchange:
             return self._once(build(), send_within, answer_within, sink, limit, fresh=False)
         except _StaleConnectionError:
             return self._once(build(), send_within, answer_within, sink, limit, fresh=True)
+
+    def silent_seconds(self) -> float:
+        """For how long a request has been out that nothing has come back for, the longest of them; 0.0 where there is none."""
+        since = self._wires.silent_since()
+        return 0.0 if since is None else self._clock.monotonic() - since
 
     def abort(self) -> None:
         """End every call under way: LOST. Those that come later: NOT_SENT."""
@@ -228,10 +233,17 @@ def _loss(error: Exception, call: Call) -> Loss:
 
 
 def _problem(error: Exception, call: Call) -> str | None:
-    """Why nothing was sent, in words of ours: httpcore's quote the peer (I7)."""
+    """Why it came to nothing, in words of ours: httpcore's quote the peer (I7)."""
     if isinstance(error, NoConnectionError):
         return str(error)
     if isinstance(error, httpcore.ProxyError):
         # A status, for h11 lets nothing else through.
-        return f"service.proxy opens no tunnel: it answers {str(error)[:3]}"
-    return "service.proxy opens no tunnel" if call.tunnelling else None
+        status = str(error)[:3]
+        wants = " and wants a user and a password in it" if status == "407" else ""
+        return f"service.proxy opens no tunnel: it answers {status}{wants}"
+    if call.tunnelling:
+        return "service.proxy opens no tunnel"
+    ended = any(word in str(error) for word in ("closed", "disconnected"))  # h11's and httpcore's words for it
+    if isinstance(error, httpcore.RemoteProtocolError) and not ended:
+        return "what answers does not speak HTTP/1.1"
+    return None

@@ -89,6 +89,9 @@ class Signed:
         second = once(fresh)
         return replace(second, sent=reply.sent + second.sent)
 
+    def silent_seconds(self) -> float:
+        return self._exchange.silent_seconds()
+
     def abort(self) -> None:
         self._exchange.abort()
 

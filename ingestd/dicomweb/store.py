@@ -12,7 +12,7 @@ from ingestd.core.errors import FileError, ServiceError
 from ingestd.core.model import Instance
 from ingestd.core.ports import Bodies, Clock
 from ingestd.dicomweb.exchange import Reply
-from ingestd.dicomweb.failures import Doing, words
+from ingestd.dicomweb.failures import Doing, page, words
 from ingestd.dicomweb.retry_after import seconds_to_wait
 from ingestd.dicomweb.session import Session
 from ingestd.dicomweb.signed import Body
@@ -57,6 +57,8 @@ def transaction(
         response=response,
         retry_after=seconds_to_wait(reply.retry_after, now=clock.wall()),
         comment=None if response else said(reply),
+        problem=reply.problem,
+        page=None if response else page(reply),
         sent_bytes=reply.sent,
         seconds=clock.monotonic() - started,
         digests=attempts[-1].digests if attempts else (),

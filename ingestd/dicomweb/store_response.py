@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from ingestd.core.answer import Failed, Referenced, StoreResponse
 from ingestd.dicomweb.dicom_json import Dataset, one_dataset
+from ingestd.dicomweb.media_type import DICOM_JSON
 from ingestd.dicomweb.native_xml import one_xml_dataset
 
 RETRIEVE_URL = "00081190"
@@ -24,6 +25,7 @@ FAILURE_REASON = "00081197"
 FAILED_ATTRIBUTES_SEQUENCE = "00741048"
 ERROR_COMMENT = "00000902"
 
+ACCEPT_RESPONSE = f"{DICOM_JSON}, application/dicom+xml;q=0.9"  # some services have no JSON for it
 COMMENT_LIMIT = 2000
 ANSWER_BASE = 256 << 10  # bytes
 ANSWER_FOR_ONE = (

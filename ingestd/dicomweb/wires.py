@@ -32,6 +32,7 @@ class Wires(httpcore.NetworkBackend):
         """`tunnel`: the connections go to a proxy that is asked for a tunnel first."""
         self._lock = threading.Lock()
         self._open: set[Wire] = set()
+        self._calls: set[Call] = set()
         self._here = _Here()
         self._lookup = Lookup()
         self._tunnel = tunnel
@@ -42,10 +43,20 @@ class Wires(httpcore.NetworkBackend):
     def during(self, call: Call) -> Iterator[None]:
         """What this thread does in here belongs to `call`."""
         self._here.call = call
+        with self._lock:
+            self._calls.add(call)
         try:
             yield
         finally:
             del self._here.call
+            with self._lock:
+                self._calls.discard(call)
+
+    def silent_since(self) -> float | None:
+        """Since when a request is out that nothing has come back for, the longest of them. Any thread."""
+        with self._lock:
+            since = [call.silent_since for call in self._calls]
+        return min((at for at in since if at is not None), default=None)
 
     @property
     def call(self) -> Call:

@@ -13,6 +13,7 @@ from fakes.values import GENERIC
 from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileBusyError, FileDeniedError, FilingError, JournalError
 from ingestd.core.events import Event
+from ingestd.core.failure_reasons import meaning
 from ingestd.core.model import Asked, Instance, Wait
 from ingestd.core.outcome import DuplicatePolicy, Outcome, Reason
 from ingestd.core.proof import Proof
@@ -333,6 +334,55 @@ def test_two_files_of_one_instance_never_travel_together() -> None:
     bench.tick(20)
     assert [len(batch) for batch in bench.origin.stores] == [1, 1]
     assert len(bench.filer.done) == 2
+
+
+def test_an_outage_is_said_when_it_changes_and_once_a_minute() -> None:
+    """What, since when, how many files wait, and when it is tried again; never a line for each try (I8)."""
+    bench = Bench()
+    refused = Answer(loss=Loss.NOT_SENT, problem="no connection: Connection refused")
+    bench.origin.script(refused)
+    bench.origin.script_control(*[refused] * 4, *[Answer(status=401)] * 40)
+    for n in (1, 2, 3):
+        bench.drop(made(n).name, made(n).content)
+    bench.after(200, steps=200)
+    held = list(bench.recorder.of(Event.HELD))
+    problems = [line.fields["problem"] for line in held]
+    assert problems[0] == "no connection: Connection refused"
+    assert problems == sorted(problems, reverse=True)  # the one, then the other
+    assert len(set(problems)) == 2
+    assert 3 <= len(held) <= 6
+    assert [line.fields["files"] for line in held] == [3] * len(held)
+    assert held[0].fields["held_seconds"] == 0.0
+    assert float(str(held[-1].fields["held_seconds"])) >= 60
+    assert all(0 <= float(str(line.fields["wait_seconds"])) <= 60 for line in held)
+    assert bench.origin.controls > len(held)
+
+
+def test_the_next_outage_is_said_although_it_is_the_same() -> None:
+    """Its minute begins anew."""
+    bench = Bench()
+    for n in (1, 2):
+        bench.origin.script(Answer(status=503))
+        bench.drop(made(n).name, made(n).content)
+        bench.after(10, steps=10)
+    assert len(bench.filer.done) == 2
+    assert [e for e in bench.recorder.events if e in (Event.HELD, Event.RESUMED)] == [Event.HELD, Event.RESUMED] * 2
+
+
+def test_requests_that_come_to_nothing_are_said() -> None:
+    """Files that are sent again and again must not look like work: a line a minute, until something is answered."""
+    bench = Bench()
+    bench.origin.script(*[Answer(loss=Loss.LOST, problem="what answers does not speak HTTP/1.1")] * 4)
+    bench.origin.script_control(*[Answer(loss=Loss.LOST)] * 40)
+    bench.drop(made(1).name, made(1).content)
+    bench.after(5, steps=5)
+    assert bench.daemon.details()[0].startswith("service: ")
+    bench.after(1000, steps=200)
+    lines = list(bench.recorder.of(Event.TROUBLE))
+    assert lines[0].fields == {"status": "lost", "problem": "what answers does not speak HTTP/1.1"}
+    assert len(lines) <= 4
+    assert len(bench.filer.done) == 1
+    assert bench.daemon.details() == ()
 
 
 def test_a_job_that_dies_returns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -836,10 +886,11 @@ def test_the_brake_stops_sending_and_a_person_releases_it() -> None:
         bench.drop(made(n).name, made(n).content)
     bench.after(60, steps=20)
     assert len(bench.filer.failed) == 5
-    assert (bench.orders.braked(), bench.recorder.snapshots[-1].braked) == (
-        "the service refused 5 instances in a row, counting at most 10 of one study",
-        True,
+    why = (
+        "the service refused 5 instances in a row, counting at most 10 of one study, "
+        f"the last as rejected with FailureReason 43264 ({meaning(43264)})"
     )
+    assert (bench.orders.braked(), bench.recorder.snapshots[-1].braked) == (why, True)
     stores = len(bench.origin.stores)
     bench.after(60, steps=20)
     assert len(bench.origin.stores) == stores
@@ -848,6 +899,8 @@ def test_the_brake_stops_sending_and_a_person_releases_it() -> None:
     bench.after(5, steps=5)
     assert len(bench.filer.done) == 35
     assert [e for e in bench.recorder.events if e in (Event.BRAKED, Event.RELEASED)] == [Event.BRAKED, Event.RELEASED]
+    (said,) = bench.recorder.of(Event.BRAKED)
+    assert all(command in str(said.fields["hint"]) for command in ("failed list", "failed show", "ingestd resume"))
 
 
 def test_one_refused_series_stops_nobody_elses_files() -> None:
@@ -876,7 +929,9 @@ def test_conflicts_put_the_brake_on_as_refusals_do() -> None:
         one = made(1, study=study)
         bench.drop(f"again-{one.name}", one.content.replace(b"Anony^Mous", b"Other^Name"))
     bench.after(60, steps=60)
-    assert bench.orders.braked() == "the service refused 5 instances in a row, counting at most 10 of one study"
+    assert bench.orders.braked() == (
+        "the service refused 5 instances in a row, counting at most 10 of one study, the last as conflict"
+    )
     assert {v.quarantine.reason for v in bench.filer.verdicts.values()} == {Reason.CONFLICT}
     assert 5 <= len(bench.filer.failed) < 5 + 2 * 25  # what was asked for before the brake came on
     assert (len(bench.filer.done), bench.daemon.left) == (20, 20 - len(bench.filer.failed))

@@ -115,7 +115,7 @@ def test_nobody_there_is_said_at_once(unused_port: int) -> None:
     ran = commanded("dicomweb", "changefeed", "--url", f"http://127.0.0.1:{unused_port}/v2")
     assert ran.code == 75
     assert len(ran.err.splitlines()) == 1
-    assert "Connection refused: check --url" in ran.err
+    assert "Connection refused: check service.url (--url)" in ran.err
 
 
 def test_a_page_that_is_not_the_service_is_told() -> None:

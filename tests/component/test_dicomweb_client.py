@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_a_store_is_one_post_to_the_studies_service_with_its_length_known() -> N
     assert request.line == "POST /v2/studies HTTP/1.1"
     assert "transfer-encoding" not in request.headers
     assert list(parts(request.content_type, request.body)) == contents
-    assert request.headers["accept"] == "application/dicom+json"
+    assert request.headers["accept"] == "application/dicom+json, application/dicom+xml;q=0.9"
     assert request.headers["accept-encoding"] == "identity"
     assert request.headers["user-agent"].startswith("ingestd/")
     assert "authorization" not in request.headers
@@ -473,3 +474,95 @@ def test_many_threads_may_ask_at_once() -> None:
             thread.join()
     assert [a.status for a in answers] == [200] * 8
     assert len(server.requests) == 8
+
+
+# --- what is said of it --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 OK\r\nServer : x\r\nContent-Length: 2\r\n\r\n{}",  # a space before the colon
+        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18),  # HTTP/2 alone
+    ],
+)
+def test_what_answers_in_no_http_1_1_is_said_to(said: bytes) -> None:
+    """I7: in our own words."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(said)
+
+    with hostile(script) as server, client(server, FakeBodies()) as origin:
+        found = origin.control()
+    assert (found.loss, found.problem) == (Loss.LOST, "what answers does not speak HTTP/1.1")
+
+
+def test_a_connection_that_just_breaks_is_not_said_to_speak_otherwise() -> None:
+    """There is nothing to mend in a protocol."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Len")
+
+    with hostile(script) as server, client(server, FakeBodies()) as origin:
+        found = origin.control()
+    assert (found.loss, found.problem) == (Loss.LOST, None)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "page"),
+    [
+        ("text/html; charset=utf-8", "text/html"),
+        ("image/png", "image/png"),
+        ("application/x-" + "a" * 90, "an unknown type"),
+        ("text/plain", None),
+        ("application/problem+json", None),
+        ("", None),
+    ],
+)
+def test_a_page_is_said_to_be_one(content_type: str, page: str | None) -> None:
+    """A proxy's login page: its type is said, its words are not (I7)."""
+    assert store_once(200, b"<title>Log in</title>", content_type=content_type).page == page
+
+
+def test_an_empty_answer_is_no_page() -> None:
+    """Some servers declare a type for nothing."""
+    assert store_once(403, b"", content_type="text/html").page is None
+
+
+def test_a_response_in_xml_alone_is_understood() -> None:
+    """PS3.18 10.5.3 allows both; a service that has no JSON answers 406 to whoever takes nothing else."""
+    item = '<Item number="1"><DicomAttribute tag="00081155" vr="UI"><Value number="1">1.2.3.4</Value></DicomAttribute></Item>'
+    text = f'<NativeDicomModel><DicomAttribute tag="00081199" vr="SQ">{item}</DicomAttribute></NativeDicomModel>'
+
+    def script(peer: Peer) -> None:
+        accepted = "dicom+xml" in peer.request().headers["accept"]
+        peer.send(answer(200 if accepted else 406, text.encode(), content_type="application/dicom+xml"))
+
+    bodies = FakeBodies()
+    instance = bodies.add(CONTENT, sop_instance_uid="1.2.3.4")
+    with hostile(script) as server, client(server, bodies) as origin:
+        found = origin.store([instance])
+    assert found.response == StoreResponse(referenced=(Referenced(sop_instance_uid="1.2.3.4"),), failed=())
+
+
+def test_a_service_that_takes_a_request_and_says_nothing_is_timed() -> None:
+    """From the last byte that went out to the first that comes back."""
+    go_on = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        go_on.wait(20)
+        peer.send(answer(204))
+
+    with hostile(script) as server, client(server, FakeBodies()) as origin, ThreadPoolExecutor(1) as pool:
+        assert origin.silent_seconds == 0.0
+        asked = pool.submit(origin.control)
+        deadline = time.monotonic() + 10
+        while origin.silent_seconds < 0.2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        go_on.set()
+        assert asked.result(10).status == 204
+        assert origin.silent_seconds == 0.0

@@ -16,7 +16,7 @@ from ingestd.core.disposition import dispose, hold_for
 from ingestd.core.model import Identifiers
 from ingestd.core.outcome import Hold, HoldCause
 from ingestd.dicomweb.client import OriginServer
-from ingestd.dicomweb.codes import HOLDS
+from ingestd.dicomweb.codes import hold_line
 from ingestd.dicomweb.partitions import KNOWN_SECONDS
 from ingestd.ops.clock import SystemClock
 from ingestd.spool.digests import Arrival
@@ -111,10 +111,10 @@ def held_for_the_route(found: Answer) -> str:
     (disposition,) = dispose(batch(instance("1")), Answer(status=400), control=found, profile=AZURE)
     assert isinstance(disposition, Hold)
     assert disposition.cause is HoldCause.ROUTE
-    assert "service.partition" in HOLDS[HoldCause.ROUTE]
-    assert found.comment is not None
-    assert "service.partition" in found.comment
-    return found.comment
+    assert disposition.problem is not None
+    assert "service.partition" in disposition.problem
+    assert hold_line(disposition, url="http://here/v2", identified=True) == disposition.problem
+    return disposition.problem
 
 
 def test_a_mistyped_partition_is_never_created_by_the_control() -> None:

@@ -68,6 +68,36 @@ def test_the_brake_says_why_and_how_it_comes_off() -> None:
     assert line.endswith("`ingestd resume`")
 
 
+def test_a_service_that_takes_a_request_and_says_nothing_is_said_after_a_minute() -> None:
+    """Its response timeout may be long; a line a minute, and the detail for as long as it lasts."""
+    bench = Bench()
+    bench.origin.silent_seconds = 59.0
+    bench.after(5.0, steps=5)
+    assert bench.daemon.details() == ()
+    bench.origin.silent_seconds = 61.0
+    bench.after(30.0, steps=30)
+    (line,) = bench.daemon.details()
+    assert line.startswith("service: it has taken a request and says nothing: look at the service")
+    assert "for 61 s now" in line
+    assert [one.fields["held_seconds"] for one in bench.recorder.of(Event.SILENT)] == [61.0]
+    bench.origin.silent_seconds = 0.0
+    bench.after(2.0, steps=2)
+    assert bench.daemon.details() == ()
+
+
+def test_the_status_line_says_what_is_most_wrong() -> None:
+    """`systemctl status` shows one line: never that all is well under a brake, an outage, or with everything passed over."""
+    bench = Bench()
+    bench.after(2.0)
+    assert dict(bench.notifier.sent)["status"] == "0 files pending: all is well"
+    bench.inbox.leases_problem = LEASES
+    bench.origin.script(Answer(loss=Loss.NOT_SENT))
+    bench.origin.script_control(*[Answer(loss=Loss.NOT_SENT)] * 9)
+    bench.drop("a.dcm", part10())
+    bench.after(3.0, steps=3)
+    assert dict(bench.notifier.sent)["status"] == "1 files pending: service: unreachable: look at the cable"
+
+
 def test_files_that_can_not_be_moved_are_counted() -> None:
     """F31: the folder wants mending, and nobody has to read the log for that."""
     bench = Bench()

@@ -14,7 +14,7 @@ from fakes.values import AZURE, SERVICE, batch_rules, retry_rules, settle_rules
 
 from ingestd.core.batch import Shelves
 from ingestd.core.brake import Brake, BrakeRules
-from ingestd.core.outcome import DuplicatePolicy, HoldCause
+from ingestd.core.outcome import DuplicatePolicy
 from ingestd.core.ports import Supervised
 from ingestd.core.profiles import Profile
 from ingestd.core.second_look import SecondLookRules
@@ -163,7 +163,7 @@ class Bench:
                     word_after=600.0,
                     service=SERVICE,
                 ),
-                hints={HoldCause.UNREACHABLE: "look at the cable"},
+                words=lambda hold: hold.problem or f"{hold.cause.value}: look at the cable",
             ),
             known=Known(reads=self.journal.has_read(SERVICE)),
             rand=lambda: 0.5,

@@ -66,6 +66,7 @@ class FakeOrigin:
         self.replacements: list[Instance] = []
         self.closed = False
         self.problem: str | None = None
+        self.silent_seconds = 0.0
         self.date: ServiceDate | None = None
 
     def script(self, *answers: Scripted) -> None:
