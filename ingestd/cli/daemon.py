@@ -60,9 +60,10 @@ def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exi
         left = kept + daemon.passed.not_taken
         done, failed = daemon.filed - daemon.quarantined, daemon.quarantined
         if json:
-            not_taken, unmovable = daemon.passed.not_taken, daemon.passed.locked.files
-            counts = {"done": done, "failed": failed, "left": left, "not_taken": not_taken, "unmovable": unmovable}
-            print(jsonlib.dumps({**counts, "end": end.name.lower(), "notes": notes}))
+            counts = {"done": done, "failed": failed, "left": left, "end": end.name.lower()}
+            passed = daemon.passed
+            more = {"not_taken": passed.not_taken, "unmovable": passed.locked.files, "notes": notes} if notes else {}
+            print(jsonlib.dumps(counts | more))
         else:
             ended = "everything else has ended" if left and end is End.DRAINED else end.value
             print("\n".join([f"{done} done, {failed} failed, {left} left: {ended}", *notes]))
