@@ -119,7 +119,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
         )
         recorder = LogAndMetrics(log, metrics)
-        inbox = InboxFolder(folders.inbox, clock)
+        inbox = InboxFolder(folders.inbox, clock, headerless=settings.intake.headerless == "send")
         inbox.ground()  # what the start line says of leases
         recorder.log(
             Event.STARTED,

@@ -68,6 +68,9 @@ class Intake(Section):
     incomplete_timeout_seconds: Positive = 900.0
     """A file that is truncated, not DICOM or partly unwritten goes to failed/ after it has been unchanged this long; one that is
     kept open for writing, has a second name or may be unfilled is sent then."""
+    headerless: Literal["quarantine", "send"] = "quarantine"
+    """DICOM data sets without a Part 10 header, or without a transfer syntax in it. quarantine: to failed/, as no_header. send: as
+    they are, where the service takes such files (Orthanc does)."""
     holes: Literal["wait", "zeros"] = "wait"
     """Parts of a file that were never written. wait: for a writer to fill them. zeros: send them as zeros after
     network_quiet_seconds (ZFS with compression, sparse copies)."""

@@ -115,6 +115,7 @@ class Wholeness(enum.Enum):
     )
     TRUNCATED = "truncated"
     NOT_DICOM = "not_dicom"
+    NO_HEADER = "no_header"
     NO_PIXEL_DATA = "no_pixel_data"
     DICOMDIR = "dicomdir"
     NO_UID = "no_uid"

@@ -14,6 +14,7 @@ class Reason(enum.Enum):
     """Why a file stands in failed/. The words are the contract's codes, in metrics and reason files."""
 
     NOT_DICOM = "not_dicom"
+    NO_HEADER = "no_header"
     TRUNCATED = "truncated"
     UNFILLED = "unfilled"
     NO_PIXEL_DATA = "no_pixel_data"

@@ -104,6 +104,7 @@ Settling = Settled | LookAgain | SetAside | Judged
 _REASONS = {
     Wholeness.TRUNCATED: Reason.TRUNCATED,
     Wholeness.NOT_DICOM: Reason.NOT_DICOM,
+    Wholeness.NO_HEADER: Reason.NO_HEADER,
     Wholeness.NO_PIXEL_DATA: Reason.NO_PIXEL_DATA,
     Wholeness.NO_UID: Reason.NO_UID,
     Wholeness.OUT_OF_BOUNDS: Reason.BOUNDS,

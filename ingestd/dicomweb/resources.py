@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
-
-_UID = re.compile(r"(?=\.*[0-9])[0-9.]{1,64}")  # what part10.py takes; PS3.5 9.1 is stricter, services judge that
 
 
 class Level(Enum):
@@ -22,14 +19,9 @@ class Level(Enum):
         return {Level.STUDIES: "study", Level.SERIES: "series", Level.INSTANCES: "instance"}[self]
 
 
-def is_uid(text: str) -> bool:
-    """Digits and dots, one digit at least: nothing in it can climb or end a path."""
-    return _UID.fullmatch(text) is not None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """UIDs from the study down. Each must be one by `is_uid`; they stand in the path as they are."""
+    """UIDs from the study down. Each must be one by core's `is_uid`; they stand in the path as they are."""
 
     study: str
     series: str | None = None

@@ -102,11 +102,12 @@ def _plain(handle: int) -> BinaryIO:
     file = os.fdopen(os.dup(handle), "rb")
     file.seek(0)
     meta = read_file_meta(PlainView(FileSource(handle), os.fstat(handle).st_size))
-    syntax = (meta.transfer_syntax_uid or b"").rstrip(b"\0 ")
-    if syntax != DeflatedExplicitVRLittleEndian.encode():
+    syntax = meta.transfer_syntax_uid
+    if syntax != DeflatedExplicitVRLittleEndian:
         return file
     with file:
-        head = file.read(meta.end).replace(syntax, ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0"))
+        plain = ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0")
+        head = file.read(meta.end).replace(syntax.encode(), plain)
         inflate, data = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
         while len(data) < _MOST_BYTES and not inflate.eof and (piece := file.read(_LARGEST)):
             data += inflate.decompress(piece, _MOST_BYTES - len(data))

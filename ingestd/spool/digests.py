@@ -14,9 +14,9 @@ import hashlib
 import os
 from collections.abc import Iterator
 
-from ingestd.spool.file_meta import read_file_meta
+from ingestd.spool.file_meta import BEGINNING, begins_like_dicom, read_file_meta
 from ingestd.spool.fsutil import PIECE
-from ingestd.spool.part10 import uid_of, walk
+from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource, NotWholeError, PlainView, Source
 
 DIGESTED = 64 << 20  # bytes of a file that the owner thread may digest: no longer than a tick may last
@@ -62,7 +62,8 @@ class Arrival:
     def __init__(self) -> None:
         self._head = bytearray()
         self._hash = hashlib.sha256()
-        self._enough = 0  # so many bytes before the header is read again: pieces may be small, and headers long
+        # So many bytes before the header is read, and read again: pieces may be small, and headers long.
+        self._enough = BEGINNING + _NEXT_HEADER
         self._begun = False
         self._ended = False
         self.possible = True
@@ -102,11 +103,11 @@ class Arrival:
         try:
             meta = read_file_meta(PlainView(BytesSource(head), len(head)))
         except NotWholeError:
-            # What was cut may go on; what was no header stays none.
-            self.possible = more and b"DICM".startswith(head[128:132])
+            # What was cut may go on; what did not begin like DICOM never will.
+            self.possible = more and begins_like_dicom(head)
             return
         if more and len(head) < meta.end + _NEXT_HEADER:
             return
         self._begun = True
-        self.transfer_syntax_uid = uid_of(meta.transfer_syntax_uid)
+        self.transfer_syntax_uid = meta.transfer_syntax_uid
         self._hash.update(memoryview(head)[meta.end :])

@@ -140,7 +140,10 @@ class Walk:
             raise NotWholeError(Wholeness.TRUNCATED, text)
         # One zero may begin (6000,xxxx), or (0008,xxxx) in big endian.
         if self._buffer.strip(b"\0") or (len(self._buffer) == 1 and PIXEL_DATA not in self.lengths):
-            raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base} is cut")
+            text = f"the element header at byte {self._base} is cut"
+            if PIXEL_DATA in self.lengths:
+                text = f"bytes follow the last element, at byte {self._base}: too few for another one"
+            raise NotWholeError(Wholeness.TRUNCATED, text)
         self.zero_tail = self.zero_tail or bool(self._buffer)
 
     def _element(self, encoding: Encoding, pos: int) -> int:
@@ -267,7 +270,10 @@ class Walk:
         self._notes[text] = None
 
     def _nothing_begins(self, pos: int, what: str = "element") -> NotWholeError:
-        return NotWholeError(Wholeness.NOT_DICOM, f"at byte {self._base + pos} no {what} begins")
+        text = f"at byte {self._base + pos} no {what} begins"
+        if len(self._levels) == 1 and PIXEL_DATA in self.lengths:
+            text = f"bytes follow the last element: {text}"
+        return NotWholeError(Wholeness.NOT_DICOM, text)
 
 
 def _name(tag: int) -> str:

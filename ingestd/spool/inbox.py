@@ -49,10 +49,14 @@ _CHANGED = "the file is no longer the one that was judged: it is judged again"
 
 
 class InboxFolder:
-    """The ports Inbox and Bodies on a real folder. Any thread. Without a clock nothing is asked of a file system twice."""
+    """The ports Inbox and Bodies on a real folder. Any thread. Without a clock nothing is asked of a file system twice.
 
-    def __init__(self, root: Path, clock: Clock | None = None) -> None:
+    `headerless`: files without a Part 10 header are whole if they are otherwise (`intake.headerless`).
+    """
+
+    def __init__(self, root: Path, clock: Clock | None = None, *, headerless: bool = False) -> None:
         self._root = root
+        self._headerless = headerless
         self._grounds = Grounds(root, clock.monotonic if clock is not None else lambda: 0.0)
         self._ground = Ground()
         self._denied = False
@@ -93,7 +97,7 @@ class InboxFolder:
         with _Opened(self._root, path) as opened:
             look = self._look(opened)
             size = look.stamp.size
-            inspection = _inspect(opened.handle, size)
+            inspection = _inspect(opened.handle, size, headerless=self._headerless)
             if look.room is Room.UNKNOWN and size >= _END and not any(os.pread(opened.handle, _END, size - _END)):
                 inspection = replace(inspection, ends_in_zeros=True)
             _unchanged(opened.handle, look.stamp)
@@ -201,15 +205,15 @@ def _unchanged(handle: int, stamp: Stamp) -> None:
         raise FileChangedError(_CHANGED)
 
 
-def _inspect(handle: int, size: int) -> Inspection:
+def _inspect(handle: int, size: int, *, headerless: bool) -> Inspection:
     if size > SMALL:
-        return walk(FileSource(handle), size)
+        return walk(FileSource(handle), size, headerless=headerless)
     content = os.read(handle, size + 1)
     while len(content) < size and (more := os.read(handle, size + 1 - len(content))):
         content += more
     if len(content) != size:
         raise FileChangedError(_CHANGED)
-    found = walk(BytesSource(content), size)
+    found = walk(BytesSource(content), size, headerless=headerless)
     if found.wholeness not in SENDABLE:
         return found
     return replace(found, content=content, sha256=digest_of_bytes(content, found.data_set_at))

@@ -2,23 +2,27 @@
 
 Neither Azure nor pydicom notices a truncated file, so this walk is the only guard there is. It reads headers to the very end of the
 file and steps over values; `elements` says how. What it can't see, because nothing in the file shows it: a cut that falls exactly
-between two top-level elements, behind the Series Instance UID, of an object that needs no pixel data (or behind its pixel data).
+between two top-level elements, behind the Series Instance UID, of an object that needs no pixel data (or behind its pixel data), or
+of a private class, of which nobody else knows what it needs.
 
 A file that isn't whole gets the verdict that is true of it. TRUNCATED: it ends before what it declares does, or before its
-identifiers could come. NOT_DICOM: no `DICM`, no file meta information with a Transfer Syntax UID, or an element is due and none
-begins.
+identifiers could come. NOT_DICOM: it does not begin like DICOM, or an element is due and none begins. NO_HEADER: it is whole, and a
+bare data set, or one whose header has no Transfer Syntax UID. Where such files may be sent, the encoding that the data set shows is
+its transfer syntax; but what is encapsulated shows none.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ingestd.core.model import Identifiers, Inspection, Wholeness
+from ingestd.core.uids import is_standard, is_uid, why_none
 from ingestd.spool import tags
 from ingestd.spool.elements import Walk
 from ingestd.spool.encoding import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from ingestd.spool.file_meta import FileMeta, read_file_meta
-from ingestd.spool.pixels import cut_before_zeros, lacks_pixel_data, too_short
+from ingestd.spool.pixels import NO_PIXELS, cut_before_zeros, lacks_pixel_data, too_short
 from ingestd.spool.sources import InflatedView, NotWholeError, PlainView, Source
 
 _MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
@@ -29,9 +33,6 @@ _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _DEFLATED: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
 _NATIVE: Final = _IMPLICIT | {"1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", _BIG_ENDIAN}
 
-# Digits and dots, one digit at least: `.` and `..` mean something else in a URL. PS3.5 9.1 is stricter; services judge that.
-_UID_BYTES: Final = b"0123456789."
-_UID_LIMIT: Final = 64
 _PADDING: Final = b"\0 "
 
 _IDENTIFIERS: Final = (
@@ -42,8 +43,11 @@ _IDENTIFIERS: Final = (
 )
 
 
-def walk(source: Source, size: int) -> Inspection:
-    """Judge the `size` bytes of the source. Raises FileBusyError where they can't be read, and nothing else whatever they are."""
+def walk(source: Source, size: int, *, headerless: bool = False) -> Inspection:
+    """Judge the `size` bytes of the source. Raises FileBusyError where they can't be read, and nothing else whatever they are.
+
+    `headerless`: a data set without a Part 10 header is as good as one with it.
+    """
     view = PlainView(source, size)
     try:
         meta = read_file_meta(view)
@@ -51,10 +55,7 @@ def walk(source: Source, size: int) -> Inspection:
         return Inspection(wholeness=verdict.wholeness, text=verdict.text)
     if uid_of(meta.sop_class_uid) == _MEDIA_STORAGE_DIRECTORY:
         return Inspection(wholeness=Wholeness.DICOMDIR, text="a DICOMDIR lists instances and is none")
-    syntax = uid_of(meta.transfer_syntax_uid)
-    if syntax is None:
-        text = "the file meta information has no readable Transfer Syntax UID"
-        return Inspection(wholeness=Wholeness.NOT_DICOM, text=text, notes=meta.notes)
+    syntax = meta.transfer_syntax_uid
     inflated = InflatedView(view, meta.end, size) if syntax in _DEFLATED else None
     elements = _elements(view, inflated, meta.end, syntax)
     try:
@@ -65,7 +66,8 @@ def walk(source: Source, size: int) -> Inspection:
         ids, _, _ = _identify(syntax, elements)
         notes = meta.notes + elements.notes
         return Inspection(wholeness=verdict.wholeness, text=verdict.text, ids=ids, notes=notes, data_set_at=meta.end)
-    return _judge(meta, syntax, elements)
+    found = _judge(meta, syntax, elements)
+    return _without_header(found, meta, elements, sent=headerless) if meta.lacks else found
 
 
 def _elements(view: PlainView, inflated: InflatedView | None, start: int, syntax: str) -> Walk:
@@ -81,15 +83,16 @@ def _judge(meta: FileMeta, syntax: str, elements: Walk) -> Inspection:
     ids, missing, due = _identify(syntax, elements)
     notes = meta.notes + elements.notes
     if ids is None:
-        if elements.zero_tail:
+        if why := _unusable(elements.values.get(due)):
+            wholeness, text = Wholeness.NO_UID, f"the {missing} {why}"
+        elif elements.zero_tail:
             wholeness, text = Wholeness.TRUNCATED, f"only zeros follow before a readable {missing} came"
         elif elements.last_tag < due:
             wholeness, text = Wholeness.TRUNCATED, f"the data set ends before a {missing} could come"
         else:
             wholeness, text = Wholeness.NO_UID, f"the data set has no readable {missing}"
     elif lacks_pixel_data(elements, ids.sop_class_uid):
-        wholeness = Wholeness.NO_PIXEL_DATA
-        text = "the data set is an image (by its class, or by group 0028) and has no pixel data (7fe0,0010)"
+        wholeness, text = Wholeness.NO_PIXEL_DATA, NO_PIXELS
     elif elements.zero_tail and cut_before_zeros(elements, native=syntax in _NATIVE):
         wholeness, text = Wholeness.TRUNCATED, "only zeros follow pixel data that is too short"
     else:
@@ -100,14 +103,31 @@ def _judge(meta: FileMeta, syntax: str, elements: Walk) -> Inspection:
     return Inspection(wholeness=wholeness, text=text, ids=ids, notes=notes, data_set_at=meta.end)
 
 
+def _without_header(found: Inspection, meta: FileMeta, elements: Walk, *, sent: bool) -> Inspection:
+    """The verdict on a file whose header lacks something, which `found` is about as if nothing did."""
+    if found.wholeness not in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):
+        return found
+    if not meta.declared and elements.lengths.get(tags.PIXEL_DATA, 0) is None:
+        text = f"{meta.lacks}; its pixel data is compressed, and nothing in the file says how"
+        return replace(found, wholeness=Wholeness.NO_HEADER, text=text)
+    if not sent:
+        return replace(found, wholeness=Wholeness.NO_HEADER, text=meta.lacks)
+    return replace(found, notes=(meta.lacks.partition(":")[0], *found.notes))
+
+
 def uid_of(value: bytes | None) -> str | None:
-    """A UID without its padding; None for what is none."""
-    if not value:
-        return None
-    stripped = value.rstrip(_PADDING)
-    if stripped.strip(_UID_BYTES) or not stripped.strip(b".") or len(stripped) > _UID_LIMIT:
-        return None
-    return stripped.decode("ascii")
+    """A UID without its padding, and without blanks before it; None for what is none."""
+    text = _text(value)
+    return text if is_uid(text) else None
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").rstrip(_PADDING).lstrip(b" ").decode("latin-1")
+
+
+def _unusable(value: bytes | None) -> str:
+    """Why a value is no UID; empty where there is none."""
+    return why_none(text) if (text := _text(value)) else ""
 
 
 def _identify(syntax: str, elements: Walk) -> tuple[Identifiers | None, str, int]:
@@ -130,11 +150,16 @@ def _identify(syntax: str, elements: Walk) -> tuple[Identifiers | None, str, int
 
 def _remarks(meta: FileMeta, syntax: str, elements: Walk) -> tuple[str, ...]:
     values, remarks = elements.values, []
+    for tag, name in _IDENTIFIERS:
+        if not is_standard(_text(values[tag])):
+            remarks.append(f"the {name} has letters or more than 64 characters")
+        if values[tag].startswith(b" "):
+            remarks.append(f"the {name} begins with a blank")
     if tags.PATIENT_ID not in values:
         remarks.append("no Patient ID (0010,0020)")
-    if _differ(meta.sop_instance_uid, values[tags.SOP_INSTANCE_UID]):
+    if not meta.lacks and _differ(meta.sop_instance_uid, values[tags.SOP_INSTANCE_UID]):
         remarks.append("the file meta SOP Instance UID is not that of the data set")
-    if _differ(meta.sop_class_uid, values[tags.SOP_CLASS_UID]):
+    if not meta.lacks and _differ(meta.sop_class_uid, values[tags.SOP_CLASS_UID]):
         remarks.append("the file meta SOP Class UID is not that of the data set")
     if syntax in _NATIVE and too_short(elements):
         remarks.append("native pixel data is shorter than rows x columns x samples x bits x frames")

@@ -7,13 +7,12 @@ from typing import Final
 from ingestd.spool import tags
 from ingestd.spool.elements import Walk
 
-_STANDARD: Final = "1.2.840.10008."
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
-_RAW_DATA: Final = _STORAGE + "66"  # holds what its maker likes (PS3.3 A.37)
 _PADDING: Final = b"\0 "
 
 # The classes whose every instance is an image (PS3.3 A.1.4: Image Pixel is mandatory, and Pixel Data in it but for a Pixel Data
-# Provider URL). A cut before group 0028 leaves nothing else that tells them from an object that needs no pixels.
+# Provider URL); a test holds them against PS3.6 table A-1, as pydicom has it. A cut before group 0028 leaves nothing else that
+# tells them from an object that needs no pixels.
 # fmt: off
 _IMAGE_CLASSES: Final = frozenset(_STORAGE + end for end in (
     "1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1",  # radiography
@@ -27,26 +26,55 @@ _IMAGE_CLASSES: Final = frozenset(_STORAGE + end for end in (
     "481.1", "481.23", "481.24",  # RT images
 ))
 # fmt: on
+
+# Those that are images where they declare rows: RT Dose, MR Spectroscopy (PS3.3 A.18, A.36.3); and images that PS3.3 has no longer
+# or never had: VL of the trial, DICOS and DICONDE, hardcopy.
+_IMAGES_WITH_ROWS: Final = frozenset(
+    (
+        *(_STORAGE + end for end in ("481.2", "4.2", "77.1", "77.2", "501.1", "501.2.1", "501.2.2", "601.1", "601.2")),
+        *("1.2.840.10008.5.1.1.29", "1.2.840.10008.5.1.1.30"),
+    )
+)
+_PRIVATE_BEHIND: Final = range(0x7FE1, 0xFFFE, 2)  # groups
 _FEWER_COLOURS: Final = (b"YBR_FULL_422", b"YBR_PARTIAL_42")  # colour samples than pixels
 
 _IMAGE_PIXEL: Final = (tags.ROWS, tags.COLUMNS, tags.SAMPLES_PER_PIXEL, tags.PHOTOMETRIC_INTERPRETATION)
 
 
-def lacks_pixel_data(elements: Walk, sop_class: str) -> bool:
-    """Whether it is an image whose pixels are not in the file, though nothing says that they may be elsewhere (PS3.3 C.7.6.3).
+NO_PIXELS: Final = (
+    "the SOP class is that of an image, and the file has neither pixel data (7fe0,0010) nor private bulk data instead"
+)
 
-    Bulk data that stands in for them is Spectroscopy Data or a Pixel Data Provider URL, which the JPIP transfer syntaxes require; a
-    private class may keep its own behind group 7FE0, which the elements' order proves was reached.
+
+def lacks_pixel_data(elements: Walk, sop_class: str) -> bool:
+    """Whether it is an image of the standard whose pixels are not in the file, though nothing says that they are elsewhere.
+
+    What stands in for Pixel Data (PS3.3 C.7.6.3): float pixel data, spectroscopy data, a Pixel Data Provider URL, which the JPIP
+    transfer syntaxes require; Elscint's private element; private elements behind group 7FE0, which the elements' order proves was
+    reached. An icon does where the image itself declares nothing: where it does, a cut behind the icon looks the same.
     """
-    if elements.lengths or sop_class == _RAW_DATA:
+    always = sop_class in _IMAGE_CLASSES
+    if not (always or sop_class in _IMAGES_WITH_ROWS) or _keeps_pixels(elements):
         return False
     values = elements.values
-    declares_none = any(tag in values and not _number(elements, tag) for tag in (tags.ROWS, tags.COLUMNS))
-    if declares_none and not elements.zero_tail:
-        return False
     if not any(tag in values for tag in _IMAGE_PIXEL):
-        return sop_class in _IMAGE_CLASSES
-    return sop_class.startswith(_STANDARD) or elements.last_tag >> 16 <= tags.PIXEL_DATA >> 16
+        return always and not _has(elements, tags.ICON_IMAGE_SEQUENCE)
+    declares_none = any(tag in values and not _number(elements, tag) for tag in (tags.ROWS, tags.COLUMNS))
+    return elements.zero_tail or not declares_none
+
+
+def _keeps_pixels(elements: Walk) -> bool:
+    """Whether there are pixel data, or private ones."""
+    if not tags.PIXELS.isdisjoint(elements.lengths):
+        return True
+    if tags.CREATOR_BEHIND in elements.values or elements.last_tag >> 16 in _PRIVATE_BEHIND:
+        return True
+    return tags.ELSCINT_CREATOR in elements.values and _has(elements, tags.ELSCINT_PIXEL_DATA)
+
+
+def _has(elements: Walk, tag: int) -> bool:
+    """Whether bulk data is there, and not empty."""
+    return elements.lengths.get(tag, 0) != 0
 
 
 def too_short(elements: Walk) -> bool:

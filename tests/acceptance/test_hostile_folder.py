@@ -809,7 +809,10 @@ REFUSED: Mapping[str, tuple[bytes, str]] = {
     "a SOP UID of two dots": (with_uid(0x00080018, b".."), "no_uid"),
     "a SOP UID with a query": (with_uid(0x00080018, b"1.2?x=/../"), "no_uid"),
     "a series UID with a line": (with_uid(0x0020000E, b"1.2\r\nX: y"), "no_uid"),
-    "a SOP UID of 66 digits": (with_uid(0x00080018, b"1." * 33), "no_uid"),
+    "a SOP UID of 129 digits": (with_uid(0x00080018, b"1." * 64 + b"1"), "no_uid"),
+    "a study UID with a blank in it": (with_uid(0x0020000D, b"1.2 3"), "no_uid"),
+    "a data set without a header": (DATA, "no_header"),
+    "a data set behind a preamble": (bytes(128) + b"DICM" + DATA, "no_header"),
     "DICOMDIR": (DICOMDIR, "dicomdir"),
 }
 TAKEN: Mapping[str, bytes] = {
@@ -817,11 +820,14 @@ TAKEN: Mapping[str, bytes] = {
     "preamble of a program": b"MZ\x90".ljust(128, b"\1") + made(52).content[128:],
     "preamble of an ELF": b"\x7fELF".ljust(128, b"\2") + made(53).content[128:],
     "preamble of a TIFF": b"II*\0".ljust(128, b"\3") + made(54).content[128:],
+    "a study UID of letters": with_uid(0x0020000D, b"454c62fc-2d72-44c6-9521-1183db563b06"),
+    "a SOP UID of 66 digits": with_uid(0x00080018, b"1." * 33),
+    "a SOP UID behind a blank": with_uid(0x00080018, b" 1.2.3.7"),
 }
 
 
 def test_each_bad_file_fails_with_its_reason_and_the_rest_goes_on(plain: MakePlain) -> None:
-    """F33, I3, I4: no DICOM, UIDs that are missing or lead elsewhere, DICOMDIR; what lies is noted."""
+    """F33, F95, I3, I4: no DICOM, no header, UIDs that are missing or lead elsewhere, DICOMDIR; what lies or is odd is noted."""
     with hostile(service := ScriptedOrigin()) as server:
         home = plain(server.url)
         for name, (content, _) in REFUSED.items():

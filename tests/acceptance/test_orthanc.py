@@ -10,6 +10,8 @@ import pytest
 from fakes.house import House, digest
 from fakes.studies import made, studies
 
+from ingestd.emulator.samples import ct_instance
+
 pytestmark = pytest.mark.real
 
 
@@ -36,6 +38,28 @@ def test_a_thousand_instances_dropped_while_it_runs_are_all_in_orthanc(
         proofs = {proof for (proof,) in journal.execute("SELECT DISTINCT proof FROM receipts")}
     assert proofs <= {"asked", "fetched"}
     assert "asked" in proofs
+
+
+def test_what_orthanc_stores_and_the_standard_does_not_is_sent(house: type[House], orthanc: str) -> None:
+    """F95, I2, I4: data sets without a header as they are; letters, a blank and 65 characters in UIDs; all are held."""
+    content = made(1).content
+    files = {"bare.dcm": content[144 + int.from_bytes(content[140:144], "little") :]}
+    for name, study in {
+        "uuid": "ad111191-79e4-4892-9b91-430047f0a0b2",
+        "blank": " 1.2.3.4",
+        "long": "1." * 32 + "1",
+    }.items():
+        files[f"{name}.dcm"] = ct_instance(
+            study_uid=study, series_uid=f"1.{len(study)}", sop_instance_uid=f"1.2.{len(study)}"
+        )
+    home = house(f"{orthanc}/dicom-web", INGESTD_SERVICE__KIND="orthanc", INGESTD_INTAKE__HEADERLESS="send")
+    home.start()
+    for name, content in files.items():
+        home.drop(name, content)
+    home.waits(home.ended(len(files)), 60)
+    assert home.stop() == 0
+    assert {p.name: p.read_bytes() for p in home.files(home.done)} == files
+    assert home.reasons() == {}
 
 
 def test_a_changed_file_under_the_same_uids_is_a_conflict_though_orthanc_says_stored(

@@ -434,7 +434,27 @@ def test_a_tail_with_a_byte_in_it_is_no_tail() -> None:
     found = judge(part10(image()) + bytes(5000) + b"x")
     assert (found.wholeness, found.text) == (
         Wholeness.NOT_DICOM,
-        f"at byte {len(part10(image()))} no element begins",
+        f"bytes follow the last element: at byte {len(part10(image()))} no element begins",
+    )
+
+
+@pytest.mark.parametrize("tail", [b"\n", b"\r\n", b"\x1a", b" ", b"\1\2\3\4", b"\0\1"])
+def test_a_few_bytes_behind_the_pixel_data_are_no_cut_header(tail: bytes) -> None:
+    """F95: transfers as text add them; too few for an element they are not sent, and the words say what is there."""
+    found = judge(part10(image()) + tail)
+    assert (found.wholeness, found.text) == (
+        Wholeness.TRUNCATED,
+        f"bytes follow the last element, at byte {len(part10(image()))}: too few for another one",
+    )
+
+
+@pytest.mark.parametrize("tail", [b"\1\2\3\4\5\6\7\x08", b" " * 512, b"\r\n--abcdef--\r\n", part10(image())])
+def test_what_follows_the_pixel_data_is_said_to_follow_it(tail: bytes) -> None:
+    """F95: a boundary of a multipart body, padding, the file twice."""
+    found = judge(part10(image()) + tail)
+    assert (found.wholeness in SENDABLE, found.text) == (
+        False,
+        f"bytes follow the last element: at byte {len(part10(image()))} no element begins",
     )
 
 
@@ -449,14 +469,12 @@ def test_zeros_before_the_identifiers_are_a_truncation() -> None:
 # --- the other verdicts -----------------------------------------------------------------------------------------------------------
 
 NOT_DICOM = {
-    "empty": (b"", "the file is empty"),
+    "empty": (b"", "the file is empty: the copy was broken off, copy it again"),
     "text": (b"hello" * 100, "no DICM at byte 128"),
-    "a data set without a head": (b"".join(image()), "no DICM at byte 128"),
-    "no file meta": (bytes(128) + b"DICM" + b"".join(image()), "no file meta information at byte 132"),
-    "no transfer syntax": (
-        head()[: -len(Writer().element(0x00020010, b"UI", EXPLICIT.encode()))] + b"".join(image()),
-        "the file meta information has no readable Transfer Syntax UID",
-    ),
+    "a beginning that few bytes of a data set would have": (b"\x08\0\5\0CS", "no DICM at byte 128"),
+    "numbers that begin with eight": (struct.pack("<200H", *range(8, 208)), "no DICM at byte 128"),
+    "numbers that begin with two": (struct.pack("<200H", *range(2, 202)), "no DICM at byte 128"),
+    "DICM and noise": (bytes(128) + b"DICM" + b"noise" * 100, "no file meta information at byte 132"),
     "a VR that is damaged": (
         part10(image()).replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0\x10N"),
         f"at byte {ends(image(), len(head()))[2]} no element begins",
@@ -476,7 +494,10 @@ NOT_DICOM = {
         part10([Writer().header(0x00081140, b"SQ", UNDEFINED), *image()]),
         f"at byte {len(head()) + 12} no item begins",
     ),
-    "an item outside": (part10([*image(), Writer().item(b"")]), f"at byte {len(part10(image()))} no element begins"),
+    "an item outside": (
+        part10([*image(), Writer().item(b"")]),
+        f"bytes follow the last element: at byte {len(part10(image()))} no element begins",
+    ),
     "an item that a sequence's end closes": (
         part10(
             [Writer().header(0x00081140, b"SQ", UNDEFINED) + Writer().mark(0xE000, UNDEFINED) + Writer().mark(0xE0DD)]
@@ -527,16 +548,49 @@ def test_a_dicomdir_is_told() -> None:
     assert found == Inspection(wholeness=Wholeness.DICOMDIR, text="a DICOMDIR lists instances and is none")
 
 
-@pytest.mark.parametrize(
-    "uid", ["", "../../etc/passwd", ".", "..", "1" * 65, "1.2\\1.3", "1.2 3", " 1.2", "1.2-3", "abc"]
-)
-def test_what_is_no_uid_is_no_uid(uid: str) -> None:
-    """F33: nothing but digits and dots may reach a URL or a path."""
+NO_UIDS = {
+    "": "the data set has no readable Study Instance UID (0020,000d)",
+    "../../etc/passwd": "the Study Instance UID (0020,000d) has '/' at character 3",
+    ".": "the Study Instance UID (0020,000d) has neither a letter nor a digit",
+    "..": "the Study Instance UID (0020,000d) has neither a letter nor a digit",
+    "1" * 129: "the Study Instance UID (0020,000d) has 129 characters, more than 128",
+    "1" * 600: "the Study Instance UID (0020,000d) has 600 characters, more than 128",
+    "1.2\\1.3": r"the Study Instance UID (0020,000d) has '\\' at character 4",
+    "1.2 3": "the Study Instance UID (0020,000d) has a blank at character 4",
+    "1.2?x=3": "the Study Instance UID (0020,000d) has '?' at character 4",
+    "1.2\r\nX-A: b": "the Study Instance UID (0020,000d) has the byte 0x0d at character 4",
+}
+
+
+@pytest.mark.parametrize(("uid", "why"), NO_UIDS.items(), ids=range(len(NO_UIDS)))
+def test_what_can_not_stand_in_a_path_is_no_uid(uid: str, why: str) -> None:
+    """F33, F95: what would need an escape may not reach a URL or a path; the reason names the character, and no more (I7)."""
     w = Writer()
     found = judge(part10([*identity(w, study=uid), *image_pixel(w), pixels(w)]))
-    assert found == Inspection(
-        wholeness=Wholeness.NO_UID, text="the data set has no readable Study Instance UID (0020,000d)"
-    )
+    assert found == Inspection(wholeness=Wholeness.NO_UID, text=why)
+
+
+UUID = "454c62fc-2d72-44c6-9521-1183db563b06"
+LETTERS = "has letters or more than 64 characters"
+
+
+@pytest.mark.parametrize(
+    ("stored", "uid", "said"),
+    [
+        (UUID, UUID, LETTERS),
+        ("1.2-3", "1.2-3", LETTERS),
+        ("1" * 65, "1" * 65, LETTERS),
+        (" 1.2", "1.2", "begins with a blank"),
+    ],
+)
+def test_what_only_the_standard_refuses_is_sent_and_noted(stored: str, uid: str, said: str) -> None:
+    """F95: files that were de-identified with UUIDs or digests; whether they are stored is the service's verdict."""
+    w = Writer()
+    found = judge(part10([*identity(w, study=stored), *image_pixel(w), pixels(w)]))
+    assert found.wholeness is Wholeness.WHOLE
+    assert found.ids is not None
+    assert found.ids.study_uid == uid
+    assert found.notes == (f"the Study Instance UID (0020,000d) {said}",)
 
 
 @pytest.mark.parametrize(
@@ -581,19 +635,32 @@ def test_a_data_set_that_ends_before_its_identifiers_is_truncated(count: int) ->
 
 def test_the_class_of_an_image_says_that_pixels_are_missing() -> None:
     """F17: cut before group 0028, nothing else shows it. All classes that the dictionary calls images, and those that need none."""
-    root = "1.2.840.10008.5.1.4.1.1."
     for uid, (name, kind, *_) in UID_dictionary.items():
-        end = uid.removeprefix(root)
+        end = uid.removeprefix(ROOT)
         if kind == "SOP Class" and end != uid and end not in NO_SURE_IMAGES:
             is_image = " Image Storage" in name or end in MORE_IMAGES
             expected = Wholeness.NO_PIXEL_DATA if is_image else Wholeness.WHOLE
             assert verdict(part10(identity(W, sop_class=uid), sop_class=uid)) is expected, name
 
 
+def test_rows_make_an_image_only_of_a_class_that_can_be_one() -> None:
+    """F95: each storage class of the dictionary, with rows left over from an image and without pixels; reports are sent."""
+    for uid, (name, kind, *_) in UID_dictionary.items():
+        if kind == "SOP Class" and "Storage" in name and not name.startswith("Media Storage Directory"):
+            is_image = " Image " in name or uid.removeprefix(ROOT) in (*MORE_IMAGES, *IMAGES_WITH_ROWS)
+            expected = Wholeness.NO_PIXEL_DATA if is_image else Wholeness.WHOLE
+            content = part10([*identity(W, sop_class=uid), *image_pixel(W)], sop_class=uid)
+            assert verdict(content) is expected, name
+
+
 W = Writer()
+ROOT = "1.2.840.10008.5.1.4.1.1."
 # US Volume, B-scan Volume Analysis, Thickness Map, Corneal Topography Map, Parametric Map, Segmentation
 MORE_IMAGES = ("6.2", "77.1.5.8", "81.1", "82.1", "30", "66.4")
 NO_SURE_IMAGES = ("77.1", "77.2", "501.1", "501.2.1", "501.2.2", "601.1", "601.2")  # never in force, or not PS3.3's
+IMAGES_WITH_ROWS = ("481.2", "4.2")  # RT Dose, MR Spectroscopy
+RF = "1.2.840.10008.5.1.4.1.1.12.2"
+ELSCINT = [W.element(0x07A10010, b"LO", b"ELSCINT1"), W.element(0x07A1100A, b"OB", bytes(40))]
 PIXELS_ELSEWHERE = {
     "spectroscopy data": (True, SPECTROSCOPY, [W.element(0x56000020, b"OF", bytes(8))], EXPLICIT),
     "float pixel data": (True, CT, [W.element(0x7FE00008, b"OF", bytes(8))], EXPLICIT),
@@ -604,9 +671,26 @@ PIXELS_ELSEWHERE = {
     "JPIP without a provider": (False, CT, [], JPIP),
     "raw data": (True, RAW_DATA, [], EXPLICIT),
     "a private class with data of its own": (True, PRIVATE_CLASS, [W.element(0x7FE11010, b"OB", bytes(8))], EXPLICIT),
-    "a private class": (False, PRIVATE_CLASS, [], EXPLICIT),
-    "a private class and a delimiter too many": (False, PRIVATE_CLASS, [W.mark(0xE0DD)], EXPLICIT),
-    "a private class that ends in a sequence": (False, PRIVATE_CLASS, [nested(W, 0x00291010)], EXPLICIT),
+    "a private class": (True, PRIVATE_CLASS, [], EXPLICIT),
+    "a private class and a delimiter too many": (True, PRIVATE_CLASS, [W.mark(0xE0DD)], EXPLICIT),
+    "a private class that ends in a sequence": (True, PRIVATE_CLASS, [nested(W, 0x00291010)], EXPLICIT),
+    "a private group behind the pixel data": (True, CT, [W.element(0x7FE11010, b"OB", bytes(8))], EXPLICIT),
+    "a private sequence behind the pixel data": (True, CT, [nested(W, 0x7FE11001)], EXPLICIT),
+    "a private group behind the pixel data, and padding": (
+        True,
+        CT,
+        [W.element(0x7FE10010, b"LO", b"GEMS"), W.element(0x7FE11001, b"OB", b""), W.element(0xFFFCFFFC, b"OB", b"")],
+        EXPLICIT,
+    ),
+    "a private group before the pixel data": (False, CT, [W.element(0x7FDF1010, b"OB", bytes(8))], EXPLICIT),
+    "Elscint's pixels": (True, CT, ELSCINT, EXPLICIT),
+    "Elscint's element, and nothing in it": (False, CT, [ELSCINT[0], W.element(0x07A1100A, b"OB", b"")], EXPLICIT),
+    "the element of another maker": (False, CT, ELSCINT[1:], EXPLICIT),
+    "a report with rows": (True, SR, [W.element(0x0040A040, b"CS", b"CONTAINER")], EXPLICIT),
+    "a presentation state with rows": (True, ROOT + "11.1", [], EXPLICIT),
+    "a PDF with rows": (True, ROOT + "104.1", [], EXPLICIT),
+    "dose with rows": (False, ROOT + "481.2", [], EXPLICIT),
+    "spectroscopy with rows": (False, SPECTROSCOPY, [], EXPLICIT),
     "trailing padding only": (False, CT, [W.element(0xFFFCFFFC, b"OB", bytes(8))], EXPLICIT),
     "offsets only": (False, CT, [W.element(0x7FE00001, b"OV", b"")], EXPLICIT),
     "encapsulated pixel data in an icon only": (
@@ -631,6 +715,18 @@ def test_an_image_without_its_pixels_is_not_sent(whole: bool, sop_class: str, bu
     assert verdict(part10(elements, syntax)) is (Wholeness.WHOLE if whole else Wholeness.NO_PIXEL_DATA)
 
 
+@pytest.mark.parametrize("bulk", [pixels(W), encapsulated(W)], ids=["native", "encapsulated"])
+def test_pixels_in_the_icon_are_those_of_an_image_that_declares_none(bulk: bytes) -> None:
+    """F95: an RF image whose rows and pixels all stand in its icon is whole. F17: no cut of an image with an icon passes by it."""
+    icon = W.sequence(0x00880200, W.item(b"".join([*image_pixel(W), bulk]), undefined=True))
+    assert verdict(part10([*identity(W, sop_class=RF), icon], sop_class=RF)) is Wholeness.WHOLE
+    empty = W.sequence(0x00880200)
+    assert verdict(part10([*identity(W, sop_class=RF), empty], sop_class=RF)) is Wholeness.NO_PIXEL_DATA
+    whole = part10([*identity(W, sop_class=RF), *image_pixel(W), icon, pixels(W)], sop_class=RF)
+    assert verdict(whole) is Wholeness.WHOLE
+    assert [cut for cut in range(len(whole)) if verdict(whole[:cut]) in SENDABLE] == []
+
+
 def test_no_rows_is_no_image() -> None:
     """I3: zero rows declare no pixels, and rows in a sequence are not the object's."""
     w = Writer()
@@ -647,13 +743,14 @@ PYDICOM_FILES = sorted((Path(pydicom.__file__).parent / "data").rglob("*.dcm"))
 
 # Looked at one by one: what each says of itself.
 NOT_WHOLE = {
-    Wholeness.NOT_DICOM: "ExplVR_BigEndNoMeta ExplVR_LitEndNoMeta no_meta rtstruct meta_missing_tsyntax",
+    Wholeness.NOT_DICOM: "no_meta",  # a blank stands before its data set
+    Wholeness.NO_HEADER: "ExplVR_BigEndNoMeta ExplVR_LitEndNoMeta rtstruct",
     Wholeness.TRUNCATED: "MR_truncated rtplan_truncated empty_charset_LEI no_meta_group_length",
     Wholeness.NO_PIXEL_DATA: "chrJapMulti chrJapMultiExplicitIR6 chrKoreanMulti",
     Wholeness.DICOMDIR: "DICOMDIR-empty",
     Wholeness.NO_UID: "chrSQEncoding chrSQEncoding1 fall hotiron hotmetalblue pet pet20step spring summer winter "
     "JPEGLSNearLossless_08 JPEGLSNearLossless_16 SC_rgb_jls_lossy_line SC_rgb_jls_lossy_sample UN_sequence "
-    "nested_priv_SQ priv_SQ",
+    "nested_priv_SQ priv_SQ meta_missing_tsyntax",
 }
 EXPECTED = {name: wholeness for wholeness, names in NOT_WHOLE.items() for name in names.split()}
 

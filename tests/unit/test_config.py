@@ -65,6 +65,7 @@ def test_folders_and_a_url_are_enough_and_the_rest_is_as_documented() -> None:
         "quiet_seconds": 2,
         "network_quiet_seconds": 60,
         "incomplete_timeout_seconds": 900,
+        "headerless": "quarantine",
         "holes": "wait",
         "window": 5000,
         "remove_empty_dirs_after_seconds": None,

@@ -10,8 +10,9 @@ import typer
 
 from ingestd.cli.dicomweb.attributes import attribute
 from ingestd.cli.options import Config, Json, Level, LogLevel, Root, Url, service_settings
+from ingestd.core.uids import is_uid, why_none
 from ingestd.dicomweb.resources import Level as Depth
-from ingestd.dicomweb.resources import Resource, is_uid
+from ingestd.dicomweb.resources import Resource
 
 if TYPE_CHECKING:
     from ingestd.cli.dicomweb.screen import Screen
@@ -25,7 +26,7 @@ dicomweb_app = typer.Typer(
 
 def _uid(value: str | None) -> str | None:
     if value is not None and not is_uid(value):
-        raise typer.BadParameter(f"{value!r} is no UID: give digits and dots, at most 64 characters")
+        raise typer.BadParameter(f"{value!r} is no UID: it {why_none(value)}")
     return value
 
 
