@@ -26,7 +26,7 @@ SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
 
 
 def require_libsmbclient(real: Callable[..., None]) -> None:
-    """What share_writer.py writes by."""
+    """What writers.py writes by."""
     try:
         ctypes.CDLL("libsmbclient.so.0")
     except OSError:
