@@ -11,14 +11,14 @@ import re
 from typing import Final
 
 MOST: Final = 128  # characters of one; three of them, and what stands between, are a path that every server takes
-_SEGMENT: Final = re.compile(rf"(?=.*[0-9A-Za-z])[0-9A-Za-z._~-]{{1,{MOST}}}")
+_SEGMENT: Final = re.compile(r"[._~-]*[0-9A-Za-z][0-9A-Za-z._~-]*")
 _STANDARD: Final = re.compile(r"[0-9.]{1,64}")
 _STRANGE: Final = re.compile(r"[^0-9A-Za-z._~-]")
 
 
 def is_uid(text: str) -> bool:
     """Letters, digits, `.`, `-`, `_` and `~`, one letter or digit at least: nothing in it can climb or end a path."""
-    return _SEGMENT.fullmatch(text) is not None
+    return len(text) <= MOST and _SEGMENT.fullmatch(text) is not None
 
 
 def is_standard(uid: str) -> bool:

@@ -22,6 +22,7 @@ _PROGRAMS: Final = (b"MZ", b"\x7fELF")
 _ELEMENTS: Final = 1000  # PS3.10 7.1 knows some twenty
 
 _HEADER: Final = struct.Struct("<HHHH")
+_BIG_HEADER: Final = struct.Struct(">HHHH")
 _UINT32: Final = struct.Struct("<I")
 
 _META_GROUP: Final = 0x0002
@@ -74,7 +75,7 @@ def read_file_meta(view: View) -> FileMeta:
         raise NotWholeError(Wholeness.NOT_DICOM, "the file is empty: the copy was broken off, copy it again")
     start = _start(buffer)
     notes = ["the preamble begins like a program"] if start and buffer.startswith(_PROGRAMS) else []
-    big = _first_element(buffer[start:]) is EXPLICIT_BIG
+    big = buffer[start : start + 1] == b"\0" and _first_element(buffer[start : start + 8]) is EXPLICIT_BIG
     try:
         values, end, rest = _elements(view, buffer, start, notes, EXPLICIT_BIG if big else EXPLICIT_LITTLE)
     except (PastEndError, struct.error):
@@ -83,12 +84,12 @@ def read_file_meta(view: View) -> FileMeta:
         raise NotWholeError(Wholeness.TRUNCATED, "the file ends inside its file meta information")
     if not rest:
         raise NotWholeError(Wholeness.TRUNCATED, "the file ends behind its file meta information")
-    shown = _first_element(rest)
+    declared = _syntax(values.get(_TRANSFER_SYNTAX_UID))
+    shown = None if declared else _first_element(rest)
     if start == end and shown is None:
         raise NotWholeError(Wholeness.NOT_DICOM, "no file meta information at byte 132")
     if not any(rest) and zeros_to_the_end(view, end):
         raise NotWholeError(Wholeness.TRUNCATED, "only zeros follow the file meta information")
-    declared = _syntax(values.get(_TRANSFER_SYNTAX_UID))
     if start == end:
         lacks = NO_GROUP if start else BARE
     elif declared is None:
@@ -108,11 +109,14 @@ def read_file_meta(view: View) -> FileMeta:
 
 def _start(buffer: bytes) -> int:
     """Where group 0002 or a bare data set begins. Raises NotWholeError where neither does."""
-    marked, bare = buffer[_PREAMBLE : _PREAMBLE + 4] == b"DICM", _first_element(buffer) is not None
+    marked = buffer[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
+    if marked and buffer[_PREAMBLE + 4 : _PREAMBLE + 6] == b"\2\0":
+        return _PREAMBLE + 4
+    bare = _first_element(buffer) is not None
     if not marked and not bare:
         raise NotWholeError(Wholeness.NOT_DICOM, "no DICM at byte 128")
     # `DICM` may be a part of a value, too.
-    return 0 if bare and not (marked and _first_element(buffer[_PREAMBLE + 4 :])) else _PREAMBLE + 4
+    return 0 if bare and not (marked and _first_element(buffer[_PREAMBLE + 4 : _PREAMBLE + 12])) else _PREAMBLE + 4
 
 
 def _first_element(beginning: bytes) -> Encoding | None:
@@ -143,14 +147,13 @@ def _elements(
     """
     values: dict[int, bytes] = {}
     first, base, declared_end = at, 0, None
-    header, heads, u32 = encoding.header, encoding.heads, encoding.u32
+    header, heads, u32 = _BIG_HEADER if encoding.big_endian else _HEADER, encoding.heads, encoding.u32
     for _ in range(_ELEMENTS):
         if at + 12 > base + len(buffer):
             buffer, base = view.load(at), at
         if len(buffer) < 8:
             break
-        key, vr, length = header.unpack_from(buffer, at - base)
-        group, element = divmod(encoding.tag(key), 1 << 16)
+        group, element, vr, length = header.unpack_from(buffer, at - base)
         if group != _META_GROUP:
             break
         start = at + 8

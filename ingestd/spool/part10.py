@@ -34,6 +34,8 @@ _DEFLATED: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95"
 _NATIVE: Final = _IMPLICIT | {"1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", _BIG_ENDIAN}
 
 _PADDING: Final = b"\0 "
+_USUAL: Final = b"0123456789.\0"  # in UIDs and behind them
+_LONGEST: Final = 64
 
 _IDENTIFIERS: Final = (
     (tags.STUDY_UID, "Study Instance UID (0020,000d)"),
@@ -117,17 +119,19 @@ def _without_header(found: Inspection, meta: FileMeta, elements: Walk, *, sent: 
 
 def uid_of(value: bytes | None) -> str | None:
     """A UID without its padding, and without blanks before it; None for what is none."""
+    if not value:
+        return None
     text = _text(value)
     return text if is_uid(text) else None
 
 
-def _text(value: bytes | None) -> str:
-    return (value or b"").rstrip(_PADDING).lstrip(b" ").decode("latin-1")
+def _text(value: bytes) -> str:
+    return value.rstrip(_PADDING).lstrip(b" ").decode("latin-1")
 
 
 def _unusable(value: bytes | None) -> str:
     """Why a value is no UID; empty where there is none."""
-    return why_none(text) if (text := _text(value)) else ""
+    return why_none(text) if (text := _text(value or b"")) else ""
 
 
 def _identify(syntax: str, elements: Walk) -> tuple[Identifiers | None, str, int]:
@@ -149,12 +153,7 @@ def _identify(syntax: str, elements: Walk) -> tuple[Identifiers | None, str, int
 
 
 def _remarks(meta: FileMeta, syntax: str, elements: Walk) -> tuple[str, ...]:
-    values, remarks = elements.values, []
-    for tag, name in _IDENTIFIERS:
-        if not is_standard(_text(values[tag])):
-            remarks.append(f"the {name} has letters or more than 64 characters")
-        if values[tag].startswith(b" "):
-            remarks.append(f"the {name} begins with a blank")
+    values, remarks = elements.values, _odd_uids(elements.values)
     if tags.PATIENT_ID not in values:
         remarks.append("no Patient ID (0010,0020)")
     if not meta.lacks and _differ(meta.sop_instance_uid, values[tags.SOP_INSTANCE_UID]):
@@ -164,6 +163,19 @@ def _remarks(meta: FileMeta, syntax: str, elements: Walk) -> tuple[str, ...]:
     if syntax in _NATIVE and too_short(elements):
         remarks.append("native pixel data is shorter than rows x columns x samples x bits x frames")
     return tuple(remarks)
+
+
+def _odd_uids(values: dict[int, bytes]) -> list[str]:
+    raw = [values[tag] for tag, _ in _IDENTIFIERS]
+    if not b"".join(raw).strip(_USUAL) and max(map(len, raw)) <= _LONGEST:
+        return []
+    remarks = []
+    for (_, name), value in zip(_IDENTIFIERS, raw, strict=True):
+        if not is_standard(_text(value)):
+            remarks.append(f"the {name} has letters or more than 64 characters")
+        if value.startswith(b" "):
+            remarks.append(f"the {name} begins with a blank")
+    return remarks
 
 
 def _differ(one: bytes | None, other: bytes) -> bool:
