@@ -7,6 +7,7 @@ from typing import Final
 from ingestd.spool import tags
 from ingestd.spool.elements import Walk
 
+_STANDARD: Final = "1.2.840.10008."
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _PADDING: Final = b"\0 "
 
@@ -39,11 +40,10 @@ _PRIVATE_BEHIND: Final = range(0x7FE1, 0xFFFE, 2)  # groups
 _FEWER_COLOURS: Final = (b"YBR_FULL_422", b"YBR_PARTIAL_42")  # colour samples than pixels
 
 _IMAGE_PIXEL: Final = (tags.ROWS, tags.COLUMNS, tags.SAMPLES_PER_PIXEL, tags.PHOTOMETRIC_INTERPRETATION)
+_WHOLE_MODULE: Final = (*_IMAGE_PIXEL, tags.BITS_ALLOCATED)
 
 
-NO_PIXELS: Final = (
-    "the SOP class is that of an image, and the file has neither pixel data (7fe0,0010) nor private bulk data instead"
-)
+NO_PIXELS: Final = "the file is that of an image, and has neither pixel data (7fe0,0010) nor private bulk data instead"
 
 
 def lacks_pixel_data(elements: Walk, sop_class: str) -> bool:
@@ -52,11 +52,14 @@ def lacks_pixel_data(elements: Walk, sop_class: str) -> bool:
     What stands in for Pixel Data (PS3.3 C.7.6.3): float pixel data, spectroscopy data, a Pixel Data Provider URL, which the JPIP
     transfer syntaxes require; Elscint's private element; private elements behind group 7FE0, which the elements' order proves was
     reached. An icon does where the image itself declares nothing: where it does, a cut behind the icon looks the same.
+
+    A class of a maker's own is an image where it declares all of the Image Pixel module: a cut before the pixels leaves just that,
+    while rows and columns alone are what makers keep beside an image.
     """
-    always = sop_class in _IMAGE_CLASSES
-    if not (always or sop_class in _IMAGES_WITH_ROWS) or _keeps_pixels(elements):
+    always, values = sop_class in _IMAGE_CLASSES, elements.values
+    declared = not sop_class.startswith(_STANDARD) and all(tag in values for tag in _WHOLE_MODULE)
+    if not (always or declared or sop_class in _IMAGES_WITH_ROWS) or _keeps_pixels(elements):
         return False
-    values = elements.values
     if not any(tag in values for tag in _IMAGE_PIXEL):
         return always and not _has(elements, tags.ICON_IMAGE_SEQUENCE)
     declares_none = any(tag in values and not _number(elements, tag) for tag in (tags.ROWS, tags.COLUMNS))

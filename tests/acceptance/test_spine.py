@@ -19,7 +19,17 @@ from fakes.studies import made, studies
 
 from ingestd.emulator.server import running
 
-TRUE_REASONS = {"not_dicom", "truncated", "no_pixel_data", "dicomdir", "no_uid", "bounds", "rejected", "conflict"}
+TRUE_REASONS = {
+    "not_dicom",
+    "truncated",
+    "no_pixel_data",
+    "dicomdir",
+    "no_uid",
+    "no_header",
+    "bounds",
+    "rejected",
+    "conflict",
+}
 
 
 def test_demo_ships_six_files_and_names_each_outcome(tmp_path: Path) -> None:

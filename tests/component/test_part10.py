@@ -671,9 +671,9 @@ PIXELS_ELSEWHERE = {
     "JPIP without a provider": (False, CT, [], JPIP),
     "raw data": (True, RAW_DATA, [], EXPLICIT),
     "a private class with data of its own": (True, PRIVATE_CLASS, [W.element(0x7FE11010, b"OB", bytes(8))], EXPLICIT),
-    "a private class": (True, PRIVATE_CLASS, [], EXPLICIT),
-    "a private class and a delimiter too many": (True, PRIVATE_CLASS, [W.mark(0xE0DD)], EXPLICIT),
-    "a private class that ends in a sequence": (True, PRIVATE_CLASS, [nested(W, 0x00291010)], EXPLICIT),
+    "a private class": (False, PRIVATE_CLASS, [], EXPLICIT),
+    "a private class and a delimiter too many": (False, PRIVATE_CLASS, [W.mark(0xE0DD)], EXPLICIT),
+    "a private class that ends in a sequence": (False, PRIVATE_CLASS, [nested(W, 0x00291010)], EXPLICIT),
     "a private group behind the pixel data": (True, CT, [W.element(0x7FE11010, b"OB", bytes(8))], EXPLICIT),
     "a private sequence behind the pixel data": (True, CT, [nested(W, 0x7FE11001)], EXPLICIT),
     "a private group behind the pixel data, and padding": (
@@ -725,6 +725,16 @@ def test_pixels_in_the_icon_are_those_of_an_image_that_declares_none(bulk: bytes
     whole = part10([*identity(W, sop_class=RF), *image_pixel(W), icon, pixels(W)], sop_class=RF)
     assert verdict(whole) is Wholeness.WHOLE
     assert [cut for cut in range(len(whole)) if verdict(whole[:cut]) in SENDABLE] == []
+
+
+def test_a_makers_own_class_is_an_image_where_it_declares_all_of_one() -> None:
+    """F95: rows and columns alone stand beside each Philips scan. F17: fo-dicom's GH355, private and an image, cut before its pixels."""
+    rows, columns = W.element(0x00280010, b"US", b"\x70\0"), W.element(0x00280011, b"US", b"\x70\0")
+    beside = part10([*identity(W, sop_class=PRIVATE_CLASS), rows, columns], sop_class=PRIVATE_CLASS)
+    assert verdict(beside) is Wholeness.WHOLE
+    whole = part10([*identity(W, sop_class=PRIVATE_CLASS), *image_pixel(W), pixels(W)], sop_class=PRIVATE_CLASS)
+    assert verdict(whole) is Wholeness.WHOLE
+    assert verdict(whole[: -len(pixels(W))]) is Wholeness.NO_PIXEL_DATA
 
 
 def test_no_rows_is_no_image() -> None:
