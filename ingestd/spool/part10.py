@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import Final
 
 from ingestd.core.model import Identifiers, Inspection, Wholeness
+from ingestd.core.settle import SENDABLE
 from ingestd.spool import tags
-from ingestd.spool.elements import Walk
+from ingestd.spool.elements import LONGER_SEQUENCE, Walk
 from ingestd.spool.encoding import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from ingestd.spool.file_meta import FileMeta, read_file_meta
 from ingestd.spool.pixels import cut_before_zeros, lacks_pixel_data, too_short
@@ -28,6 +29,9 @@ _IMPLICIT: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.84
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _DEFLATED: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
 _NATIVE: Final = _IMPLICIT | {"1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", _BIG_ENDIAN}
+
+# What may come of a sequence that is longer than it declares: the walk goes on in the middle of it.
+_DOUBTFUL: Final = frozenset((Wholeness.TRUNCATED, Wholeness.NOT_DICOM, Wholeness.NO_PIXEL_DATA))
 
 # Digits and dots, one digit at least: `.` and `..` mean something else in a URL. PS3.5 9.1 is stricter; services judge that.
 _UID_BYTES: Final = b"0123456789."
@@ -57,6 +61,15 @@ def walk(source: Source, size: int) -> Inspection:
         return Inspection(wholeness=Wholeness.NOT_DICOM, text=text, notes=meta.notes)
     inflated = InflatedView(view, meta.end, size) if syntax in _DEFLATED else None
     elements = _elements(view, inflated, meta.end, syntax)
+    found = _walked(meta, syntax, elements, inflated)
+    if found.wholeness in _DOUBTFUL and inflated is None and not elements.encoding.explicit:
+        second = _walked(meta, syntax, _elements(view, None, meta.end, syntax, doubts=True), None)
+        if second.wholeness in SENDABLE and LONGER_SEQUENCE in second.notes:
+            return second
+    return found
+
+
+def _walked(meta: FileMeta, syntax: str, elements: Walk, inflated: InflatedView | None) -> Inspection:
     try:
         elements.run()
         if inflated and inflated.has_zero_tail():
@@ -68,12 +81,12 @@ def walk(source: Source, size: int) -> Inspection:
     return _judge(meta, syntax, elements)
 
 
-def _elements(view: PlainView, inflated: InflatedView | None, start: int, syntax: str) -> Walk:
+def _elements(view: PlainView, inflated: InflatedView | None, start: int, syntax: str, *, doubts: bool = False) -> Walk:
     if inflated:
         return Walk(inflated, 0, EXPLICIT_LITTLE)
     if syntax in _IMPLICIT:
-        return Walk(view, start, IMPLICIT_LITTLE)
-    return Walk(view, start, EXPLICIT_BIG if syntax == _BIG_ENDIAN else EXPLICIT_LITTLE)
+        return Walk(view, start, IMPLICIT_LITTLE, doubts=doubts)
+    return Walk(view, start, EXPLICIT_BIG if syntax == _BIG_ENDIAN else EXPLICIT_LITTLE, doubts=doubts)
 
 
 def _judge(meta: FileMeta, syntax: str, elements: Walk) -> Inspection:

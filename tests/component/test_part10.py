@@ -461,8 +461,8 @@ NOT_DICOM = {
         part10(image()).replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0\x10N"),
         f"at byte {ends(image(), len(head()))[2]} no element begins",
     ),
-    "a VR that is damaged to letters": (
-        part10(image()).replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0XN"),
+    "a VR that is damaged to letters, before what no longer follows": (
+        part10(image()).replace(b"\x10\0\x10\0PN", b"\x99\0\x10\0XN"),
         f"at byte {ends(image(), len(head()))[2]} no element begins",
     ),
     "a VR that is damaged, with room behind it": (
