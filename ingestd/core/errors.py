@@ -10,6 +10,7 @@
     │   ├── FileGoneError     it vanished between two steps: nothing is left to do
     │   ├── FileChangedError  it is no longer what was judged: settle it again
     │   │   └── StrayError    and a move carried the new version away, and can't put it back now
+    │   ├── FileLargeError    it takes longer to look at than the caller wanted now
     │   └── FileRefusedError  a link, a device, a directory: never ours to send
     ├── FilingError           a move into done/ or failed/ did not happen; the source is untouched
     │   ├── FarFolderError    it takes as long as the file is large, which the caller did not want now
@@ -72,6 +73,10 @@ class StrayError(FileChangedError):
         self.folder = folder
         self.place = place
         self.stamp = stamp
+
+
+class FileLargeError(FileError):
+    """More bytes than may be walked at once."""
 
 
 class FileRefusedError(FileError):

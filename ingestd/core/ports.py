@@ -75,10 +75,10 @@ class Inbox(Protocol):
         As far as the looks so far have found it; waits for no disk.
         """
 
-    def examine(self, path: str) -> tuple[Look, Inspection]:
+    def examine(self, path: str, *, most: int | None = None) -> tuple[Look, Inspection]:
         """Look, and then walk to the end; the stamp is still that of the look.
 
-        Raises FileBusyError, FileGoneError, FileRefusedError, FileChangedError.
+        Raises FileBusyError, FileGoneError, FileRefusedError, FileChangedError; FileLargeError for one of more than `most` bytes.
         """
 
     def look(self, path: str) -> Look:

@@ -2,7 +2,7 @@
 
 In CPython a hand-over costs more than a look at a file on a local disk, so that is done on the spot. A network share takes
 milliseconds for each call, and may never answer: there a few threads look, which it may hold for as long as it likes, while the
-loop ticks on (F67). What the disk is like, the newest look says.
+loop ticks on (F67). What the disk is like, the newest look says. They look at large files too, which may have millions of headers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from ingestd.core.errors import FileError
+from ingestd.core.errors import FileError, FileLargeError
 from ingestd.core.model import Deferral, Inspection, Look, Stamp, Wait
 from ingestd.core.ports import Inbox
 from ingestd.core.settle import SettleRules, still_waits
@@ -20,6 +20,7 @@ from ingestd.daemon.handover import Handover, NoThreadError
 
 LOOKERS = 4  # threads
 _AHEAD = 2 * LOOKERS
+AT_ONCE = 16 << 20  # bytes: whatever they hold, the walk takes less than a second
 
 NO_STAMP = Stamp(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0)  # it could not even be opened
 
@@ -64,14 +65,15 @@ class Looking:
 
     def look(self, entry: Entry, now: float) -> Found | None:
         """What was found. None: `take` tells it later, and until then the entry is left alone."""
-        look = self._work(entry, now)
-        if self._slow:
-            self._under_way.submit(entry, look)
-            return None
-        try:
-            return self._learnt(look())
-        except (FileError, MemoryError) as error:
-            return error
+        if not self._slow:
+            try:
+                return self._learnt(self._work(entry, now, AT_ONCE)())
+            except FileLargeError:
+                pass
+            except (FileError, MemoryError) as error:
+                return error
+        self._under_way.submit(entry, self._work(entry, now, None))
+        return None
 
     def take(self) -> tuple[Entry, Found] | None:
         """What another thread has found; None while there is nothing."""
@@ -91,17 +93,17 @@ class Looking:
             self._slow = found.look.on_network
         return found
 
-    def _work(self, entry: Entry, now: float) -> Callable[[], Seen | StillWaits]:
+    def _work(self, entry: Entry, now: float, most: int | None) -> Callable[[], Seen | StillWaits]:
         """What is to be done, with nothing in it that the owner thread may change meanwhile."""
         path, known, waited = entry.path, entry.inspection, entry.history
         if known is not None and not entry.walk_again:
             return lambda: Seen(look=self._inbox.look(path), inspection=known)
         if waited is not None and waited.wait is Wait.INCOMPLETE and waited.stamp != NO_STAMP:
-            return lambda: self._again(path, waited, now) or self._examine(path)
-        return lambda: self._examine(path)
+            return lambda: self._again(path, waited, now) or self._examine(path, most)
+        return lambda: self._examine(path, most)
 
-    def _examine(self, path: str) -> Seen:
-        look, inspection = self._inbox.examine(path)
+    def _examine(self, path: str, most: int | None) -> Seen:
+        look, inspection = self._inbox.examine(path, most=most)
         return Seen(look=look, inspection=inspection)
 
     def _again(self, path: str, waited: Deferral, now: float) -> StillWaits | None:

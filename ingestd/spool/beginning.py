@@ -1,4 +1,4 @@
-"""Whether a file begins like DICOM: 128 bytes of anything, then `DICM` (PS3.10 7.1).
+"""Whether a file begins like DICOM: 128 bytes of anything, then `DICM` (PS3.10 7.1), or a data set without that header.
 
 One rule for three: which names the scan says that no pattern takes, what `intake.include = "dicom"` takes, and what
 `dicomweb store` takes of a folder. Only the first page is read, without reading ahead, because to read a part that was never
@@ -16,13 +16,13 @@ from pathlib import Path
 
 from ingestd.core.ports import Clock
 from ingestd.spool import fsutil
+from ingestd.spool.file_meta import BEGINNING, begins_like_dicom
 from ingestd.spool.names import Ignored
 
 READS = 10_000  # files a pass, of those that no pattern takes
 _MOST_KNOWN = 100_000
 _YOUNG_SECONDS = 60.0
 _FORGET_SECONDS = 3600.0
-_AT, _MARK = 128, b"DICM"
 _WRITTEN = frozenset({errno.EAGAIN, errno.EBUSY, errno.ETXTBSY})  # a lease is broken, or the file is locked
 
 
@@ -31,7 +31,7 @@ def begins(folder: int, name: str) -> bool:
     handle, _ = fsutil.open_file(folder, name)
     try:
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
-        return os.pread(handle, len(_MARK), _AT) == _MARK
+        return begins_like_dicom(os.pread(handle, BEGINNING, 0))
     finally:
         fsutil.close(handle)
 

@@ -5,14 +5,15 @@ length (PS3.5 7.5) is walked to its delimiter. A value of declared length is ste
 change where it ends. So only what has no declared length is ever open, on a stack and never by recursion, and memory stays flat.
 
 It reads what real files hold: implicit VR where explicit is declared and the other way round, UN of undefined length (implicit VR
-little endian inside, PS3.5 6.2.2), VRs of the future (32-bit length, PS3.5 7.1.2), delimiters too many or with a length. Each such
-leniency chooses how a header is read, never where the data end. It keeps the few top-level values that the verdict needs.
+little endian inside, PS3.5 6.2.2), VRs of the future (32-bit length, PS3.5 7.1.2) and VRs that are none (`odd`), delimiters too
+many or with a length. Each such leniency chooses how a header is read, never where the data end. It keeps the few top-level values
+that the verdict needs.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
-from typing import Final, NamedTuple
+from itertools import islice, repeat
+from typing import Final
 
 from ingestd.core.model import Wholeness
 from ingestd.spool.encoding import (
@@ -24,40 +25,41 @@ from ingestd.spool.encoding import (
     Encoding,
     skim,
 )
+from ingestd.spool.nesting import DEPTH_LIMIT, NESTED_BYTES, NESTED_FLOOR, OPEN_LIMIT, Level, pass_through
+from ingestd.spool.odd import OddHeaders, is_like_vr
 from ingestd.spool.sources import LOOKAHEAD, NotWholeError, PastEndError, View, zeros_to_the_end
 from ingestd.spool.tags import BULK, ITEM, ITEM_END, PIXEL_DATA, SEQUENCE_END
 
-# Report trees nest some twenty sequences deep.
-DEPTH_LIMIT: Final = 64
+# A note of a walk that had doubts.
+LONGER_SEQUENCE: Final = "a private sequence in explicit VR is longer than it declares in implicit VR"
 
-
-class _Level(NamedTuple):
-    """Something open: a data set (the file's, an item's), or the items of a sequence or of an encapsulated value."""
-
-    encoding: Encoding
-    items: bool
-    tag: int  # whose items they are
+_A_LOOK: Final = 5  # headers more that one counts as that leaves the loops: it costs so much
 
 
 class Walk:
     """One walk over the data set that begins `at` in the view.
 
     What it saw of the top level, all of it after run(): small `values` by tag, `lengths` of bulk data (None: undefined), the
-    `last_tag` (0 before a zero tail), whether only zeros follow the last element, and `notes`.
+    `last_tag` (0 before a zero tail), whether only zeros follow the last element, and `notes`. With `doubts`, slowly, it looks into
+    private sequences in implicit VR, which may be longer than they declare.
     """
 
     __slots__ = (
-        *("_base", "_budget", "_buffer", "_length", "_levels", "_notes", "_start", "_view"),
+        *("_base", "_budget", "_buffer", "_doubts", "_length", "_levels", "_nested_budget", "_notes", "_odd"),
+        *("_start", "_view"),
         *("last_tag", "lengths", "values", "zero_tail"),
     )
 
-    def __init__(self, view: View, at: int, encoding: Encoding) -> None:
+    def __init__(self, view: View, at: int, encoding: Encoding, *, doubts: bool = False) -> None:
         self._view = view
         base, buffer = view.held()
         self._base, self._buffer = (base, buffer) if base <= at else (at, b"")
         self._start = at
-        self._levels = [_Level(encoding, False, 0)]
+        self._levels = [Level(encoding, False, 0)]
         self._budget = repeat(None, HEADER_LIMIT)
+        self._nested_budget = repeat(None, NESTED_FLOOR + view.weight // NESTED_BYTES)
+        self._doubts = doubts
+        self._odd = OddHeaders(view, self._nested_budget)
         self._length = 0  # what the last header declares
         self._notes: dict[str, None] = {}
         self.last_tag = 0
@@ -78,43 +80,41 @@ class Walk:
         """Walk to the end of the data. Raises NotWholeError."""
         pos = self._start - self._base
         levels = self._levels
-        levels[0] = _Level(self._guess(levels[0].encoding, pos), False, 0)
+        levels[0] = Level(self._guess(levels[0].encoding, pos), False, 0)
         while True:
-            encoding, items, _ = levels[-1]
-            if pos < len(self._buffer):
-                pos = self._step(encoding, pos) if items else self._skim(encoding, pos)
+            if len(levels) > 1 and pos < len(self._buffer) and not self._doubts:
+                pos = self._pass_through(pos)
+            if len(levels) == 1 and pos < len(self._buffer) and not self._doubts:
+                pos = self._skim(pos)
             if pos + 12 > len(self._buffer):
                 self._load(pos)
                 pos = 0
                 if len(self._buffer) < 8:
                     break
+            encoding, items, _ = levels[-1]
+            budget = self._nested_budget if len(levels) > 1 else self._budget
+            for _ in islice(budget, _A_LOOK):
+                pass
+            if self._doubts and next(budget, TOO_MANY) is TOO_MANY:
+                raise NotWholeError(Wholeness.OUT_OF_BOUNDS, TOO_MANY)
             pos = self._item(encoding, pos) if items else self._element(encoding, pos)
         if self.zero_tail:
             self.last_tag = 0
         self._end()
 
-    def _skim(self, encoding: Encoding, pos: int) -> int:
-        """Pass over plain elements."""
-        wanted = encoding.wanted if len(self._levels) == 1 else encoding.stops
-        pos, key, length = skim(self._buffer, pos, encoding, wanted, budget=self._budget, values=self.values)
+    def _skim(self, pos: int) -> int:
+        """Pass over plain elements of the file's own data set."""
+        encoding = self._levels[0].encoding
+        pos, key, length = skim(self._buffer, pos, encoding, encoding.wanted, budget=self._budget, values=self.values)
         if key >= 0 and key not in encoding.stops:
             self.last_tag, self._length = encoding.tag(key), length
         return pos
 
-    def _step(self, encoding: Encoding, pos: int) -> int:
-        """Pass over items and fragments of declared length."""
-        buffer, header, item = self._buffer, encoding.item.unpack_from, encoding.item_key
-        last = len(buffer) - 12
-        for _ in self._budget:
-            if pos > last:
-                break
-            key, length = header(buffer, pos)
-            if key != item or length == UNDEFINED:
-                break
-            self.last_tag, self._length = ITEM, length
-            pos += 8 + length
-        else:
-            raise NotWholeError(Wholeness.OUT_OF_BOUNDS, TOO_MANY)
+    def _pass_through(self, pos: int) -> int:
+        """Pass over what is plain in what is open."""
+        pos, tag, length = pass_through(self._buffer, pos, self._levels, self._nested_budget)
+        if tag >= 0:
+            self.last_tag, self._length = tag, length
         return pos
 
     def _load(self, pos: int) -> None:
@@ -158,31 +158,36 @@ class Walk:
             self._keep(tag, pos + head, length)
         self.last_tag, self._length = tag, length
         if length == UNDEFINED:
-            self._open(_Level(inner, True, tag))
+            self._open(Level(inner, True, tag))
             return pos + head
         return pos + head + length
 
     def _header(self, encoding: Encoding, pos: int) -> tuple[Encoding, int, int]:
         """How items inside would be encoded, the header's length, the value's length."""
+        at, nested = self._base + pos, len(self._levels) > 1
         if not encoding.explicit:
             _, length = encoding.header.unpack_from(self._buffer, pos)
+            if self._doubts and (end := self._odd.sequence_end(self._buffer[pos : pos + 8], at, nested=nested)):
+                self._note(LONGER_SEQUENCE)
+                length = end - at - 8
             return encoding, 8, length
         _, number, length = encoding.header.unpack_from(self._buffer, pos)
         head, vr = encoding.heads[number], self._buffer[pos + 4 : pos + 6]
         if head == 8:
             return encoding, 8, length
-        if head == 12 or _like_vr(vr):
-            if pos + 12 > len(self._buffer):
-                raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base + pos} is cut")
-            (length,) = encoding.u32.unpack_from(self._buffer, pos + 8)
-            if not head and not self._fits(pos + 12, length):
+        cut = pos + 12 > len(self._buffer)
+        if not head:
+            reading = self._odd.read(self._buffer[pos : pos + 12], at, encoding, nested=nested)
+            if reading is None and not (cut and is_like_vr(vr)):
                 raise self._nothing_begins(pos)
-            return (IMPLICIT_LITTLE if vr == b"UN" else encoding), 12, length
-        (length,) = encoding.u32.unpack_from(self._buffer, pos + 4)
-        if not (length < 1 << 16 and self._fits(pos + 8, length)) and length != UNDEFINED:
-            raise self._nothing_begins(pos)
-        self._note("elements with implicit VR in an explicit VR data set")
-        return encoding, 8, length
+            if reading is not None:
+                if reading.note:
+                    self._note(reading.note)
+                return encoding, reading.head, reading.length
+        if cut:
+            raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base + pos} is cut")
+        (length,) = encoding.u32.unpack_from(self._buffer, pos + 8)
+        return (IMPLICIT_LITTLE if vr == b"UN" else encoding), 12, length
 
     def _keep(self, tag: int, pos: int, length: int) -> None:
         if tag in BULK:
@@ -200,7 +205,7 @@ class Walk:
         if tag != ITEM:
             return self._mark(tag, pos)
         if length == UNDEFINED:
-            self._open(_Level(self._guess(encoding, pos + 8), False, self._levels[-1].tag))
+            self._open(Level(self._guess(encoding, pos + 8), False, self._levels[-1].tag))
             return pos + 8
         self.last_tag, self._length = tag, length
         return pos + 8 + self._length
@@ -213,8 +218,8 @@ class Walk:
             raise self._nothing_begins(pos)
         return self._close(tag, pos)
 
-    def _open(self, level: _Level) -> None:
-        if len(self._levels) > 2 * DEPTH_LIMIT:  # a sequence takes two, itself and its item
+    def _open(self, level: Level) -> None:
+        if len(self._levels) >= OPEN_LIMIT:
             raise NotWholeError(Wholeness.OUT_OF_BOUNDS, f"sequences nest more than {DEPTH_LIMIT} deep")
         self._levels.append(level)
 
@@ -240,8 +245,11 @@ class Walk:
         return 0
 
     def _guess(self, encoding: Encoding, pos: int) -> Encoding:
-        """The VR encoding that the first element of a data set shows, whatever is declared; little endian only."""
-        head = self._bytes(pos, 8)
+        """The VR encoding that the first element of a data set shows, whatever is declared; little endian only.
+
+        A length in implicit VR may spell a VR, and an odd VR may look like a length: then what follows tells which it is.
+        """
+        head, at, nested = self._bytes(pos, 12), self._base + pos, len(self._levels) > 1
         if encoding.big_endian or len(head) < 8:
             return encoding
         vr = head[4:6]
@@ -251,12 +259,17 @@ class Walk:
         if int.from_bytes(head[:4], "little") in encoding.stops:
             return encoding
         if known:
+            runs = self._odd.runs
+            if not runs(head, at, EXPLICIT_LITTLE, nested=nested) and runs(head, at, encoding, nested=nested):
+                return encoding  # a length that spells a VR
             self._note("a data set in explicit VR where implicit VR is declared")
             return EXPLICIT_LITTLE
-        if len(self._levels) == 1 and not _like_vr(vr) and self._fits(pos + 8, int.from_bytes(head[4:], "little")):
-            self._note("a data set in implicit VR where explicit VR is declared")
-            return IMPLICIT_LITTLE
-        return encoding
+        if nested or is_like_vr(vr) or not self._fits(pos + 8, int.from_bytes(head[4:8], "little")):
+            return encoding
+        if self._odd.is_followed(head, at, encoding):
+            return encoding
+        self._note("a data set in implicit VR where explicit VR is declared")
+        return IMPLICIT_LITTLE
 
     def _bytes(self, pos: int, length: int) -> bytes:
         if pos + length <= len(self._buffer):
@@ -278,7 +291,3 @@ class Walk:
 
 def _name(tag: int) -> str:
     return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
-
-
-def _like_vr(vr: bytes) -> bool:
-    return vr.isalpha() and vr.isupper()

@@ -14,8 +14,7 @@ from ingestd.core.model import Wholeness
 from ingestd.spool.sources import NotWholeError
 from ingestd.spool.tags import BULK, ITEM, ITEM_END, SEQUENCE_END, SMALL
 
-# Elements, items, fragments and delimiters that are not stepped over count; each costs a microsecond at most. An enhanced
-# multi-frame object has some 50 a frame, a whole-slide image a fragment a tile, some 150,000.
+# Elements that are not inside of others, each of which has a tag of its own (PS3.5 7.1); each costs a microsecond at most.
 HEADER_LIMIT: Final = 800_000
 TOO_MANY: Final = f"there are more than {HEADER_LIMIT} elements"
 
@@ -28,12 +27,12 @@ class Encoding:
     """Explicit or implicit VR, and the byte order.
 
     A *key* is a tag as one 32-bit number read in that order. `heads` gives the length of the header by VR, read as one 16-bit
-    number; 0 where it is no VR. (A list of 65,536: nothing is looked up faster.) `wanted` gives the tags of the keys that matter at
-    the top level of a data set, `stops` of those that matter everywhere. `item` is the header of an item, a fragment or a
-    delimiter: key and length.
+    number; 0 where it is no VR. (A list of 65,536: nothing is looked up faster.) `unknown` is UN as such a number. `wanted` gives
+    the tags of the keys that matter at the top level of a data set, `stops` of those that matter everywhere. `item` is the header
+    of an item, a fragment or a delimiter: key and length.
     """
 
-    __slots__ = ("big_endian", "explicit", "header", "heads", "item", "item_key", "stops", "u32", "wanted")
+    __slots__ = ("big_endian", "explicit", "header", "heads", "item", "item_key", "stops", "u32", "unknown", "wanted")
 
     def __init__(self, *, explicit: bool, big_endian: bool = False) -> None:
         mark = ">" if big_endian else "<"
@@ -43,6 +42,7 @@ class Encoding:
         self.header = struct.Struct(mark + "IHH") if explicit else self.item
         self.heads = _heads(big_endian=big_endian) if explicit else []
         self.u32 = struct.Struct(mark + "I")
+        self.unknown = int.from_bytes(b"UN", "big" if big_endian else "little")
         self.stops = {self.tag(tag): tag for tag in (0, ITEM, ITEM_END, SEQUENCE_END)}
         self.item_key = self.tag(ITEM)
         self.wanted = self.stops | {self.tag(tag): tag for tag in SMALL | BULK}

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ingestd.core.errors import FileBusyError, FileChangedError
+from ingestd.core.errors import FileBusyError, FileChangedError, FileLargeError
 from ingestd.core.model import Ground, Inspection, Instance, Lease, Look, Room, Stamp
 from ingestd.core.ports import Clock, Reading
 from ingestd.core.settle import SENDABLE
@@ -93,10 +93,12 @@ class InboxFolder:
         with _Opened(self._root, path) as opened:
             return self._look(opened)
 
-    def examine(self, path: str) -> tuple[Look, Inspection]:
+    def examine(self, path: str, *, most: int | None = None) -> tuple[Look, Inspection]:
         with _Opened(self._root, path) as opened:
             look = self._look(opened)
             size = look.stamp.size
+            if most is not None and size > most:
+                raise FileLargeError("the file takes long to look at: another thread does it")
             inspection = _inspect(opened.handle, size, headerless=self._headerless)
             if look.room is Room.UNKNOWN and size >= _END and not any(os.pread(opened.handle, _END, size - _END)):
                 inspection = replace(inspection, ends_in_zeros=True)

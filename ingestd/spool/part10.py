@@ -17,9 +17,10 @@ from dataclasses import replace
 from typing import Final
 
 from ingestd.core.model import Identifiers, Inspection, Wholeness
+from ingestd.core.settle import SENDABLE
 from ingestd.core.uids import is_standard, is_uid, why_none
 from ingestd.spool import tags
-from ingestd.spool.elements import Walk
+from ingestd.spool.elements import LONGER_SEQUENCE, Walk
 from ingestd.spool.encoding import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from ingestd.spool.file_meta import FileMeta, read_file_meta
 from ingestd.spool.pixels import NO_PIXELS, cut_before_zeros, lacks_pixel_data, too_short
@@ -32,6 +33,9 @@ _IMPLICIT: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.84
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _DEFLATED: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
 _NATIVE: Final = _IMPLICIT | {"1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", _BIG_ENDIAN}
+
+# What may come of a sequence that is longer than it declares: the walk goes on in the middle of it.
+_DOUBTFUL: Final = frozenset((Wholeness.TRUNCATED, Wholeness.NOT_DICOM, Wholeness.NO_PIXEL_DATA))
 
 _PADDING: Final = b"\0 "
 _USUAL: Final = b"0123456789.\0"  # in UIDs and behind them
@@ -60,6 +64,18 @@ def walk(source: Source, size: int, *, headerless: bool = False) -> Inspection:
     syntax = meta.transfer_syntax_uid
     inflated = InflatedView(view, meta.end, size) if syntax in _DEFLATED else None
     elements = _elements(view, inflated, meta.end, syntax)
+    found = _walked(meta, syntax, elements, inflated, headerless=headerless)
+    if found.wholeness in _DOUBTFUL and inflated is None and not elements.encoding.explicit:
+        doubting = _elements(view, None, meta.end, syntax, doubts=True)
+        second = _walked(meta, syntax, doubting, None, headerless=headerless)
+        if second.wholeness in (*SENDABLE, Wholeness.NO_HEADER) and LONGER_SEQUENCE in second.notes:
+            return second
+    return found
+
+
+def _walked(
+    meta: FileMeta, syntax: str, elements: Walk, inflated: InflatedView | None, *, headerless: bool
+) -> Inspection:
     try:
         elements.run()
         if inflated and inflated.has_zero_tail():
@@ -72,12 +88,12 @@ def walk(source: Source, size: int, *, headerless: bool = False) -> Inspection:
     return _without_header(found, meta, elements, sent=headerless) if meta.lacks else found
 
 
-def _elements(view: PlainView, inflated: InflatedView | None, start: int, syntax: str) -> Walk:
+def _elements(view: PlainView, inflated: InflatedView | None, start: int, syntax: str, *, doubts: bool = False) -> Walk:
     if inflated:
         return Walk(inflated, 0, EXPLICIT_LITTLE)
     if syntax in _IMPLICIT:
-        return Walk(view, start, IMPLICIT_LITTLE)
-    return Walk(view, start, EXPLICIT_BIG if syntax == _BIG_ENDIAN else EXPLICIT_LITTLE)
+        return Walk(view, start, IMPLICIT_LITTLE, doubts=doubts)
+    return Walk(view, start, EXPLICIT_BIG if syntax == _BIG_ENDIAN else EXPLICIT_LITTLE, doubts=doubts)
 
 
 def _judge(meta: FileMeta, syntax: str, elements: Walk) -> Inspection:

@@ -92,6 +92,10 @@ class BytesSource:
 
 
 class View(Protocol):
+    @property
+    def weight(self) -> int:
+        """How many bytes of the data, about, the file may be said to pay for."""
+
     def load(self, at: int) -> bytes:
         """The bytes from `at` on: LOOKAHEAD or more, fewer where the data ends, none at its very end. `at` never goes back.
 
@@ -100,6 +104,12 @@ class View(Protocol):
 
     def held(self) -> tuple[int, bytes]:
         """A position, and the bytes from there on that were loaded last."""
+
+    def peek(self, at: int, length: int) -> bytes | None:
+        """Up to `length` bytes from `at` on, none at the very end, for a look ahead: what `load` gives next is still there.
+
+        None where the data end before, or where they are too far away to be kept.
+        """
 
     def may_hold(self, end: int) -> bool:
         """Whether the data can reach to `end`, as far as that is known without reading."""
@@ -131,6 +141,11 @@ class PlainView:
         elif self._loaded:
             self._block = min(self._block * 2, _LARGEST)
         wanted = min(self._block, self._size - at)
+        self._buffer = data = self._read(at, wanted)
+        self._loaded = at + wanted
+        return data
+
+    def _read(self, at: int, wanted: int) -> bytes:
         self._budget -= max(wanted, _READ)
         if self._budget < 0:
             text = f"its headers fill more than {READ_LIMIT >> 20} MiB, or are spread over {READ_LIMIT // _READ} places"
@@ -141,12 +156,23 @@ class PlainView:
             if not more:
                 raise NotWholeError(Wholeness.TRUNCATED, f"the file shrank to {at + len(data)} bytes while it was read")
             data += more
-        self._buffer = data
-        self._loaded = at + wanted
         return data
+
+    @property
+    def weight(self) -> int:
+        return self._size
 
     def held(self) -> tuple[int, bytes]:
         return self._loaded - len(self._buffer), self._buffer
+
+    def peek(self, at: int, length: int) -> bytes | None:
+        left = self._loaded - at
+        if length <= left <= len(self._buffer):
+            start = len(self._buffer) - left
+            return self._buffer[start : start + length]
+        if at > self._size:
+            return None
+        return self._read(at, min(length, self._size - at))
 
     def may_hold(self, end: int) -> bool:
         return end <= self._size
@@ -175,8 +201,20 @@ class InflatedView:
             raise PastEndError(self._base)
         return self._buffer
 
+    @property
+    def weight(self) -> int:
+        return _DEFLATED_BYTE * self._compressed_size
+
     def held(self) -> tuple[int, bytes]:
         return self._base, self._buffer
+
+    def peek(self, at: int, length: int) -> bytes | None:
+        while self._base + len(self._buffer) < at + length and not self._inflate.eof:
+            if at + length - self._base > _LARGEST:
+                return None
+            self._buffer += self._next()
+        start = at - self._base
+        return self._buffer[start : start + length] if start <= len(self._buffer) else None
 
     def may_hold(self, end: int) -> bool:
         return end <= INFLATED_LIMIT

@@ -7,6 +7,7 @@ from fakes.daemon_bench import Bench
 from fakes.studies import made
 
 from ingestd.core.errors import FileBusyError, FileGoneError
+from ingestd.daemon import looking
 from ingestd.daemon.handover import NoThreadError
 from ingestd.daemon.looking import LOOKERS
 
@@ -140,3 +141,21 @@ def test_where_the_disk_turns_out_to_be_local_looks_are_made_on_the_spot() -> No
     bench.after(5)
     assert sorted(bench.filer.done.values()) == sorted(made(number).content for number in (1, 2))
     assert bench.lookers.waiting == []
+
+
+def test_a_large_file_is_walked_by_another_thread_on_a_local_disk_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F95, I8: it may have millions of headers, and the loop ticks on; a small one beside it is looked at on the spot."""
+    small, large = made(1).content, made(2, size=100_000).content
+    monkeypatch.setattr(looking, "AT_ONCE", len(small))
+    bench = Bench()
+    bench.lookers.at_once = False
+    for number, content in ((1, small), (2, large)):
+        bench.inbox.put(made(number).name, content)
+        bench.scanner.offer(made(number).name)
+    bench.after(5)
+    assert bench.inbox.examined == [made(1).name]
+    assert (bench.daemon.in_flight, bench.daemon.left, bench.daemon.live_problem()) == (1, 2, None)
+    looked(bench)
+    bench.after(5)
+    assert bench.inbox.examined == [made(1).name, made(2).name]
+    assert list(bench.filer.done.values()) == [small, large]

@@ -479,8 +479,8 @@ NOT_DICOM = {
         part10(image()).replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0\x10N"),
         f"at byte {ends(image(), len(head()))[2]} no element begins",
     ),
-    "a VR that is damaged to letters": (
-        part10(image()).replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0XN"),
+    "a VR that is damaged to letters, before what no longer follows": (
+        part10(image()).replace(b"\x10\0\x10\0PN", b"\x99\0\x10\0XN"),
         f"at byte {ends(image(), len(head()))[2]} no element begins",
     ),
     "a VR that is damaged, with room behind it": (
@@ -728,7 +728,7 @@ def test_pixels_in_the_icon_are_those_of_an_image_that_declares_none(bulk: bytes
 
 
 def test_a_makers_own_class_is_an_image_where_it_declares_all_of_one() -> None:
-    """F95: rows and columns alone stand beside each Philips scan. F17: fo-dicom's GH355, private and an image, cut before its pixels."""
+    """F95: rows and columns alone stand beside each Philips scan. F17: and a cut leaves more."""
     rows, columns = W.element(0x00280010, b"US", b"\x70\0"), W.element(0x00280011, b"US", b"\x70\0")
     beside = part10([*identity(W, sop_class=PRIVATE_CLASS), rows, columns], sop_class=PRIVATE_CLASS)
     assert verdict(beside) is Wholeness.WHOLE

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fakes.part10_bombs import BOMBS, Bomb
+from fakes.part10_bombs import BOMBS, Bomb, doubted
+from fakes.part10_files import writer
 from fakes.part10_verdicts import judge, verdict, walk_apart
 from fakes.part10_writer import (
+    BIG,
+    DEFLATED,
     EXPLICIT,
     IMPLICIT,
     JPEG,
@@ -54,6 +57,16 @@ def test_the_worst_file_for_each_bound_is_refused_with_its_name_at_a_bounded_cos
     cost = walk_apart(path)
     path.unlink()
     assert (cost.wholeness, cost.text) == ("bounds", bomb.says)
+    assert cost.seconds < SECONDS
+    assert cost.megabytes < MEGABYTES
+
+
+def test_a_second_walk_into_a_private_sequence_is_bounded_too(tmp_path: Path) -> None:
+    """F95, I8: what can't be shown to be longer than it declares stays truncated, with the words of the first walk."""
+    path = tmp_path / "doubted.dcm"
+    doubted(path)
+    cost = walk_apart(path)
+    assert (cost.wholeness, cost.text) == ("truncated", f"the element header at byte {path.stat().st_size - 1} is cut")
     assert cost.seconds < SECONDS
     assert cost.megabytes < MEGABYTES
 
@@ -101,13 +114,55 @@ def test_a_slide_of_a_hundred_and_fifty_thousand_tiles_is_whole(tmp_path: Path) 
     assert (cost.wholeness, cost.seconds < SECONDS, cost.megabytes < MEGABYTES) == ("whole", True, True)
 
 
-def test_an_enhanced_object_of_eight_thousand_frames_is_whole() -> None:
-    """I3: 12 functional groups a frame, all of undefined length, with 36 elements in them."""
-    inner = W.element(0x00189073, b"FD", bytes(8)) + W.element(0x00200032, b"DS", b"1\\2\\3 ")
-    inner += W.element(0x00209057, b"UL", bytes(4))
-    groups = W.sequence(0x00209111, W.item(inner, undefined=True), undefined=True) * 12
-    frames = W.sequence(0x52009230, *[W.item(groups, undefined=True)] * 8_000, undefined=True)
-    content = part10([*identity(W), *image_pixel(W), frames, pixels(W)])
+def enhanced(frames: int) -> bytes:
+    """As an MR scanner writes an fMRI series: 145 headers a frame, all lengths undefined, and hardly a pixel."""
+    place = W.element(0x00200032, b"DS", b"1\\2\\3 ")
+    code = W.element(0x00080100, b"SH", b"121321") + W.element(0x00080102, b"SH", b"DCM ")
+    reference = W.element(0x00081155, b"UI", b"1.2.3.4 ") + opened(0x0040A170, code)
+    private = b"".join(W.element(0x20051400 + n, b"DS", b"1.5 ") for n in range(45))
+    groups = opened(0x00209113, place) * 9 + opened(0x00081140, reference) * 3 + opened(0x2005140F, private)
+    return opened(0x52009230, *[groups] * frames) + pixels(W, 32 * frames)
+
+
+def opened(tag: int, *contents: bytes) -> bytes:
+    return W.sequence(tag, *[W.item(content, undefined=True) for content in contents], undefined=True)
+
+
+@pytest.mark.parametrize("frames", [8_000, 20_000])
+def test_an_enhanced_object_of_thousands_of_frames_is_whole(frames: int, tmp_path: Path) -> None:
+    """F95, I3: forty slices by two hundred volumes, by five hundred; the bound grows with the file."""
+    path = tmp_path / "enhanced.dcm"
+    path.write_bytes(part10([*identity(W), *image_pixel(W), enhanced(frames)]))
+    cost = walk_apart(path)
+    assert (cost.wholeness, cost.seconds < SECONDS, cost.megabytes < MEGABYTES) == ("whole", True, True)
+
+
+def test_a_segmentation_of_tiles_that_are_nearly_empty_is_whole(tmp_path: Path) -> None:
+    """F95, I3: 38,000 tiles, 67 headers and one fragment of 64 bytes for each: 11 bytes a header."""
+    tile = (
+        opened(0x00209111, W.element(0x00209157, b"UL", bytes(12)))
+        + opened(0x0062000A, W.element(0x0062000B, b"US", 1)) * 12
+    )
+    front = [*identity(W), *image_pixel(W), opened(0x52009230, *[tile] * 38_000)]
+    path = tmp_path / "slide.dcm"
+    path.write_bytes(
+        part10(
+            [*front, W.sequence(0x7FE00010, W.item(b""), W.item(bytes(64)) * 38_000, undefined=True, vr=b"OB")], JPEG
+        )
+    )
+    cost = walk_apart(path)
+    assert (cost.wholeness, cost.seconds < SECONDS, cost.megabytes < MEGABYTES) == ("whole", True, True)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, DEFLATED])
+def test_a_small_object_of_many_frames_is_whole_in_every_encoding(syntax: str) -> None:
+    """I3: 8,000 frames of 86 headers each."""
+    w = writer(syntax)
+    inner = w.element(0x00189073, b"FD", bytes(8)) + w.element(0x00200032, b"DS", b"1\\2\\3 ")
+    inner += w.element(0x00209057, b"UL", bytes(4))
+    groups = w.sequence(0x00209111, w.item(inner, undefined=True), undefined=True) * 12
+    frames = w.sequence(0x52009230, *[w.item(groups, undefined=True)] * 8_000, undefined=True)
+    content = part10([*identity(w), *image_pixel(w), frames, pixels(w)], syntax)
     assert verdict(content) is Wholeness.WHOLE
 
 

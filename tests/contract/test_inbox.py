@@ -10,7 +10,7 @@ import pytest
 from fakes.bodies_fake import digest
 from fakes.spool_fakes import FakeInbox, part10, settled
 
-from ingestd.core.errors import FileChangedError, FileGoneError
+from ingestd.core.errors import FileChangedError, FileGoneError, FileLargeError
 from ingestd.core.model import Instance, Lease, Look, Room, Wholeness
 from ingestd.core.ports import Bodies, Inbox
 from ingestd.spool.inbox import InboxFolder
@@ -102,6 +102,14 @@ def test_small_whole_files_are_read_once(world: World) -> None:
     _, large = world.inbox.examine("large.dcm")
     assert (small.content, small.sha256) == (content, digest(content))
     assert (large.content, large.sha256) == (None, None)
+
+
+def test_a_file_of_more_bytes_than_may_be_walked_now_is_not_walked(world: World) -> None:
+    """F95, I8: and nothing is said about it but that."""
+    world.drop("a.dcm", part10())
+    with pytest.raises(FileLargeError, match="takes long"):
+        world.inbox.examine("a.dcm", most=len(part10()) - 1)
+    assert world.inbox.examine("a.dcm", most=len(part10()))[1].wholeness is Wholeness.WHOLE
 
 
 def test_what_is_not_whole_is_told_and_not_kept(world: World) -> None:

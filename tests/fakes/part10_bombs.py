@@ -102,6 +102,7 @@ def _number(value: int, bits: int) -> str:
 
 
 _ELEMENTS: Final = "there are more than 800000 elements"
+_DENSE: Final = "there are more than 800000 elements in sequences, and more than one in 14 bytes"
 _PLACES: Final = "its headers fill more than 625 MiB, or are spread over 160000 places"
 _NOISE: Final = random.Random(1).randbytes(8 << 10) + bytes(1016 << 10)
 _FUTURE: Final = struct.pack("<HH2sHI", 0x0009, 0x1010, b"ZZ", 0, 0)
@@ -109,23 +110,41 @@ _OPEN: Final = W.header(0x00081140, b"SQ", UNDEFINED)
 _FRAGMENTS: Final = FRONT + W.header(0x7FE00010, b"OB", UNDEFINED)
 _DEEP: Final = W.header(0x0040A730, b"SQ", UNDEFINED) + W.mark(0xE000, UNDEFINED)
 _NESTED: Final = W.sequence(0x00091140, W.item(b"", undefined=True), undefined=True)
+_ODD: Final = struct.pack("<HH2sH", 0x0009, 0x1010, b"??", 0) + W.element(0x00091011, b"LO", b"")
+_TOO_ODD: Final = "more of its elements are odd than a file of its size may have"
 
 
-def _many(name: str, piece: bytes, *, front: bytes = FRONT, syntax: str = EXPLICIT) -> Bomb:
-    return Bomb(f"many {name}", _ELEMENTS, partial(_plain, syntax=syntax, front=front, piece=piece))
+def doubted(path: Path) -> None:
+    """Cut, in implicit VR, and before the cut explicit VR in a private sequence: so it is walked once more, and into that."""
+    inside = W.mark(0xE000, 0) + W.element(0x00091010, b"LO", b"") * 2_499_999
+    path.write_bytes(head(IMPLICIT, sop_class=SR) + I.header(0x00091010, b"SQ", len(inside)) + inside + b"\1")
+
+
+def _row(path: Path) -> None:
+    """Elements without a VR, each with a tag that is later than the one before."""
+    tags = range(0x00300000, 0x00300000 + MANY)
+    path.write_bytes(head(EXPLICIT, sop_class=SR) + FRONT + b"".join(I.header(tag, b"", 0) for tag in tags))
+
+
+def _many(name: str, piece: bytes, *, front: bytes = FRONT, syntax: str = EXPLICIT, says: str = _ELEMENTS) -> Bomb:
+    return Bomb(f"many {name}", says, partial(_plain, syntax=syntax, front=front, piece=piece))
 
 
 BOMBS: Final = (
     _many("elements", W.element(0x00091010, b"LO", b"")),
     _many("elements, implicit", I.element(0x00091010, b"LO", b""), front=b"", syntax=IMPLICIT),
-    _many("elements, implicit in explicit", I.element(0x00091010, b"", b"")),
+    _many("elements, implicit in explicit", I.element(0x00091010, b"", b""), says=_TOO_ODD),
+    Bomb("many elements, implicit in explicit, in order", _ELEMENTS, _row),
     _many("elements with a VR of the future", _FUTURE),
     _many("identifiers", W.element(0x0020000D, b"UI", b"1.2 ")),
     _many("pixel data", W.element(0x7FE00010, b"OW", b"")),
-    _many("items", W.item(b""), front=FRONT + _OPEN),
-    _many("open items", W.item(b"", undefined=True), front=FRONT + _OPEN),
+    _many("items", W.item(b""), front=FRONT + _OPEN, says=_DENSE),
+    _many("open items", W.item(b"", undefined=True), front=FRONT + _OPEN, says=_DENSE),
     _many("open sequences", W.sequence(0x00091140, undefined=True)),
     _many("open sequences with open items", _NESTED),
+    _many("open sequences in an item", _NESTED, front=FRONT + _OPEN + W.mark(0xE000, UNDEFINED), says=_DENSE),
+    _many("odd elements", _ODD),
+    _many("odd elements in an item", _ODD, front=FRONT + _OPEN + W.mark(0xE000, UNDEFINED), says=_TOO_ODD),
     _many("delimiters", W.mark(0xE0DD)),
     Bomb("deep nesting", "sequences nest more than 64 deep", partial(_plain, syntax=EXPLICIT, front=b"", piece=_DEEP)),
     Bomb(

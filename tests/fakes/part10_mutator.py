@@ -13,6 +13,7 @@ from fakes.part10_writer import DEFLATES, UNDEFINED, Writer, deflate, head
 _LENGTHS: Final = (0, 1, 2, 3, 7, 8, 12, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, UNDEFINED)
 _SHORT: Final = tuple(b"AE CS DS FD LO PN UI UL US".split())
 _VRS: Final = (*_SHORT, *b"SQ UN UT OB OW OF OD OV UC ZZ \0\0 xx".split(b" "))
+_ODD_VRS: Final = (b"  ", b"??", b"--", b"\0\0", b"lo", b"ox", b"UK", b"RT", b"A ", b"\x10N")
 _TAGS: Final = (
     *(0x00080016, 0x00080018, 0x0020000D, 0x0020000E, 0x00280002, 0x00280008, 0x00280010, 0x00280100, 0x00287FE0),
     *(0x56000020, 0x7FE00008, 0x7FE00009, 0x7FE00010, 0xFFFCFFFC, 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD, 0, 0x00091010),
@@ -54,7 +55,7 @@ class Part10Mutator:
         at = rng.choice(places)
         end = rng.choice(places)
         low, high = min(at, end), max(at, end)
-        match rng.randrange(12):
+        match rng.randrange(14):
             case 0:
                 return body[:low] + body[high:]
             case 1:
@@ -80,9 +81,30 @@ class Part10Mutator:
                 return body[: at + 4] + rng.choice(_VRS) + body[at + 6 :]
             case 10:
                 return body[:at] + struct.pack(w.order + "HH", *divmod(rng.choice(_TAGS), 1 << 16)) + body[at + 4 :]
+            case 11:
+                return body[:at] + _odd(w, rng) + body[at:]
+            case 12:
+                return body[:at] + _short_sequence(rng) + body[at:]
             case _:
                 piece = w.header(rng.choice(_TAGS), b"SQ", UNDEFINED) + w.mark(0xE000, UNDEFINED)
                 return body[:at] + piece * rng.choice((1, 2, 62, 64, 70)) + body[at:]
+
+
+def _odd(w: Writer, rng: random.Random) -> bytes:
+    """An element whose VR is none before a length of 16 bits, or one without a VR of 64 KiB and more."""
+    tag, value = rng.choice(_TAGS), bytes([rng.randrange(256)]) * rng.randrange(40)
+    if rng.random() < 0.1:
+        value = bytes([rng.randrange(256)]) * rng.choice((1 << 16, 70_000))
+        return struct.pack(w.order + "HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+    return struct.pack(w.order + "HH2sH", tag >> 16, tag & 0xFFFF, rng.choice(_ODD_VRS), len(value)) + value
+
+
+def _short_sequence(rng: random.Random) -> bytes:
+    """A private sequence in explicit VR, in implicit VR, whose length is too short, or right."""
+    explicit = Writer()
+    elements = [explicit.element(0x00091010 + n, rng.choice((b"OB", b"LO", b"UN", b"DS")), b"abcd") for n in range(3)]
+    value = explicit.item(b"".join(elements), undefined=rng.random() < 0.5) * rng.randrange(3)
+    return struct.pack("<HHI", 0x0009, 0x100F, max(len(value) - rng.choice((0, 4, 8, 12, 40)), 0)) + value
 
 
 def data_set_start(data: bytes) -> int | None:

@@ -24,6 +24,7 @@ from ingestd.core.errors import (
     FarFolderError,
     FileChangedError,
     FileGoneError,
+    FileLargeError,
     FilingError,
     JournalError,
     YoungFileError,
@@ -166,8 +167,10 @@ class FakeInbox:
             movable=file.movable,
         )
 
-    def examine(self, path: str) -> tuple[Look, Inspection]:
+    def examine(self, path: str, *, most: int | None = None) -> tuple[Look, Inspection]:
         file = self._find(path)
+        if most is not None and file.stamp.size > most:
+            raise FileLargeError("the file takes long to look at")
         self.examined.append(path)
         found = walk(BytesSource(file.content), len(file.content))
         if len(file.content) <= SMALL and found.wholeness in (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL):

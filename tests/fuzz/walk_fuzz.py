@@ -24,12 +24,11 @@ import atheris
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 with atheris.instrument_imports(include=["ingestd.spool"]):
-    from ingestd.spool import part10
-    from ingestd.spool.sources import BytesSource
+    from ingestd.spool import part10  # noqa: F401 - instrumented here, before it is imported below
 
 from fakes.part10_files import MADE  # noqa: E402 - behind the instrumentation
 from fakes.part10_mutator import Part10Mutator  # noqa: E402 - behind the instrumentation
-from fakes.part10_verdicts import wrong  # noqa: E402 - behind the instrumentation
+from fakes.part10_verdicts import judge, wrong  # noqa: E402 - behind the instrumentation
 
 SECONDS = 1.0
 KIBIBYTES = 64 << 10
@@ -78,7 +77,7 @@ def main() -> None:
         forget_peak()
         before, start = peak(), time.process_time()
         try:
-            found = part10.walk(BytesSource(data), len(data))
+            found = judge(data)
         except Exception:  # noqa: BLE001 - whatever it is, it is what we are looking for
             *_, place, _ = traceback.format_exc().splitlines()[:-1]
             failures.keep(data, "crash", place)
