@@ -17,7 +17,7 @@ from functools import partial
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-from ingestd.config import Folders, Settings
+from ingestd.config import Folders, Settings, unread
 from ingestd.config.rules import batch_rules_of, brake_rules_of, retry_rules_of, settle_rules_of
 from ingestd.core.batch import Shelves
 from ingestd.core.brake import Brake
@@ -121,15 +121,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         recorder = LogAndMetrics(log, metrics)
         inbox = InboxFolder(folders.inbox, clock, headerless=settings.intake.headerless == "send")
         inbox.ground()  # what the start line says of leases
-        recorder.log(
-            Event.STARTED,
-            version=version("ingestd"),
-            url_host=urlsplit(settings.service.url).hostname,
-            service_kind=settings.service.profile_kind.value,
-            auth_mode=settings.auth.mode,
-            listen=settings.admin.listen,
-            leases=inbox.leases_problem,
-        )
+        _say_started(settings, recorder, leases=inbox.leases_problem)
 
         wake = threading.Event()
         tls = certificates(settings.service, clock=clock)
@@ -273,6 +265,20 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         )
         threads.extend(_admin(stack, settings, clock, daemon, metrics))  # it asks the daemon, which looks after it
         yield Application(daemon=daemon, metrics=metrics, log=log)
+
+
+def _say_started(settings: Settings, recorder: LogAndMetrics, *, leases: str | None) -> None:
+    recorder.log(
+        Event.STARTED,
+        version=version("ingestd"),
+        url_host=urlsplit(settings.service.url).hostname,
+        service_kind=settings.service.profile_kind.value,
+        auth_mode=settings.auth.mode,
+        listen=settings.admin.listen,
+        leases=leases,
+    )
+    for line in unread(os.environ):
+        recorder.log(Event.SETTING_UNREAD, problem=line)
 
 
 def _filing(settings: Settings, folders: Folders) -> Filing:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ingestd.cli.dicomweb.commands import dicomweb_app
-from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, settings
+from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, say_unread, settings
 from ingestd.core.errors import (
     ConfigurationError,
     FolderAwayError,
@@ -203,6 +203,7 @@ def config_show(
     from ingestd.cli.show import show  # noqa: PLC0415
 
     show(settings(config, root, url, json=json, level=log_level), json=json)
+    say_unread()
 
 
 @config_app.command("docs")

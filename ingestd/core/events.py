@@ -18,6 +18,7 @@ class Event(enum.Enum):
     """`value` is (level, meaning); `name` in lower case is the `event` key of the log line."""
 
     STARTED = (Level.INFO, "the daemon has its folders, its lock and its settings")
+    SETTING_UNREAD = (Level.WARNING, "a variable of the environment looks like a setting and is none")
     STOPPING = (Level.INFO, "a signal came: intake has stopped, what is in flight is finished")
     STOPPED = (Level.INFO, "the last line of a process: what it leaves behind")
     CUT_SHORT = (
