@@ -139,7 +139,8 @@ class Auth(Section):
     """How the daemon proves who it is."""
 
     mode: Mode = "none"
-    """The one credential that is used."""
+    """The one credential that is used. default: the AZURE_ variables, a workload or a managed identity, whichever is there.
+    azure-cli: the login of `az`, of the user that ingestd runs as."""
     scope: Annotated[str, AfterValidator(checked_scope)] = SCOPE
     """What the token is for (Entra ID)."""
     authority: Annotated[str, AfterValidator(checked_authority)] | None = None

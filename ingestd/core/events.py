@@ -92,9 +92,9 @@ class Event(enum.Enum):
     FOLDER_BACK = (Level.INFO, "all folders can be written, and have room")
     CONNECTION_TROUBLE = (
         Level.ERROR,
-        "the files that our side of the connection needs are bad: the old ones are still used",
+        "our side of the connection: its files are bad and the old ones are still used, or no token can be had",
     )
-    CONNECTION_MENDED = (Level.INFO, "they are good again")
+    CONNECTION_MENDED = (Level.INFO, "it is good again")
     IGNORED = (
         Level.WARNING,
         "DICOM files that no intake pattern includes, links, what can't be listed or read: said again while it lasts",
