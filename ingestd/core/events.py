@@ -121,6 +121,7 @@ class Event(enum.Enum):
     RETENTION_TROUBLE = (Level.ERROR, "something in done/ can't be read or removed")
     JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files wait and are sent again")
     THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")
+    ADMIN_OFF = (Level.WARNING, "`drain` goes on without health and metrics: another process has the port")
     LEASES_UNKNOWN = (
         Level.WARNING,
         "the kernel can't tell here whether somebody still writes a file: what follows from it",
