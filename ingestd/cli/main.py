@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from importlib.metadata import version as version_of
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -41,6 +42,21 @@ app.add_typer(failed_app, name="failed")
 app.add_typer(dicomweb_app, name="dicomweb")
 
 OfReason = Annotated[Reason | None, typer.Option("--reason", metavar="CODE", help="Only files of this reason code.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ingestd {version_of('ingestd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 @app.command()
