@@ -19,7 +19,7 @@ RUN ["sh", "-ec", "\
     python3 -m venv --without-pip /opt/ingestd; \
     /opt/build/bin/pip install --no-cache-dir --require-hashes -r deploy/requirements-build.txt; \
     /opt/build/bin/pip --python /opt/ingestd/bin/python install --no-cache-dir --require-hashes -r deploy/requirements.txt"]
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY ingestd ingestd
 RUN ["sh", "-ec", "\
     /opt/build/bin/python -m hatchling build -t wheel -d /dist; \

@@ -17,7 +17,7 @@ from functools import partial
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-from ingestd.config import Folders, Settings
+from ingestd.config import Folders, Settings, unread
 from ingestd.config.rules import batch_rules_of, brake_rules_of, retry_rules_of, settle_rules_of
 from ingestd.core.batch import Shelves
 from ingestd.core.brake import Brake
@@ -43,7 +43,7 @@ from ingestd.dicomweb.client import OriginServer
 from ingestd.dicomweb.codes import hold_line
 from ingestd.dicomweb.identity import certificates, token_source
 from ingestd.dicomweb.token_cell import TokenCell
-from ingestd.ops.admin import AdminServer
+from ingestd.ops.admin import AdminServer, PortTakenError
 from ingestd.ops.clock import SystemClock
 from ingestd.ops.foreign import capture
 from ingestd.ops.logs import Log
@@ -121,15 +121,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         recorder = LogAndMetrics(log, metrics)
         inbox = InboxFolder(folders.inbox, clock, headerless=settings.intake.headerless == "send")
         inbox.ground()  # what the start line says of leases
-        recorder.log(
-            Event.STARTED,
-            version=version("ingestd"),
-            url_host=urlsplit(settings.service.url).hostname,
-            service_kind=settings.service.profile_kind.value,
-            auth_mode=settings.auth.mode,
-            listen=settings.admin.listen,
-            leases=inbox.leases_problem,
-        )
+        _say_started(settings, recorder, leases=inbox.leases_problem)
 
         wake = threading.Event()
         tls = certificates(settings.service, clock=clock)
@@ -271,8 +263,23 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 drain_inbox=settings.shutdown.drain == "inbox",
             ),
         )
-        threads.extend(_admin(stack, settings, clock, daemon, metrics))  # it asks the daemon, which looks after it
+        # It asks the daemon, which looks after it.
+        threads.extend(_admin(stack, settings, clock, daemon, metrics=metrics, recorder=recorder, once=once))
         yield Application(daemon=daemon, metrics=metrics, log=log)
+
+
+def _say_started(settings: Settings, recorder: LogAndMetrics, *, leases: str | None) -> None:
+    recorder.log(
+        Event.STARTED,
+        version=version("ingestd"),
+        url_host=urlsplit(settings.service.url).hostname,
+        service_kind=settings.service.profile_kind.value,
+        auth_mode=settings.auth.mode,
+        listen=settings.admin.listen,
+        leases=leases,
+    )
+    for line in unread(os.environ):
+        recorder.log(Event.SETTING_UNREAD, problem=line)
 
 
 def _filing(settings: Settings, folders: Folders) -> Filing:
@@ -303,19 +310,32 @@ def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
 
 
 def _admin(
-    stack: ExitStack, settings: Settings, clock: SystemClock, daemon: Daemon, metrics: Metrics
+    stack: ExitStack,
+    settings: Settings,
+    clock: SystemClock,
+    daemon: Daemon,
+    *,
+    metrics: Metrics,
+    recorder: LogAndMetrics,
+    once: bool,
 ) -> list[Supervised]:
-    """The admin server, where one is wanted."""
+    """The admin server, where one is wanted. `drain` does without it beside a daemon that has the port."""
     if settings.admin.listen == "off":
         return []
-    admin = AdminServer(
-        settings.admin.listen,
-        clock=clock,
-        live=daemon.live_problem,
-        ready=daemon.ready_problem,
-        metrics=metrics.render,
-        details=daemon.details,
-    )
+    try:
+        admin = AdminServer(
+            settings.admin.listen,
+            clock=clock,
+            live=daemon.live_problem,
+            ready=daemon.ready_problem,
+            metrics=metrics.render,
+            details=daemon.details,
+        )
+    except PortTakenError as error:
+        if not once:
+            raise
+        recorder.log(Event.ADMIN_OFF, problem=str(error), hint="drain goes on without health and metrics")
+        return []
     stack.callback(admin.join, 0)
     return [admin]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from importlib.metadata import version as version_of
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ingestd.cli.dicomweb.commands import dicomweb_app
-from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, settings
+from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, say_unread, settings
 from ingestd.core.errors import (
     ConfigurationError,
     FolderAwayError,
@@ -41,6 +42,21 @@ app.add_typer(failed_app, name="failed")
 app.add_typer(dicomweb_app, name="dicomweb")
 
 OfReason = Annotated[Reason | None, typer.Option("--reason", metavar="CODE", help="Only files of this reason code.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ingestd {version_of('ingestd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 @app.command()
@@ -203,6 +219,7 @@ def config_show(
     from ingestd.cli.show import show  # noqa: PLC0415
 
     show(settings(config, root, url, json=json, level=log_level), json=json)
+    say_unread()
 
 
 @config_app.command("docs")

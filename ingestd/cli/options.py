@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ingestd.config import FolderSettings, Raw, ServiceSettings, Settings, load, load_folders, load_service
+from ingestd.config import FolderSettings, Raw, ServiceSettings, Settings, load, load_folders, load_service, unread
 
 
 class Exit(IntEnum):
@@ -77,11 +78,21 @@ def folder_settings(
     config: Path | None, root: Path | None, url: str | None, *, json: bool, level: LogLevel | None
 ) -> FolderSettings:
     """The same for the commands that talk to no service. Raises ConfigurationError."""
-    return load_folders(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))
+    loaded = load_folders(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))
+    say_unread()
+    return loaded
 
 
 def service_settings(
     config: Path | None, root: Path | None, url: str | None, *, json: bool, level: LogLevel | None
 ) -> ServiceSettings:
     """The same for the commands that touch no folder of the daemon's. Raises ConfigurationError."""
-    return load_service(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))
+    loaded = load_service(file=config, environment=os.environ, flags=flags(root=root, url=url, json=json, level=level))
+    say_unread()
+    return loaded
+
+
+def say_unread() -> None:
+    """A setting that nobody reads looks as if it were in force; the daemon says so in its log."""
+    for line in unread(os.environ):
+        print(f"ingestd: {line}", file=sys.stderr)

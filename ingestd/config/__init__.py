@@ -1,6 +1,6 @@
 """The settings: read once, validated once, frozen."""
 
-from ingestd.config.loading import FolderSettings, Raw, ServiceSettings, load, load_folders, load_service
+from ingestd.config.loading import FolderSettings, Raw, ServiceSettings, load, load_folders, load_service, unread
 from ingestd.config.section import Section
 from ingestd.config.sections import Folders, Settings
 from ingestd.config.service import Auth, Service
@@ -17,4 +17,5 @@ __all__ = [
     "load",
     "load_folders",
     "load_service",
+    "unread",
 ]

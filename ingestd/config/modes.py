@@ -14,6 +14,7 @@ Mode = Literal[
     "workload-identity",
     "client-secret",
     "client-certificate",
+    "azure-cli",
     "token-file",
     "basic",
 ]
@@ -26,6 +27,7 @@ NEEDED: Mapping[Mode, tuple[str, ...]] = {
     "workload-identity": (),
     "client-secret": ("tenant_id", "client_id", "client_secret_file"),
     "client-certificate": ("tenant_id", "client_id", "certificate_file"),
+    "azure-cli": (),
     "token-file": ("token_file",),
     "basic": ("username", "password_file"),
 }
@@ -36,6 +38,7 @@ ALLOWED: Mapping[Mode, tuple[str, ...]] = {
     "workload-identity": ("scope", "authority", "tenant_id", "client_id", "token_file"),
     "client-secret": ("scope", "authority"),
     "client-certificate": ("scope", "authority"),
+    "azure-cli": ("scope", "tenant_id"),
     "token-file": (),
     "basic": (),
 }

@@ -26,6 +26,7 @@ from ingestd.config.modes import (
     complaint,
 )
 from ingestd.config.section import TELLING_SIGNS, Positive, Section, Size
+from ingestd.config.service_url import checked_base, refuse_example
 from ingestd.core.profiles import ServiceKind, kind_of
 
 
@@ -33,7 +34,7 @@ class Service(Section):
     """The origin server."""
 
     url: str
-    """Base URL with the version, such as https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2."""
+    """Base URL with the version and without /studies, such as https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2."""
     kind: Literal["auto", "azure", "orthanc", "generic"] = "auto"
     """What its answers mean. azure: what it names as stored it did not have before. orthanc, generic: it may have kept an older
     file, so it is asked before the send and afterwards. auto: azure by the host's name, else generic."""
@@ -66,14 +67,15 @@ class Service(Section):
     @field_validator("url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
-        parts = urlsplit(value)
         if any(sign in value for sign in TELLING_SIGNS):
             raise ValueError("give the URL without user, password, query or fragment")
+        refuse_example(value)
+        parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
             raise ValueError("give a URL that begins with https://, without blanks or line ends")
         if parts.port == 0:  # .port raises ValueError for what is no port at all
             raise ValueError("Port out of range 1-65535")
-        return value.rstrip("/")
+        return checked_base(value)
 
     @field_validator("partition")
     @classmethod
@@ -137,7 +139,8 @@ class Auth(Section):
     """How the daemon proves who it is."""
 
     mode: Mode = "none"
-    """The one credential that is used."""
+    """The one credential that is used. default: the AZURE_ variables, a workload or a managed identity, whichever is there.
+    azure-cli: the login of `az`, of the user that ingestd runs as."""
     scope: Annotated[str, AfterValidator(checked_scope)] = SCOPE
     """What the token is for (Entra ID)."""
     authority: Annotated[str, AfterValidator(checked_authority)] | None = None

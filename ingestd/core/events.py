@@ -18,6 +18,7 @@ class Event(enum.Enum):
     """`value` is (level, meaning); `name` in lower case is the `event` key of the log line."""
 
     STARTED = (Level.INFO, "the daemon has its folders, its lock and its settings")
+    SETTING_UNREAD = (Level.WARNING, "a variable of the environment looks like a setting and is none")
     STOPPING = (Level.INFO, "a signal came: intake has stopped, what is in flight is finished")
     STOPPED = (Level.INFO, "the last line of a process: what it leaves behind")
     CUT_SHORT = (
@@ -91,9 +92,9 @@ class Event(enum.Enum):
     FOLDER_BACK = (Level.INFO, "all folders can be written, and have room")
     CONNECTION_TROUBLE = (
         Level.ERROR,
-        "the files that our side of the connection needs are bad: the old ones are still used",
+        "our side of the connection: its files are bad and the old ones are still used, or no token can be had",
     )
-    CONNECTION_MENDED = (Level.INFO, "they are good again")
+    CONNECTION_MENDED = (Level.INFO, "it is good again")
     IGNORED = (
         Level.WARNING,
         "DICOM files that no intake pattern includes, links, what can't be listed or read: said again while it lasts",
@@ -120,6 +121,7 @@ class Event(enum.Enum):
     RETENTION_TROUBLE = (Level.ERROR, "something in done/ can't be read or removed")
     JOB_DIED = (Level.ERROR, "a request ended in an error of our own: its files wait and are sent again")
     THREAD_RESTARTED = (Level.ERROR, "a thread had died and was started again")
+    ADMIN_OFF = (Level.WARNING, "`drain` goes on without health and metrics: another process has the port")
     LEASES_UNKNOWN = (
         Level.WARNING,
         "the kernel can't tell here whether somebody still writes a file: what follows from it",

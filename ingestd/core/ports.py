@@ -138,7 +138,7 @@ class Origin(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with our own side of the connection although it still works; one line, safe to log."""
+        """What is wrong with our own side of the connection, whether or not it still works; one line, safe to log."""
 
     @property
     def silent_seconds(self) -> float:

@@ -37,6 +37,10 @@ class TokenSource(Protocol):
     def renewed(self, refused: Headers) -> Headers | None:
         """Fresh headers after a 401, None where there are no others than the refused ones. Never raises."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why none could be had when that was last tried; one line without a secret. Never asks, never waits."""
+
 
 def bearer(token: str) -> Headers:
     """RFC 6750 2.1."""
@@ -49,16 +53,24 @@ class _FromFile(ABC):
     def __init__(self, file: SecretFile) -> None:
         """Raises ConfigurationError where no headers can be made of it now."""
         self._file = file
+        self._problem: str | None = None
         try:
             self._headers()
         except SecretError as error:
             raise file.refusal(error) from None
 
+    @property
+    def problem(self) -> str | None:
+        return self._problem
+
     def headers(self, *, lasting: float = 0.0) -> Headers:  # noqa: ARG002 - nobody knows how long they are good
         try:
-            return self._headers()
+            found = self._headers()
         except SecretError as error:
-            raise TokenError(str(error)) from None
+            self._problem = str(error)
+            raise TokenError(self._problem) from None
+        self._problem = None
+        return found
 
     def renewed(self, refused: Headers) -> Headers | None:
         try:

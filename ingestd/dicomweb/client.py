@@ -141,8 +141,10 @@ class OriginServer:
 
     @property
     def problem(self) -> str | None:
-        """What will stop requests sooner or later though they go on now, in one line for the log: a certificate, a key."""
-        return self._tls.problem if self._tls is not None else None
+        """What stops requests now or later, in one line for the log: a certificate, a key, a token that can't be had."""
+        if self._tls is not None and self._tls.problem is not None:
+            return self._tls.problem
+        return self._exchange.token_problem
 
     @property
     def silent_seconds(self) -> float:

@@ -14,8 +14,8 @@ _NO_CONNECTION = (
     "check service.url (--url), that the service runs, and what stands between (DNS, firewall, proxy, certificate)"
 )
 _UNKNOWN_TO_IT = (
-    "it wants to know who we are and auth.mode is none: set auth.mode, for Azure INGESTD_AUTH__MODE=default, "
-    "for a token that you have token-file and INGESTD_AUTH__TOKEN_FILE"
+    "it wants to know who we are and auth.mode is none: set auth.mode, for Azure INGESTD_AUTH__MODE=managed-identity, "
+    "beside a logged-in Azure CLI azure-cli, for a token that you have token-file and INGESTD_AUTH__TOKEN_FILE"
 )
 _NOT_TAKEN = (
     "it does not take who we say we are: check auth.mode, auth.scope, that the token is not expired and is for this service, "
@@ -35,7 +35,7 @@ HINTS = {
     400: "it does not take the request: check the values, and service.partition where it has partitions",
     404: "there is none such; if there is, check --url (its version at the end, such as /v2) and service.partition",
     406: "it can't give that in a form that we read",
-    407: "the proxy wants to know who we are: put a user and a password into service.proxy, or let it pass us without",
+    407: "the proxy wants a user and a password, and we have none for it: let it pass this machine, or change service.proxy",
     408: "it is busy or slow",
     413: "the request is larger than it takes",
     415: "it takes no request of this form",
@@ -68,7 +68,7 @@ def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try a
     """What became of a request that was not answered. `problem`: our own words about it; `then`: what comes now."""
     match loss:
         case Loss.NOT_SENT if problem is not None and problem.startswith(UNSIGNED):
-            return f"{problem}: check [auth], with the Azure CLI `az login`; nothing was sent to {url}"
+            return f"{problem}; nothing was sent to {url}"
         case Loss.NOT_SENT:
             return f"{url}: {problem or 'no connection'}: {_NO_CONNECTION}"
         case Loss.TIMEOUT:

@@ -8,13 +8,12 @@ private cloud can't reach; and the authority is Microsoft's own or the one that 
 What identifies a machine or a pod does come from its environment, since the platform puts it there: IDENTITY_ENDPOINT and the like
 for managed identity, AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE for workload identity.
 `default` tries environment, workload identity and managed identity; developers' logins, which run programs from PATH, only where
-AZURE_TOKEN_CREDENTIALS asks for them.
+AZURE_TOKEN_CREDENTIALS asks for them. `azure-cli` is one such login, chosen by name: it runs `az`, which has a network of its own.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from ingestd.config.modes import Mode
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.auth import TokenError
+from ingestd.dicomweb.entra_failures import kind_of, mend
 from ingestd.dicomweb.secret_file import SecretError, SecretFile
 from ingestd.dicomweb.tls import Certificates
 from ingestd.dicomweb.token_cell import Token, TokenTroubleError
@@ -43,7 +43,6 @@ _DEVELOPERS = (
     "powershell",
     "broker",
 )
-_ENTRA_CODE = re.compile(r"AADSTS\d{1,8}")
 
 Network = dict[str, Any]  # keywords that every credential passes down to its transport
 
@@ -84,7 +83,9 @@ class EntraToken:
             with credential:
                 found = credential.get_token_info(self._scope)
         except (AzureError, ValueError, OSError) as error:
-            raise TokenTroubleError(f"the identity provider gave none ({_kind(error)})") from None
+            raise TokenTroubleError(
+                f"the identity provider gave none ({kind_of(error)}): {mend(self._mode, error)}"
+            ) from None
         return Token(value=found.token, expires_at=found.expires_on)
 
     def _credential(self) -> Credential:
@@ -142,12 +143,16 @@ def _maker(auth: Auth, secret: SecretFile | None) -> Callable[[Network], Credent
         pem = secret.content() if secret is not None else b""
         return identity.CertificateCredential(tenant, client, certificate_data=pem, **application, **network)
 
+    def by_cli(_network: Network) -> Credential:
+        return identity.AzureCliCredential(tenant_id=tenant)
+
     makers: dict[str, Callable[[Network], Credential]] = {
         "default": default,
         "managed-identity": managed,
         "workload-identity": workload,
         "client-secret": by_secret,
         "client-certificate": by_certificate,
+        "azure-cli": by_cli,
     }
     return makers[auth.mode]
 
@@ -191,23 +196,3 @@ def _lack(mode: Mode, error: ValueError) -> str:
             )
         case _:
             return "the credential can't be made of what is set in [auth] and in the AZURE_ variables"
-
-
-def _before(error: BaseException) -> object:
-    return error.__cause__ or error.__context__ or getattr(error, "inner_exception", None)  # azure-core's own link
-
-
-def _kind(error: BaseException) -> str:
-    """What may be said of an error: its class and its first cause's, the HTTP status, Entra's own number."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    code = _ENTRA_CODE.search(str(error))
-    first = error
-    while isinstance(earlier := _before(first), BaseException):
-        first = earlier
-    said = (
-        type(error).__name__,
-        type(first).__name__ if first is not error else "",
-        f"HTTP {status}" if isinstance(status, int) else "",
-        code[0] if code else "",
-    )
-    return ", ".join(word for word in said if word)

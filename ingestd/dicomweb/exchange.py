@@ -239,7 +239,7 @@ def _problem(error: Exception, call: Call) -> str | None:
     if isinstance(error, httpcore.ProxyError):
         # A status, for h11 lets nothing else through.
         status = str(error)[:3]
-        wants = " and wants a user and a password in it" if status == "407" else ""
+        wants = ", it wants a user and a password, and we have none for it" if status == "407" else ""
         return f"service.proxy opens no tunnel: it answers {status}{wants}"
     if call.tunnelling:
         return "service.proxy opens no tunnel"

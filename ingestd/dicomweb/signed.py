@@ -92,6 +92,12 @@ class Signed:
     def silent_seconds(self) -> float:
         return self._exchange.silent_seconds()
 
+    @property
+    def token_problem(self) -> str | None:
+        """Why there was no token to be had when one was last asked for; never waits."""
+        problem = self._token.problem if self._token is not None else None
+        return f"no fresh token: {problem}" if problem is not None else None
+
     def abort(self) -> None:
         self._exchange.abort()
 

@@ -9,6 +9,9 @@ azure-identity caches too, and counts a token as expired for its last five minut
 also reads secrets and certificates anew. (The provider may keep a cache of its own: IMDS gives the same token for hours. When a
 fetch brings what we have, the next one waits a while, and after a 401 there is nothing fresh to try.)
 
+The first one is fetched at the start, and after a fetch that failed the next one follows within a minute although nobody asks: so
+`problem` is true of a daemon that has nothing to send.
+
 A provider can hang (IMDS does for 75 s, F64). A sender waits `patience_seconds` from the begin of the fetch, then it is told that
 there is none. A fetch that takes longer than `fetch_seconds` is left to itself on its own thread, of which there are never more
 than HUNG_LIMIT; if it ends well after all, its token is taken.
@@ -37,6 +40,8 @@ from ingestd.dicomweb.auth import Headers, TokenError, bearer
 ATTEMPTS = 3  # in one fetch
 LONGEST_REST_SECONDS = 60.0
 HUNG_LIMIT = 2
+
+_ON_THE_WAY = "look at what stands between (DNS, firewall, service.proxy)"
 
 
 class TokenTroubleError(TokenError):
@@ -89,6 +94,7 @@ class TokenCell:
         self._began_at = 0.0
         self._rest_until = 0.0
         self._problem = "none has come yet"
+        self._failure: str | None = None  # of the newest fetch that has ended
 
     # What senders ask
 
@@ -118,6 +124,11 @@ class TokenCell:
             return fresh if fresh != refused else None
 
     @property
+    def problem(self) -> str | None:
+        """Why the newest fetch brought none; a token that is kept may be good all the same."""
+        return self._failure
+
+    @property
     def expires_at(self) -> float:
         """When the token that is kept ends, in seconds since the epoch; 0 while there is none."""
         kept = self._kept
@@ -141,7 +152,10 @@ class TokenCell:
         began = self._began_at if self._begun == number else now
         left = max(began + self._patience - now, 0.0)
         if not self._changed.wait_for(lambda: self._ended >= number or self._stopping.is_set(), left):
-            self._problem = f"the identity provider has not answered within {self._patience:g} s"
+            self._problem = self._unanswered(self._patience)
+
+    def _unanswered(self, seconds: float) -> str:
+        return f"the identity provider has not answered within {seconds:g} s: {_ON_THE_WAY}"
 
     # The thread
 
@@ -173,7 +187,8 @@ class TokenCell:
     def _keep(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._stopping.is_set())
+                rest = LONGEST_REST_SECONDS if self._failure is not None else None
+                self._changed.wait_for(lambda: self._wanted or self._stopping.is_set(), rest)
                 if self._stopping.is_set():
                     return
                 self._wanted = False
@@ -186,7 +201,7 @@ class TokenCell:
         """Have it fetched, and wait for that no longer than `fetch_seconds`."""
         self._hung = [thread for thread in self._hung if thread.is_alive()]
         if len(self._hung) >= HUNG_LIMIT:
-            self._take(number, None, "the identity provider hangs: earlier requests have not come back")
+            self._take(number, None, f"the identity provider hangs, earlier requests have not come back: {_ON_THE_WAY}")
             return
         fetching = threading.Thread(target=self._fetch_one, args=(number,), name="token fetch", daemon=True)
         fetching.start()
@@ -196,7 +211,7 @@ class TokenCell:
             )
         if not over:
             self._hung.append(fetching)
-            self._take(number, None, f"the identity provider has not answered within {self._fetch_seconds:g} s")
+            self._take(number, None, self._unanswered(self._fetch_seconds))
 
     def _fetch_one(self, number: int) -> None:
         token, problem = None, "the fetch came to an unexpected end"
@@ -236,6 +251,7 @@ class TokenCell:
             no_better = token is None or (before is not None and before.token.value == token.value)
             rest = min(max((kept.ends - now) / 4, 1.0), LONGEST_REST_SECONDS) if kept is not None and no_better else 0.0
             self._rest_until = now + rest
+            self._failure = problem if token is None else None
             if token is None:
                 self._problem = problem
             self._ended = max(self._ended, number)

@@ -9,6 +9,7 @@ already there: nothing here waits for a disk that can stick or for the service.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import sys
 import threading
@@ -32,8 +33,13 @@ Problem = Callable[[], str | None]
 Details = Callable[[], Sequence[str]]
 
 
+class PortTakenError(ConfigurationError):
+    """Another process listens there."""
+
+
 class AdminServer:
-    """A Supervised thread "admin". The port is taken at once: ConfigurationError when that can't be.
+    """A Supervised thread "admin". The port is taken at once: ConfigurationError when that can't be, PortTakenError
+    when another process has it.
 
     `live` and `ready` give None, or what is wrong, a line each cause; `details` gives a line each for what is wrong and turns
     neither red. No line has a path in it. `metrics` gives the text format.
@@ -118,7 +124,8 @@ def _bind(listen: str, clock: Clock, pages: Pages) -> _Server:
         return _Server(found[0][0], found[0][4], clock, pages)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "not a host name"
-        raise ConfigurationError(
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise (PortTakenError if taken else ConfigurationError)(
             f"admin.listen = {listen}: can't listen there ({why.lower()}): choose another port or address, or off"
         ) from error
 

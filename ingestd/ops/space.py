@@ -89,6 +89,9 @@ class Space:
         problem = None
         if folder in self._mounted and not os.path.ismount(path):
             problem = f"folders.{folder} is no longer mounted: mount it again"
+        elif status.f_flag & os.ST_RDONLY:
+            text = "mount it writable; under systemd ReadWritePaths= must name it (`systemctl edit ingestd`)"
+            problem = f"folders.{folder} can't be written, it is read-only: {text}"
         elif not os.access(path, os.W_OK | os.X_OK):
             problem = f"folders.{folder} can't be written: mount it writable, or mend its owner or mode"
         elif free < min(LEAST_FREE_BYTES, status.f_blocks * status.f_frsize // LEAST_FREE_SHARE):

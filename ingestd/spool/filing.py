@@ -45,6 +45,7 @@ from ingestd.spool.moving import Move
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.reason_file import reason_file
 from ingestd.spool.removal import refuse_open, remove
+from ingestd.spool.rights import READ_ONLY
 from ingestd.spool.synced import SyncedFolders
 
 
@@ -176,7 +177,8 @@ def _removal_error(error: OSError) -> FileError | FilingError:
             return FilingError("a stored file is still open for writing: it is removed once that program has closed it")
         case errno.EACCES | errno.EPERM | errno.EROFS:
             words = fsutil.words(error)
-            return FilingError(f"a stored file can't be removed ({words}): allow the service's user to write in inbox")
+            hint = READ_ONLY if error.errno == errno.EROFS else "allow the service's user to write in inbox"
+            return FilingError(f"a stored file can't be removed ({words}): {hint}")
         case _:
             words = fsutil.words(error)
             return FilingError(f"a stored file can't be removed ({words}): see to the inbox's disk, it is tried again")

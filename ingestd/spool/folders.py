@@ -11,6 +11,7 @@ from pathlib import Path
 from ingestd.config import Folders
 from ingestd.core.errors import ConfigurationError, FolderAwayError
 from ingestd.spool import fsutil
+from ingestd.spool.rights import READ_ONLY, is_read_only
 
 # What a disk or share says that is there and not well; the process that tries again later may find it back.
 _AWAY = frozenset(
@@ -42,9 +43,8 @@ def prepare(folders: Folders) -> Folders:
         except OSError as error:
             raise no_folder(name, path, error) from None
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-            raise ConfigurationError(
-                f"folders.{name} = {path}: may not be read and written: mend its owner, mode or ACL (getfacl)"
-            )
+            hint = READ_ONLY if is_read_only(path) else "mend its owner, mode or ACL (getfacl)"
+            raise ConfigurationError(f"folders.{name} = {path}: may not be read and written: {hint}")
     return Folders.model_validate({name: os.path.realpath(path) for name, path in folders})
 
 
@@ -52,7 +52,8 @@ def no_folder(name: str, path: Path, error: OSError) -> ConfigurationError | Fol
     """What an errno says about one of the four folders at the start."""
     if error.errno in _AWAY:
         return FolderAwayError(f"folders.{name} = {path}: does not answer ({error.strerror}): see to its disk or share")
-    return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {error.strerror}")
+    hint = f": {READ_ONLY}" if error.errno == errno.EROFS else ""
+    return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {error.strerror}{hint}")
 
 
 def salt(state: Path) -> bytes:

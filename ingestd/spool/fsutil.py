@@ -80,7 +80,7 @@ def filing_error(error: OSError, *, stamp: Stamp | None = None, source: int | No
             f"no room to move the file ({words(error)}): free some space in inbox, done and failed, it is tried again"
         )
     elif error.errno in _DENIED or error.errno == errno.EROFS:
-        text = f"the file can't be moved ({words(error)}): {denied_by(source)}"
+        text = f"the file can't be moved ({words(error)}): {denied_by(error, source)}"
     elif error.errno == errno.ETXTBSY:
         text = "the file is still open for writing: it is moved once that program has closed it"
     else:

@@ -173,7 +173,7 @@ def _opened(name: str, path: Path) -> Iterator[int]:
 
 
 def _refused(name: str, path: Path, error: OSError) -> Exception:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM):
         words = fsutil.words(error)
         return ConfigurationError(
             f"folders.{name} = {path}: files can't be made and renamed in it ({words}): mend its owner, mode or ACL (getfacl)"

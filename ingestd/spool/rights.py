@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
 import stat
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ingestd.core.scan import FOLDER
+
+READ_ONLY = (
+    "allow the service's user to write there: mount it writable; under systemd ReadWritePaths= must name it "
+    "(`systemctl edit ingestd`)"
+)
+"""How to mend EROFS: the unit makes everything read-only to the service but what it names (systemd.exec(5))."""
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether the mount on which the folder lies takes no writes. Raises OSError."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def may_write(folder: int) -> bool:
@@ -56,8 +69,10 @@ def _name(look_up: Callable[[int], Sequence[object]], number: int) -> str:
         return str(number)
 
 
-def denied_by(source: int | None) -> str:
+def denied_by(error: OSError, source: int | None) -> str:
     """Which folder lets nothing go, and how to mend it; `source` is the one in which the file lies."""
+    if error.errno == errno.EROFS:
+        return READ_ONLY
     try:
         if source is not None and not may_write(source):
             return "allow the service's user to write in the file's folder in the inbox (owner, mode or ACL: getfacl)"

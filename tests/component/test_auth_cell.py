@@ -11,6 +11,7 @@ import pytest
 from fakes.ops_fakes import FakeClock
 
 from ingestd.core.ports import Supervised
+from ingestd.dicomweb import token_cell
 from ingestd.dicomweb.auth import TokenError, TokenSource, bearer
 from ingestd.dicomweb.token_cell import HUNG_LIMIT, Token, TokenCell, TokenTroubleError
 from ingestd.ops.clock import SystemClock
@@ -188,6 +189,25 @@ def test_what_asking_again_can_not_mend_is_not_asked_again(provider: Provider, c
     cell.join(5)
 
 
+def test_a_fetch_at_the_start_that_fails_is_told_and_tried_again_although_nobody_asks(
+    provider: Provider, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3, F64: a daemon with an empty inbox asks for no token, and its status must be true all the same."""
+    monkeypatch.setattr(token_cell, "LONGEST_REST_SECONDS", 0.1)
+    provider.failure = TokenError("down")
+    cell = TokenCell(provider, clock=clock)
+    assert cell.problem is None
+    cell.start()
+    until(lambda: cell.problem == "down")
+    provider.failure = None
+    until(lambda: cell.problem is None)
+    asked = provider.asked
+    time.sleep(0.3)
+    assert (provider.asked, cell.expires_at > 0) == (asked, True)
+    cell.stop()
+    cell.join(5)
+
+
 def test_while_a_token_is_good_a_failed_refresh_costs_nothing_and_is_not_hurried(
     cell: TokenCell, provider: Provider, clock: FakeClock
 ) -> None:
@@ -198,11 +218,12 @@ def test_while_a_token_is_good_a_failed_refresh_costs_nothing_and_is_not_hurried
     for _ in range(100):
         assert cell.headers() == bearer("t1")
         until(lambda: quiet(cell))
-    assert provider.asked == 2
+    assert (provider.asked, cell.problem) == (2, "down")
     assert cell.headers(lasting=20 * 60) == bearer("t1")  # good now beats none
     provider.failure = None
     clock.advance(61)
     until(lambda: cell.headers() == bearer("t3"))
+    assert cell.problem is None
 
 
 def test_a_token_that_has_expired_is_not_used(cell: TokenCell, provider: Provider, clock: FakeClock) -> None:
@@ -238,7 +259,9 @@ def test_a_provider_that_hangs_blocks_nobody_for_long_and_is_not_waited_for_twic
     provider.clock = real  # type: ignore[assignment]  # a Clock too
     cell.start()
     began = time.monotonic()
-    with pytest.raises(TokenError, match=r"^the identity provider has not answered within 0\.3 s$"):
+    with pytest.raises(
+        TokenError, match=r"^the identity provider has not answered within 0\.3 s: look at what stands between"
+    ):
         cell.headers()
     first = time.monotonic() - began
     with pytest.raises(TokenError):

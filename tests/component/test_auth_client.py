@@ -197,11 +197,14 @@ def test_no_token_is_a_hold_that_says_why() -> None:
         def renewed(self, refused: Headers) -> Headers | None:
             raise AssertionError
 
+        problem = "the identity provider has not answered within 30 s"
+
     bodies = FakeBodies()
     with hostile(admitting()) as server, client(server, bodies, Without()) as origin:
         found = origin.store([bodies.add(CONTENT)])
         assert (origin.metadata(IDS).loss, origin.fetch(IDS).loss) == (Loss.NOT_SENT, Loss.NOT_SENT)
     assert (found.loss, server.connections) == (Loss.NOT_SENT, 0)
+    assert origin.problem == "no fresh token: the identity provider has not answered within 30 s"
     assert found.comment == "no token: the identity provider has not answered within 5 s"
     assert hold_for(found) is not None
 

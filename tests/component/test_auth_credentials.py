@@ -15,9 +15,12 @@ from fakes.hostile_server import Peer, answer, hostile
 from fakes.token_endpoint import CLIENT, IDENTITY_HEADER, TENANT, TokenEndpoint, client_certificate, token_endpoint
 
 from ingestd.config import Auth
+from ingestd.config.modes import Mode
 from ingestd.core.errors import ConfigurationError
+from ingestd.dicomweb import entra_failures
 from ingestd.dicomweb.auth import TokenError, bearer
 from ingestd.dicomweb.credentials import EntraToken
+from ingestd.dicomweb.entra_failures import kind_of, mend
 from ingestd.dicomweb.token_cell import Token, TokenCell, TokenTroubleError
 from ingestd.ops.clock import SystemClock
 
@@ -137,6 +140,66 @@ def test_default_runs_no_program_and_asks_no_developers_login(
     with pytest.raises(TokenTroubleError):
         fetch()
     assert not (tmp_path / "ran").exists()
+
+
+def az(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """The Azure CLI, as far as azure-identity asks it."""
+    (folder / "az").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "az").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_azure_cli_is_the_login_of_az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tutorials log in with it; auth.scope and auth.tenant_id are handed on."""
+    until = int(CLOCK.wall()) + 20
+    shown = f'{{"accessToken": "of az", "expires_on": {until}}}'
+    az(tmp_path, monkeypatch, f"echo \"$*\" >{tmp_path}/asked; echo '{shown}'")
+    assert EntraToken(Auth(mode="azure-cli", tenant_id=TENANT), clock=CLOCK)() == Token(value="of az", expires_at=until)
+    assert (tmp_path / "asked").read_text().strip() == (
+        f"account get-access-token --output json --resource https://dicom.healthcareapis.azure.com --tenant {TENANT}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "script", "hint"),
+    [
+        ("azure-cli", "echo 'ERROR: Please run az login to setup account.' >&2; exit 1", "log in anew with `az login`"),
+        ("azure-cli", f"echo 'ERROR: AADSTS700082: expired {CANARY}' >&2; exit 1", "log in anew with `az login`"),
+        ("azure-cli", None, "the program az is not on the PATH of ingestd"),
+        ("default", "echo '{}'", "beside a logged-in Azure CLI set auth.mode = azure-cli"),
+    ],
+)
+def test_a_login_that_is_not_there_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode, script: str | None, hint: str
+) -> None:
+    """I3, F64: `az login` mends nothing for `default`, which never asks az; its words are not repeated (I7)."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    if script is not None:
+        az(tmp_path, monkeypatch, script)
+    with pytest.raises(TokenTroubleError) as caught:
+        EntraToken(Auth(mode=mode), clock=CLOCK)()
+    assert hint in str(caught.value)
+    assert CANARY not in str(caught.value)
+    assert ("az login" in str(caught.value)) == (hint == "log in anew with `az login`")
+
+
+def test_each_of_entras_numbers_that_we_know_has_its_own_mend() -> None:
+    """F63: and any other is named, beside what the mode needs."""
+    for code, line in entra_failures._MENDS.items():
+        assert mend("client-secret", ValueError(f"{code}: {CANARY}")) == line
+    assert kind_of(ValueError("AADSTS7654321: words")) == "ValueError, AADSTS7654321"
+    assert mend("client-secret", ValueError("AADSTS7654321: words")) == (
+        "check auth.tenant_id, auth.client_id and auth.client_secret_file"
+    )
+
+
+def test_a_provider_that_is_not_there_is_looked_for_on_the_way(tmp_path: Path) -> None:
+    """F64."""
+    file = secret(tmp_path / "secret", "s3cret")
+    ids = {"tenant_id": TENANT, "client_id": CLIENT, "client_secret_file": file}
+    closed = Auth.model_validate({"mode": "client-secret", "authority": "https://127.0.0.1:9", **ids})
+    with pytest.raises(TokenTroubleError, match=r"ConnectionRefusedError\): it can't be reached: .*service\.proxy"):
+        EntraToken(closed, clock=CLOCK)()
 
 
 def test_a_mode_that_fetches_nothing_imports_nothing_heavy() -> None:
@@ -277,7 +340,7 @@ def test_a_ca_that_is_not_configured_is_not_trusted(endpoint: TokenEndpoint, tmp
         "client_id": CLIENT,
         "client_secret_file": file,
     }
-    with pytest.raises(TokenTroubleError, match="SSLCertVerificationError"):
+    with pytest.raises(TokenTroubleError, match=r"SSLCertVerificationError\): .* service\.ca_bundle$"):
         EntraToken(Auth.model_validate(settings), clock=CLOCK)()
     assert endpoint.asked == {}
 
@@ -308,7 +371,10 @@ def test_an_identity_providers_words_reach_no_text(
     fetch = by_secret(endpoint, tmp_path, CANARY)
     with caplog.at_level(logging.DEBUG), pytest.raises(TokenError) as caught:
         fetch()
-    assert str(caught.value) == "the identity provider gave none (ClientAuthenticationError, AADSTS7000215)"
+    assert str(caught.value) == (
+        "the identity provider gave none (ClientAuthenticationError, AADSTS7000215): "
+        "the secret is wrong: put its value, not its id, into auth.client_secret_file"
+    )
     assert caught.value.__cause__ is None
     assert CANARY in caplog.text  # why ops/foreign.py lets no word of a library through
 

@@ -1,7 +1,7 @@
 """What is costly and shared: the wheel, the locked wheels, and a Debian tree that is made once and kept.
 
-The kept things lie outside the repository, in $INGESTD_TEST_CACHE, else $XDG_CACHE_HOME, else /var/cache; the directory
-`ingestd-test` there may be deleted at any time.
+The kept things lie outside the repository, in $INGESTD_TEST_CACHE, else $XDG_CACHE_HOME, else root's in /var/cache and another
+user's in ~/.cache; the directory `ingestd-test` there may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def repository() -> Path:
 def as_root() -> None:
     """debootstrap, namespaces and chroot need root: missing is a failure in CI and a visible skip elsewhere."""
     if os.geteuid() != 0:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs root")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs root: debootstrap, chroot, namespaces")
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +59,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    home = os.environ.get("INGESTD_TEST_CACHE") or os.environ.get("XDG_CACHE_HOME") or "/var/cache"
-    path = Path(home) / "ingestd-test"
+    home = os.environ.get("INGESTD_TEST_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    ours = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
+    path = Path(home or ours) / "ingestd-test"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -93,7 +94,7 @@ def locked_wheels(cache: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def debian(cache: Path, as_root: None, real: Callable[..., None], locked_wheels: Path) -> Path:
+def debian(as_root: None, cache: Path, real: Callable[..., None], locked_wheels: Path) -> Path:
     """A small Debian with systemd, and the locked dependencies in /opt/ingestd. No test writes to it."""
     real("debootstrap", "chroot")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,25 @@ def test_holds_the_package_and_nothing_else(wheel: Path, repository: Path) -> No
     assert {name for name in names if ".dist-info/" not in name} == sources
     assert "ingestd/py.typed" in names
     assert any(name.endswith(".dist-info/entry_points.txt") for name in names)
+
+
+@pytest.mark.parametrize("form", ["wheel", "sdist"])
+def test_the_licence_travels_along(run: Callable[..., str], repository: Path, tmp_path: Path, form: str) -> None:
+    """MIT: its text goes with every copy; the metadata name it (PEP 639)."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", form, "-d", tmp_path, cwd=repository)
+    (built,) = tmp_path.iterdir()
+    content = licence_and_metadata(built)
+    assert content[0] == (repository / "LICENSE").read_bytes()
+    assert b"License-Expression: MIT\nLicense-File: LICENSE\n" in content[1]
+
+
+def licence_and_metadata(built: Path) -> list[bytes]:
+    if built.suffix == ".whl":
+        with zipfile.ZipFile(built) as archive:
+            return [archive.read(n) for end in ("/LICENSE", "/METADATA") for n in archive.namelist() if n.endswith(end)]
+    with tarfile.open(built) as source:
+        names = [f"{built.name.removesuffix('.tar.gz')}/{name}" for name in ("LICENSE", "PKG-INFO")]
+        return [found.read() for name in names if (found := source.extractfile(name)) is not None]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.cli.show import show
-from ingestd.config import Raw, Settings, load, loading
+from ingestd.config import Raw, Settings, load, loading, unread
 from ingestd.core.errors import ConfigurationError
 
 URL = "https://ws-dicom.dicom.azurehealthcareapis.com/v2"
@@ -282,15 +282,92 @@ def test_a_size_that_can_not_be_read_says_how_to_write_one() -> None:
 
 def test_an_unknown_key_is_refused() -> None:
     """A key without an effect does not exist."""
-    line = refusal(batch={"max_instance": 5})
-    assert line == "batch.max_instance = 5: there is no such key: `ingestd config docs` lists all of them"
-    assert refusal({"INGESTD_BATCH__MAX_INSTANCE": "5"}).startswith("batch.max_instance = '5': ")
+    line = refusal(batch={"colour": 5})
+    assert line == "batch.colour = 5: there is no such key: `ingestd config docs` lists all of them"
+    line = refusal({"INGESTD_BATCH__COLOUR": "5"})
+    assert line.startswith("batch.colour = '5' (INGESTD_BATCH__COLOUR): there is no such key: ")
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong", "meant"),
+    [
+        ("batch", "max_instance", "batch.max_instances"),
+        ("service", "ulr", "service.url"),
+        ("service", "connect-timeout-seconds", "service.connect_timeout_seconds"),
+        ("auth", "secret", "auth.client_secret_file"),
+        ("service", "inbox", "folders.inbox"),
+        ("folders", "url", "service.url"),
+    ],
+)
+def test_the_nearest_key_is_named(section: str, wrong: str, meant: str) -> None:
+    """F70: by looks, by being the only one with that word in it, or in another section; as file and environment spell it."""
+    assert refusal(**{section: {wrong: "x"}}).endswith(f": there is no such key: did you mean {meant}?")
+    name, right = (f"INGESTD_{place.replace('.', '__')}".upper() for place in (f"{section}.{wrong}", meant))
+    assert refusal({name: "x"}).endswith(f" ({name}): there is no such key: did you mean {meant} ({right})?")
 
 
 def test_an_unknown_section_is_refused() -> None:
-    line = refusal(bach={"max_instances": 5})
-    assert line == "bach: there is no such section: `ingestd config docs` lists all of them"
-    assert refusal({"INGESTD_BACH__BY": "any"}).startswith("bach: ")
+    line = refusal(colours={"max_instances": 5})
+    assert line == "colours: there is no such section: `ingestd config docs` lists all of them"
+    assert refusal(bach={"max_instances": 5}) == "bach: there is no such section: did you mean [batch]?"
+    line = refusal({"INGESTD_BACH__BY": "any"})
+    assert line == "bach (INGESTD_BACH__BY): there is no such section: did you mean INGESTD_BATCH__...?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[service]\nulr = 'https://pacs.test/v2'",
+        "[serivce]\nurl = 'https://pacs.test/v2'",
+    ],
+)
+def test_a_wrong_name_is_one_line_although_the_right_one_is_missing_then(tmp_path: Path, text: str) -> None:
+    """F70: it was set, under another name."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(file=write(tmp_path, text), environment={}, flags={"folders": raw()["folders"]})
+    assert "did you mean" in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+
+
+def test_a_wrong_folder_is_one_line_too(tmp_path: Path) -> None:
+    """F70."""
+    folders = "\n".join(f"{name} = '/srv/{name}'" for name in ("inbox", "done", "failed", "state"))
+    for text in (f"[folder]\n{folders}", f"[folders]\n{folders}".replace("state", "stat", 1)):
+        with pytest.raises(ConfigurationError, match="did you mean") as caught:
+            load(file=write(tmp_path, text), environment={}, flags={"service": {"url": URL}})
+        assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("INGESTD_SERVICE_URL", "service.url"),
+        ("INGESTD_FOLDERS_STATE", "folders.state"),
+    ],
+)
+def test_a_variable_with_one_underscore_is_named_where_its_key_is_missing(name: str, missing: str) -> None:
+    """F70: it looks as if it were set."""
+    section, _, key = missing.partition(".")
+    flags = raw()
+    del flags[section][key]
+    for injected in ({}, {"INGESTD_SERVICE_HOST": "10.0.0.1", "INGESTD_SERVICE_PORT_URL": "9464"}):
+        with pytest.raises(ConfigurationError) as caught:
+            load(file=None, environment=injected, flags=flags)
+        assert "underscore" not in str(caught.value)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file=None, environment={name: "x", "INGESTD_LOG_LEVEL": "x"}, flags=flags)
+    assert str(caught.value).startswith(f"{missing} is not set: ")
+    assert str(caught.value).endswith(f"; {name}, which is set, lacks an underscore")
+
+
+def test_variables_that_nobody_reads_are_listed_once_and_kubelets_are_not() -> None:
+    """DESIGN 5."""
+    kubelet = {"INGESTD_SERVICE_HOST": "1", "INGESTD_SERVICE_PORT": "1", "INGESTD_SERVICE_PORT_URL": "1"}
+    ours = {"INGESTD_CONFIG": "", "INGESTD_SERVICE__URL": URL, "INGESTD_SERVICE_URL": URL}
+    assert unread(kubelet | ours) == []
+    assert unread({"INGESTD_SERVICE_MAX_CONCURRENC": "1", "INGESTD_ADMIN_LISTEN": "off"} | kubelet) == [
+        "INGESTD_ADMIN_LISTEN has no effect: between section and key stand two underscores: INGESTD_ADMIN__LISTEN"
+    ]
 
 
 def test_each_problem_has_its_own_line() -> None:
@@ -349,8 +426,10 @@ def test_a_file_that_is_not_toml_is_one_line(tmp_path: Path, content: bytes) -> 
 
 def test_a_key_outside_any_section_is_one_line(tmp_path: Path) -> None:
     file = write(tmp_path, "concurrency = 4\n[service]\nurl = 'https://pacs.test/v2'")
-    with pytest.raises(ConfigurationError, match="concurrency stands outside any section"):
+    with pytest.raises(ConfigurationError, match=r"concurrency stands outside any section: .* \[service\]$"):
         load(file=file, environment={}, flags=raw())
+    with pytest.raises(ConfigurationError, match=r"inbox stands outside any section: .* \[folders\]$"):
+        load(file=write(tmp_path, "inbox = '/srv/in'"), environment={}, flags=raw())
 
 
 # Folders.
@@ -466,12 +545,70 @@ def test_a_secret_in_the_url_is_refused_and_not_repeated(url: str) -> None:
         {"auth": {"pasword": "hunter2"}},
         {"auth": {"scope": ["hunter2"]}},
         {"service": {"api_token": "hunter2"}},
+        {"service": {"ulr": "https://user:hunter2@pacs.test/v2"}},
+        {"folders": {"proxy": "http://user:hunter2@proxy.test:3128"}},
         {"auht": {"client_secret": "hunter2"}},
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_repeated(sections: dict[str, dict[str, str]]) -> None:
     """I7, F65: the key is named, the value is not."""
     assert "hunter2" not in refusal(**sections)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2",
+        "https://<workspacename-dicomservicename>.dicom.azurehealthcareapis.com/v2",
+        "https://workspacename-dicomservicename.dicom.azurehealthcareapis.com/v2",
+        "https://{workspace-name}-{dicom-service-name}.dicom.azurehealthcareapis.com/v{version}",
+        f"{URL[:-2]}v<version>",
+        "{Service URL}/v2",
+        "https://...",
+        "https://.../v2",
+    ],
+)
+def test_an_example_is_not_taken_for_a_url(url: str) -> None:
+    """F70: of our own pages and of Microsoft's; a host that is none would be an outage for ever."""
+    assert refusal(service={"url": url}).startswith(
+        f"service.url = {url!r}: this is an example: put your service's own"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("https://ws-dicom.dicom.azurehealthcareapis.com", URL),
+        ("https://WS-DICOM.dicom.azurehealthcareapis.com/", URL.replace("ws-dicom", "WS-DICOM")),
+        ("https://ws-dicom.dicom.azurehealthcareapis.us/partitions/ward", URL.replace(".com", ".us")),
+        ("https://ws-dicom.dicom.azurehealthcareapis.com/studies", URL),
+        (f"{URL}/studies", URL),
+        (f"{URL}/Studies/", URL),
+        ("https://pacs.test/dicom-web/studies", "https://pacs.test/dicom-web"),
+        ("http://127.0.0.1/studies", "http://127.0.0.1"),
+    ],
+)
+def test_a_url_that_leads_past_the_service_says_which_one_leads_there(url: str, right: str) -> None:
+    """F70: it would draw 404 for each file."""
+    line = refusal(service={"url": url})
+    assert line.startswith(f"service.url = {url!r}: ")
+    assert line.endswith(f" {right}")
+    assert made(service={"url": right}).service.url == right
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL.replace("v2", "v1"),
+        URL.replace("v2", "v1.0-prerelease"),
+        f"{URL}/partitions/ward-1",
+        "https://workspace-service.dicom.azurehealthcareapis.com/v2",
+        "https://pacs.test",
+        "https://pacs.test/studies/rs",
+    ],
+)
+def test_a_url_that_only_looks_odd_is_taken(url: str) -> None:
+    assert made(service={"url": url}).service.url == url
 
 
 def test_a_slash_at_the_urls_end_makes_no_difference() -> None:
