@@ -83,7 +83,7 @@ def hold_line(hold: Hold, *, url: str, identified: bool) -> str:
         return lost(hold.loss, hold.problem, url=url, then="it is tried again")
     if hold.status is None or hold.problem is not None:
         return hold.problem or "no request can be made"
-    if hold.page is not None:
+    if hold.page is not None and hold.cause is not HoldCause.PROXY:
         return f"{url}: something that is not DICOMweb answered ({hold.status}, {hold.page}): {_NOT_THE_SERVICE}"
     if hold.cause is HoldCause.CONTROL:
         return f"{url} answers {hold.status} {_EVEN_EMPTY}"

@@ -35,6 +35,7 @@ NOT_SENT = {"loss": Loss.NOT_SENT}
         (Answer(status=404, problem="service.partition: no such one"), True, ["service.partition: no such one"]),
         (Answer(status=406), True, ["406", "form that we read"]),
         (Answer(status=407), True, ["407", "service.proxy", "password"]),
+        (Answer(status=407, page="text/html"), True, ["407", "service.proxy", "password"]),
         (Answer(status=424), True, ["424", "customer-managed key"]),
         (Answer(status=429), True, ["429", "throttles"]),
         (Answer(status=503), True, ["503", "in trouble"]),
