@@ -13,6 +13,7 @@ WRITER = "DICOM Data Owner"
 _NO_CONNECTION = (
     "check service.url (--url), that the service runs, and what stands between (DNS, firewall, proxy, certificate)"
 )
+_CERTIFICATE = "check its date, its name, service.ca_bundle (the authority that signed it), service.client_cert and this machine's clock"
 _UNKNOWN_TO_IT = (
     "it wants to know who we are and auth.mode is none: set auth.mode, for Azure INGESTD_AUTH__MODE=managed-identity, "
     "beside a logged-in Azure CLI azure-cli, for a token that you have token-file and INGESTD_AUTH__TOKEN_FILE"
@@ -25,7 +26,10 @@ _NO_STORE = (
     "there is no store: check service.url (--url), its version at the end, such as /v2, service.partition, "
     "and what stands between"
 )
-_NOT_THE_SERVICE = "check service.url (--url), service.proxy, and what stands between (a login page, a gateway)"
+_NOT_THE_SERVICE = (
+    "check service.url (--url), service.proxy, what stands between (a login page, a gateway), "
+    "and service.client_cert where a certificate is wanted"
+)
 _EVEN_EMPTY = (
     "even to an empty store request: check service.url (--url), service.partition where partitions are on, "
     "and service.client_cert where a certificate is wanted"
@@ -70,7 +74,8 @@ def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try a
         case Loss.NOT_SENT if problem is not None and problem.startswith(UNSIGNED):
             return f"{problem}; nothing was sent to {url}"
         case Loss.NOT_SENT:
-            return f"{url}: {problem or 'no connection'}: {_NO_CONNECTION}"
+            said = (problem or "no connection").removesuffix(".")
+            return f"{url}: {said}: {_CERTIFICATE if 'certificate' in said else _NO_CONNECTION}"
         case Loss.TIMEOUT:
             return f"{url} gave no whole answer in time: {then}, or raise service.response_timeout_seconds"
         case _:

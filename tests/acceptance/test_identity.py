@@ -181,7 +181,7 @@ def test_a_wrong_audience_is_a_hold_and_no_files_fault(
     assert home.count() == {"inbox": 1, "done": 0, "failed": 0}
     held = event(home, "held")[0]
     assert held["cause"] == "identity"
-    assert "auth.scope" in str(held["hint"])
+    assert "auth.scope" in str(held["problem"])
 
 
 def test_token_file_and_basic_ship_too(house: MakeHouse, tmp_path: Path) -> None:

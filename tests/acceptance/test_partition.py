@@ -49,4 +49,4 @@ def test_a_mistyped_partition_holds_and_the_control_does_not_create_it(house: Ma
     assert home.count() == {"inbox": 0, "done": 5, "failed": 0}
     held = next(line for line in home.lines() if line["event"] == "held")
     assert held["cause"] == "route"
-    assert "service.partition" in held["hint"]
+    assert "service.partition" in held["problem"]

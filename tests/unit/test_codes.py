@@ -23,6 +23,11 @@ NOT_SENT = {"loss": Loss.NOT_SENT}
             True,
             [URL, "refused", "that the service runs"],
         ),
+        (
+            Answer(**NOT_SENT, problem="TLS: the certificate is refused."),
+            True,
+            ["refused: check its date", "service.ca_bundle"],
+        ),
         (Answer(**NOT_SENT, problem="no token: the file is empty"), True, ["no token", "the file is empty", URL]),
         (Answer(loss=Loss.TIMEOUT), True, [URL, "no whole answer in time", "service.response_timeout_seconds"]),
         (Answer(loss=Loss.LOST), True, [URL, "the connection broke"]),
