@@ -188,6 +188,7 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
                 removes=settings.done.removes,
                 ready_ahead=(settings.service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
                 largest_instance=batch_rules.largest_instance,
+                once=once,
             ),
         )
         jobs = Jobs(pool=stores, wake=wake.set)

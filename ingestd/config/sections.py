@@ -52,7 +52,8 @@ class Intake(Section):
 
     include: Include = ("*.dcm",)
     """Names to take, case-insensitive; a pattern with / is matched against the whole relative path. Or "dicom": whatever begins
-    like DICOM (`DICM` at byte 128), whatever its name. Files that begin so and that no name fits are counted and said."""
+    like DICOM (`DICM` at byte 128, or a data set without that header), whatever its name. Files that begin so and that no name fits
+    are counted and said."""
     exclude: Patterns = ()
     """Names to leave alone although `include` takes them."""
     recursive: bool = True

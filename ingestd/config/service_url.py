@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ingestd.core.profiles import ServiceKind, kind_of
 
 # Our own pages, Microsoft's (https://<workspacename-dicomservicename>..., {Service URL}) and three dots.
-_EXAMPLE = re.compile(r"[<>{}]|//WORKSPACE-SERVICE\.|//\.\.\.|(?i:workspace-?name|dicom-?service-?name)")
+_EXAMPLE = re.compile(r"[<>{}]|//WORKSPACE-SERVICE\.|//\.\.\.|(?i:workspace-?name-dicom-?service-?name)")
 _STUDIES = re.compile(r"/studies$", re.IGNORECASE)
 _VERSIONED = re.compile(r"/v\d+(\.\d+)*(-[a-z]+)?(/|$)", re.IGNORECASE)
 

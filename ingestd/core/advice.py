@@ -10,7 +10,7 @@ WHAT_TO_DO = {
     Reason.UNFILLED: "send or copy the file again from its source; if it is sparse and whole, set intake.holes to zeros, "
     "or `ingestd failed retry --as-is`",
     Reason.NOT_DICOM: "only DICOM can be stored: if the file is something else, move it elsewhere; if it should be DICOM, copy or "
-    "export it again, or send it as it is by `ingestd failed retry --as-is`",
+    "export it again",
     Reason.NO_HEADER: "add the header, such as with `dcmconv FILE NEW`, and drop the new file; or, if the service takes such "
     "files, set intake.headerless to send, or `ingestd failed retry --as-is`",
     Reason.NO_PIXEL_DATA: "copy or export it again from its source, because a copy can break off just before the pixels; if the "

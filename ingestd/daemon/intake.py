@@ -49,6 +49,7 @@ SLICE_SECONDS = 0.05
 CONTENT_LIMIT = 64 << 20  # bytes of small files held ahead of the slots
 BUSY_RETRY_SECONDS = 2.0
 BUSY_CAP_SECONDS = 60.0
+LOCKED_TEXT = "nothing can be moved out of the file's folder just now: it is not sent"
 CHANGES = 2
 STEP_SECONDS = 1.0  # of the machine's clock against the monotonic one
 CHANGING_TEXT = "the file changes again and again: waiting until it is left alone"
@@ -60,13 +61,14 @@ NO_MEANS_TEXT = "no memory or no thread to read the file just now: it is looked 
 class IntakeRules:
     """When a file is settled, how many instances may be ready ahead of the slots, and the most bytes that one may have.
 
-    `removes` as in DisposeRules.
+    `removes` as in DisposeRules. `once`: the inbox is scanned once and no more.
     """
 
     settle: SettleRules
     removes: bool
     ready_ahead: int
     largest_instance: int
+    once: bool = False
 
 
 class Intake:
@@ -147,8 +149,13 @@ class Intake:
 
     def _found(self, entry: Entry, found: Found, now: float) -> None:
         match found:
-            case Seen(look=look) if self._endings.copies(look.stamp) or held_back(look, entry.history):
-                self._endings.vanished(entry)  # and if it stays, the scan finds it again, or counts it as locked
+            case Seen(look=look) if self._endings.copies(look.stamp):
+                self._endings.vanished(entry)  # and if it stays, the scan finds it again
+            case Seen(look=look) if held_back(look, entry.history):
+                if self._rules.once:
+                    self._wait(entry, look.stamp, now, BUSY_CAP_SECONDS, LOCKED_TEXT, since=now)
+                else:
+                    self._endings.vanished(entry)  # the next scan counts it as locked
             case Seen(look=look) if entry.state is State.QUIET and look.stamp != entry.stamp:
                 self._changed(entry, look, now)
             case Seen(look=look, inspection=inspection):

@@ -113,11 +113,12 @@ class Pulse:
             self._say_folders(now)
         self._left_lying.say(scan.passed, now)
         pending = self._pending()
+        any_left = any(pending.values())
         self.details = Standing(
             leases=self._leases_problem(),
             late=self._afterwards.late,
             brake=self._braking.why,
-            outage=self._sending.holding.outage or self._silence(now) or self._sending.trouble,
+            outage=self._sending.holding.outage or self._silence(now) or (self._sending.trouble if any_left else None),
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),

@@ -13,7 +13,10 @@ WRITER = "DICOM Data Owner"
 _NO_CONNECTION = (
     "check service.url (--url), that the service runs, and what stands between (DNS, firewall, proxy, certificate)"
 )
-_CERTIFICATE = "check its date, its name, service.ca_bundle (the authority that signed it), service.client_cert and this machine's clock"
+_CERTIFICATE = (
+    "check its date, its name, service.ca_bundle (the authority that signed it), service.client_cert "
+    "and this machine's clock"
+)
 _UNKNOWN_TO_IT = (
     "it wants to know who we are and auth.mode is none: set auth.mode, for Azure INGESTD_AUTH__MODE=managed-identity, "
     "beside a logged-in Azure CLI azure-cli, for a token that you have token-file and INGESTD_AUTH__TOKEN_FILE"
@@ -88,9 +91,9 @@ def hold_line(hold: Hold, *, url: str, identified: bool) -> str:
         return lost(hold.loss, hold.problem, url=url, then="it is tried again")
     if hold.status is None or hold.problem is not None:
         return hold.problem or "no request can be made"
-    if hold.page is not None and hold.cause is not HoldCause.PROXY:
+    if hold.page is not None and hold.status not in (401, 407) and not passes(hold.status):
         return f"{url}: something that is not DICOMweb answered ({hold.status}, {hold.page}): {_NOT_THE_SERVICE}"
-    if hold.cause is HoldCause.CONTROL:
+    if hold.cause is HoldCause.CONTROL and not passes(hold.status):
         return f"{url} answers {hold.status} {_EVEN_EMPTY}"
     mend = _NO_STORE if hold.status == 404 else hint(hold.status, identified=identified, role=WRITER)
     later = "; it is tried again" if passes(hold.status) else ""

@@ -94,6 +94,8 @@ def _code(error: BaseException) -> str:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error, and what each came from; azure-core has a link of its own."""
     cause: object = error
-    while isinstance(cause, BaseException):
+    for _ in range(20):  # a chain may be a ring
+        if not isinstance(cause, BaseException):
+            return
         yield cause
         cause = cause.__cause__ or cause.__context__ or getattr(cause, "inner_exception", None)

@@ -23,15 +23,20 @@ READS = 10_000  # files a pass, of those that no pattern takes
 _MOST_KNOWN = 100_000
 _YOUNG_SECONDS = 60.0
 _FORGET_SECONDS = 3600.0
+_UNWRITTEN_SECONDS = 900.0  # a file without a beginning is not waited for any longer
 _WRITTEN = frozenset({errno.EAGAIN, errno.EBUSY, errno.ETXTBSY})  # a lease is broken, or the file is locked
 
 
-def begins(folder: int, name: str) -> bool:
-    """How the file `name` in an open folder begins. Raises OSError."""
+def begins(folder: int, name: str) -> bool | None:
+    """Whether the file `name` in an open folder begins like DICOM; None where nothing but zeros, or nothing, was written there yet.
+
+    Raises OSError.
+    """
     handle, _ = fsutil.open_file(folder, name)
     try:
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
-        return begins_like_dicom(os.pread(handle, BEGINNING, 0))
+        beginning = os.pread(handle, BEGINNING, 0)
+        return begins_like_dicom(beginning) if any(beginning) else None
     finally:
         fsutil.close(handle)
 
@@ -41,7 +46,7 @@ def begins_below(root: Path, path: str) -> bool:
     *folders, name = fsutil.split(path)
     folder = fsutil.open_below(fsutil.open_inbox(root), folders)
     try:
-        return begins(folder, name)
+        return bool(begins(folder, name))
     finally:
         fsutil.close(folder)
 
@@ -61,12 +66,14 @@ class Beginnings:
             self._forget_at = now + _FORGET_SECONDS
         return self._known.get(_key(status))
 
-    def read(self, folder: int, name: str, status: os.stat_result) -> bool:
-        """Read it; `status` is from before. Raises OSError."""
-        found = begins(folder, name)
-        if len(self._known) < _MOST_KNOWN and self._clock.wall() - status.st_ctime > _YOUNG_SECONDS:
-            self._known[_key(status)] = found
-        return found
+    def read(self, folder: int, name: str, status: os.stat_result) -> bool | None:
+        """Read it; `status` is from before. None where its writer may not have come to its beginning yet. Raises OSError."""
+        found, age = begins(folder, name), self._clock.wall() - status.st_ctime
+        if found is None and age < _UNWRITTEN_SECONDS:
+            return None
+        if len(self._known) < _MOST_KNOWN and age > _YOUNG_SECONDS:
+            self._known[_key(status)] = bool(found)
+        return bool(found)
 
 
 class Reading:
@@ -93,6 +100,8 @@ class Reading:
                 if error.errno not in _WRITTEN:
                     raise
                 return Ignored.UNREAD
+        if found is None:
+            return Ignored.UNREAD
         return None if found else Ignored.NOT_DICOM
 
 

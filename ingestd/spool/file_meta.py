@@ -128,7 +128,7 @@ def _first_element(beginning: bytes) -> Encoding | None:
     if group in _FIRST_GROUPS:
         if EXPLICIT_LITTLE.heads[vr]:
             return EXPLICIT_LITTLE
-        return IMPLICIT_LITTLE if length < _MOST else None
+        return IMPLICIT_LITTLE if length < _MOST and not length & 1 else None
     return EXPLICIT_BIG if group >> 8 in _FIRST_GROUPS and not group & 0xFF and EXPLICIT_LITTLE.heads[vr] else None
 
 

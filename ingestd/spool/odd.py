@@ -78,6 +78,8 @@ def _by_the_end(header: bytes, tag: int, reader: _Reader, reading: Reading) -> b
     """Whether the end of the data proves the reading, because no other one could be cut there."""
     vr = header[4:6]
     if reader is _implicit:
+        if tag in BULK and header[6:8] == _ZEROS:  # it may be a length of 32 bits that was cut
+            return False
         return not vr.isalpha() and (reading.length > 0 or tag not in BULK)
     if reader is _short:
         return vr != _ZEROS and reading.length > 0 and tag not in BULK
@@ -165,8 +167,8 @@ class OddHeaders:
             following = self._peek(at)
         if following is None or not declared < at <= declared + _SHORT_BY or depth:
             return 0
-        if not following:
-            return 0 if nested else at
+        if not following:  # any cut behind its declared end would look like this
+            return 0
         return at if self._stands(following, at, IMPLICIT_LITTLE, after=tag, nested=nested) else 0
 
     def _proved(
@@ -203,12 +205,12 @@ class OddHeaders:
 
     def _likely(self, header: bytes, at: int, encoding: Encoding, *, nested: bool) -> Reading | None:
         """The reading that nothing proves, and that must prove itself as the walk goes on."""
-        vr, implicit = header[4:6], _implicit(header, encoding)
+        implicit = _implicit(header, encoding)
         if implicit is None:
             future = Reading(12, encoding.u32.unpack_from(header, 8)[0]) if len(header) >= 12 else None
             return future if future and self._view.may_hold(at + 12 + future.length) else None
         if _tag(header, encoding) in BULK and not nested:
-            reading = (_long(header, encoding) if vr.isalpha() else None) or implicit
+            reading = _long(header, encoding) or implicit
             return reading if self._view.may_hold(at + 9) else None  # none is there, or its length is cut
         return implicit if implicit.length < 1 << 16 and self._view.may_hold(at + 8 + implicit.length) else None
 

@@ -77,7 +77,9 @@ class Tree:
         reason = classify(entry.name, path, rules.include, rules.exclude)
         if reason is Ignored.NO_PATTERN:
             return Ignored.NOT_DICOM if is_index(entry.name) else self._reading.why_not(folder, entry) or reason
-        return self._reading.why_not(folder, entry) if reason is None and rules.dicom else reason
+        if reason is not None or not rules.dicom:
+            return reason
+        return Ignored.NOT_DICOM if is_index(entry.name) else self._reading.why_not(folder, entry)
 
     def _folder(self, parent: int, name: str, path: str, enter: _Enter) -> Iterator[Sighting]:
         reason = passed_by(name) if self._rules.recursive else Ignored.NOT_A_FILE

@@ -278,7 +278,7 @@ STUCK = """
 import os
 import ingestd.daemon.loop as loop, ingestd.spool.inbox as inbox
 loop.STUCK_SECONDS = 1.5
-def stuck(self, path):
+def stuck(self, path, **rules):
     os.read(os.pipe()[0], 1)  # interrupted by a signal, Python goes on with it
 inbox.InboxFolder.examine = stuck
 """

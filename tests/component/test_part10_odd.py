@@ -207,11 +207,13 @@ def test_an_odd_element_in_a_deflated_data_set_is_looked_behind(wrap: Callable[[
 
 
 def test_what_is_odd_in_a_report_and_last_needs_no_pixel_data() -> None:
-    """F95: the end proves a value of 16 bits that is there."""
+    """F95: the end proves a value of 16 bits that is there. F17: a private sequence that is longer than it declares it proves not,
+    because a cut behind the declared end looks the same.
+    """
     report = part10([*identity(W, sop_class=SR), short(b"??", tag=0x0040A043)], sop_class=SR)
     assert (verdict(report), verdict(report[:-1])) == (Wholeness.WHOLE, Wholeness.NOT_DICOM)
     private = part10([*identity(I, sop_class=SR), shortened(4).replace(b"\x09\0", b"\x41\0")], IMPLICIT, sop_class=SR)
-    assert (verdict(private), verdict(private[:-1])) == (Wholeness.WHOLE, Wholeness.TRUNCATED)
+    assert (verdict(private), verdict(private[:-1])) == (Wholeness.TRUNCATED, Wholeness.TRUNCATED)
 
 
 def test_a_vr_of_the_future_keeps_its_32_bits() -> None:
@@ -219,3 +221,15 @@ def test_a_vr_of_the_future_keeps_its_32_bits() -> None:
     assert judge(image(long(b"ZZ", b"abcd"))).notes == ()
     assert CT in str(judge(image(long(b"ZZ", b""))).ids)
     assert JPEG not in str(judge(image(long(b"ZZ", VALUE))).ids)
+
+
+@pytest.mark.parametrize("vr", [b"??", b"  ", b"--", b"O "])
+def test_no_cut_of_pixel_data_whose_vr_is_none_is_whole(vr: bytes) -> None:
+    """F17: cut inside, its two characters and zeros would be read as a length in implicit VR that ends just there."""
+    spelt = int.from_bytes(vr + bytes(2), "little")
+    value = bytes(range(256)) * 512
+    whole = image(bulk=long(vr, value, tag=0x7FE00010))
+    start = len(whole) - len(value) - 12
+    assert verdict(whole) is Wholeness.WHOLE
+    assert verdict(whole[: start + 8 + spelt]) not in SENDABLE
+    assert [cut for cut in range(start, len(whole), 97) if verdict(whole[:cut]) in SENDABLE] == []
