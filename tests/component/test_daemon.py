@@ -787,6 +787,18 @@ def test_files_that_can_not_be_moved_are_not_sent_and_are_counted_once() -> None
     assert bench.daemon.stop() == 2
 
 
+def test_what_is_locked_after_the_only_scan_stays_counted() -> None:
+    """F94: a drain scans once; a folder that is locked after that must not end it as if all had ended. It goes out once mended."""
+    bench = Bench(once=True)
+    bench.drop("locked/1.dcm", made(1).content)
+    bench.inbox.set("locked/1.dcm", movable=False)
+    bench.tick(30)
+    assert (bench.origin.stores, bench.daemon.left, bench.daemon.empty()) == ([], 1, False)
+    bench.inbox.set("locked/1.dcm", movable=True)
+    bench.after(130, steps=30)
+    assert (len(bench.filer.done), bench.daemon.left) == (1, 0)
+
+
 def test_nothing_at_all_that_can_be_moved_turns_readiness_red() -> None:
     """F94, DESIGN 5: only then; and the line says what mends it."""
     bench = Bench()

@@ -75,6 +75,7 @@ class Bench:
         policy: DuplicatePolicy = DuplicatePolicy.VERIFY,
         profile: Profile = AZURE,
         for_removal: bool = False,
+        once: bool = False,
         patience: float = 0.0,
         replace_conflicts: bool = False,
         slow: bool = False,
@@ -132,7 +133,9 @@ class Bench:
             orders=self.orders,
             recorder=self.recorder,
             ask=disposing.ask_again,
-            rules=IntakeRules(settle=settle, removes=for_removal, ready_ahead=ready_ahead, largest_instance=largest),
+            rules=IntakeRules(
+                settle=settle, removes=for_removal, ready_ahead=ready_ahead, largest_instance=largest, once=once
+            ),
         )
         jobs = Jobs(pool=self.executor, wake=wake.set)
         sending = Sending(
