@@ -50,6 +50,7 @@ class OracleOrigin:
         self._own = own
         self.stores = 0
         self.problem: str | None = None
+        self.silent_seconds = 0.0
         self.date = None
 
     def store(self, instances: Sequence[Instance]) -> Answer:
