@@ -40,7 +40,11 @@ class Group(TypedDict):
 
 class Local:
     def open(self, place: str) -> int:
-        return os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+        flags = os.O_RDWR | os.O_CREAT
+        try:
+            return os.open(place, flags, 0o644)
+        except FileNotFoundError:  # FUSE still knew the name of a file that was just moved away below it
+            return os.open(place, flags, 0o644)
 
     def truncate(self, handle: int, size: int) -> None:
         os.ftruncate(handle, size)
