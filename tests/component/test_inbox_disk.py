@@ -189,11 +189,11 @@ def test_no_writer_waits_for_the_walk(root: Path, sigio_ignored: None, monkeypat
     (root / "x.dcm").write_bytes(part10())
     inspect = inbox_module._inspect
 
-    def written(handle: int, size: int) -> Inspection:
+    def written(handle: int, size: int, **rules: bool) -> Inspection:
         writer = os.open(root / "x.dcm", os.O_WRONLY | os.O_NONBLOCK)  # EWOULDBLOCK while a lease is held
         os.write(writer, b"x")
         os.close(writer)
-        return inspect(handle, size)
+        return inspect(handle, size, **rules)
 
     monkeypatch.setattr(inbox_module, "_inspect", written)
     with pytest.raises(FileChangedError):
@@ -214,8 +214,8 @@ def test_a_file_rewritten_during_the_walk_is_not_judged(root: Path, monkeypatch:
     (root / "x.dcm").write_bytes(part10())
     inspect = inbox_module._inspect
 
-    def rewritten(handle: int, size: int) -> Inspection:
-        found = inspect(handle, size)
+    def rewritten(handle: int, size: int, **rules: bool) -> Inspection:
+        found = inspect(handle, size, **rules)
         os.utime(root / "x.dcm", ns=(1, 1))
         return found
 

@@ -117,7 +117,8 @@ def test_a_proxy_that_refuses_is_nothing_sent(authority: Authority, status: int)
 
     found = control(refuses, authority)
     assert (found.loss, found.sent_bytes) == (Loss.NOT_SENT, 0)
-    assert found.comment == f"service.proxy opens no tunnel: it answers {status}"
+    wants = ", it wants a user and a password, and we have none for it" if status == 407 else ""
+    assert found.problem == f"service.proxy opens no tunnel: it answers {status}{wants}"
 
 
 def hangs_up(peer: Peer) -> None:
