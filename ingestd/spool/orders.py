@@ -101,14 +101,11 @@ class FileOrders:
         self._void([kind for kind in Order if self._has_any(kind)], path, stamp)
 
     def _has_any(self, kind: Order) -> bool:
-        """Whether an order may be there at all: every stored file is asked about, and hardly ever is there one."""
-        try:
-            os.stat(self._folders[kind])
-        except FileNotFoundError:
-            return False
-        except OSError:
-            pass
-        return True
+        """Whether there is a folder of orders: every stored file is asked about, and hardly ever is there one.
+
+        One that can't be seen just now leaves a void order behind, which the next `failed retry` with an order clears.
+        """
+        return os.access(self._folders[kind], os.F_OK)
 
     def _void(self, kinds: Collection[Order], path: str, stamp: Stamp) -> None:
         for order in (self._file(kind, path, stamp) for kind in kinds):
