@@ -51,9 +51,8 @@ class Tree:
                     is_file = entry.is_file(follow_symlinks=False)
                     is_folder = not is_file and entry.is_dir(follow_symlinks=False)
                     reason = None if is_folder else self._reason(folder, entry, path, is_file=is_file)
-                except (
-                    OSError
-                ) as error:  # the file can't be read, or the file system doesn't tell the kind with the name
+                except OSError as error:
+                    # The file can't be read, or the file system doesn't tell the kind with the name.
                     self._unlisted(error)
                     continue
                 if is_folder:
