@@ -20,6 +20,7 @@ RENAMES = frozenset({"rename", "renameat", "renameat2"})
 LINKS = frozenset({"link", "linkat"})
 UNLINKS = frozenset({"unlink", "unlinkat"})
 MAKES = frozenset({"mkdir", "mkdirat"})
+UNSYNCED = "enters done/ before the journal is synced"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def broken(calls: Sequence[Call], folders: dict[str, Path], *, across: bool) -> 
             if where[-1] == "failed" and not disk.durable(target + ".reason.json"):
                 out.append(f"{Path(target).name} enters failed/ before its reason is durable")
             if where[-1] == "done" and journal in disk.unwritten:
-                out.append(f"{Path(target).name} enters done/ before the journal is synced")
+                out.append(f"{Path(target).name} {UNSYNCED}")
         elif call.name in UNLINKS and where[0] == "inbox" and across:
             name = Path(call.paths[0]).name.replace("~1", "")
             if name not in copies or not disk.durable(copies[name]):

@@ -121,10 +121,21 @@ def test_the_scenario_has_every_kind_of_call_in_it(recorded: dict[str, Recorded]
 
 
 @pytest.mark.parametrize("variant", [SAME, ACROSS], ids=lambda variant: variant.name)
-def test_a_power_failure_finds_every_file(recorded: dict[str, Recorded], variant: Variant) -> None:
-    """I1, F38: receipt before move, reason before failed/, and across file systems data and folders before the source goes."""
+def test_a_power_failure_finds_every_file(
+    laboratory: Laboratory, recorded: dict[str, Recorded], variant: Variant
+) -> None:
+    """I1, F38: receipt before move, reason before failed/, and across file systems data and folders before the source goes.
+
+    While the copier moves a file, the owner's thread may be writing the next transaction: no call tells that from a receipt that is
+    not synced. Such a run says nothing and is made again; where the sync is missing, each run says so.
+    """
     one = recorded[variant.name]
-    assert order.broken(one.calls, one.round.folders, across=variant.across) == []
+    for _ in range(3):
+        found = order.broken(one.calls, one.round.folders, across=variant.across)
+        if not (variant.across and found and all(line.endswith(order.UNSYNCED) for line in found)):
+            break
+        one = laboratory.record(variant)
+    assert found == []
 
 
 @pytest.mark.parametrize(
