@@ -68,7 +68,7 @@ def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exi
             ended = "everything else has ended" if left and end is End.DRAINED else end.value
             print("\n".join([f"{done} done, {failed} failed, {left} left: {ended}", *notes]))
         if unknown := daemon.passed.unknown:
-            what = f"{unknown} of its folders could not be listed, or files without a fitting name be read"
+            what = f"{unknown} of its folders could not be listed, or of its files be read, or have no beginning yet"
             hint = "let the service's user read and enter them, then drain again"
             print(f"ingestd: folders.inbox: {what}: {hint}", file=sys.stderr)
         some_left = left or unknown or end is not End.DRAINED

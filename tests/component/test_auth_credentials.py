@@ -426,3 +426,11 @@ def test_an_endpoint_that_hangs_keeps_nobody(endpoint: TokenEndpoint, tmp_path: 
     cell.join(5)
     assert time.monotonic() - began < 0.5
     assert not any(t.name == "token" for t in threading.enumerate())
+
+
+def test_errors_that_are_each_others_cause_are_told_all_the_same() -> None:
+    """I8: the token's thread must not go round for ever, nor keep them all."""
+    one, other = ConnectionError("one"), TimeoutError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert entra_failures.kind_of(one).startswith("ConnectionError")
+    assert "can't be reached" in entra_failures.mend("client-secret", one)

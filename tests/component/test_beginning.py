@@ -32,7 +32,7 @@ class Scans:
         self.read: list[str] = []
         self.taken: list[str] = []
 
-        def noted(folder: int, name: str) -> bool:
+        def noted(folder: int, name: str) -> bool | None:
             self.read.append(name)
             return begins(folder, name)
 
@@ -135,6 +135,29 @@ def test_a_pass_reads_so_many_and_the_next_goes_on(s: Scans) -> None:
     assert passed.why_not_taken().startswith("at least 2 files")
     assert [s.scan(reads=2).not_taken for _ in range(2)] == [4, 5]
     assert len(s.read) == 5
+
+
+@pytest.mark.parametrize("rules", [PATTERNS, ANY], ids=["patterns", "dicom"])
+@pytest.mark.parametrize("content", [b"", bytes(500_000)], ids=["empty", "zeros"])
+def test_a_file_whose_beginning_is_not_written_yet_is_unknown(s: Scans, rules: Rules, content: bytes) -> None:
+    """F93, F14: programs set the end of a file first, so that is no `no` for a quarter of an hour; then it is, and remembered."""
+    s.put("IM1", content, age=800.0)
+    for _ in range(2):
+        passed = s.scan(rules)
+        assert (s.taken, passed.unknown, passed.counts["not_dicom"]) == ([], 1, 0)
+    s.clock.advance(200)
+    passed = s.scan(rules)
+    assert (s.taken, passed.unknown, passed.counts["not_dicom"]) == ([], 0, 1)
+    s.scan(rules)
+    assert s.read == ["IM1"] * 3
+
+
+def test_a_mediums_index_is_no_instance_for_dicom_either(s: Scans) -> None:
+    """F93: a drain of a CD must not end with a file in failed/."""
+    s.put("DICOMDIR")
+    s.put("IM1")
+    passed = s.scan(ANY)
+    assert (s.taken, passed.counts["not_dicom"], passed.unknown) == (["IM1"], 1, 0)
 
 
 def test_only_so_many_are_remembered(s: Scans, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -385,6 +385,21 @@ def test_requests_that_come_to_nothing_are_said() -> None:
     assert bench.daemon.details() == ()
 
 
+def test_trouble_is_not_said_any_more_when_nothing_waits() -> None:
+    """Nothing will be sent that could clear it: the operator must not be called for a file that is gone."""
+    bench = Bench()
+    bench.origin.script(Answer(status=500))
+    bench.drop(made(1).name, made(1).content)
+    bench.after(0.1)
+    bench.after(1)
+    assert bench.daemon.details()[0].startswith("service: ")
+    bench.inbox.remove(made(1).name)
+    bench.scanner.remove(made(1).name)
+    bench.after(1000, steps=100)
+    assert bench.daemon.left == 0
+    assert bench.daemon.details() == ()
+
+
 def test_a_job_that_dies_returns_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """F10, F46: contained, said, and sent again after a pause, for without memory nobody gets on."""
     bench = Bench()

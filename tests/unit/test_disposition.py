@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answer import Answer, Failed, Loss, Referenced
-from ingestd.core.disposition import HOLDS_LIMIT, control_passed, dispose, hold_for, wants_control
+from ingestd.core.disposition import HOLDS_LIMIT, control_passed, dispose, hold_for, trouble_with, wants_control
 from ingestd.core.failure_reasons import meaning
 from ingestd.core.model import Asked, Batch, Wait
 from ingestd.core.outcome import (
@@ -380,6 +380,26 @@ def test_no_file_answers_for_the_service_the_role_or_the_network(of: Batch, said
 @pytest.mark.parametrize("said", [answer(200), answer(400), answer(500), answer(413), Answer(loss=Loss.TIMEOUT)])
 def test_other_answers_are_no_reason_to_hold_by_themselves(said: Answer) -> None:
     assert hold_for(said) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (Answer(status=500), HoldCause.BUSY),
+        (Answer(loss=Loss.TIMEOUT), HoldCause.UNREACHABLE),
+        (Answer(loss=Loss.LOST, problem="no HTTP/1.1"), HoldCause.UNREACHABLE),
+        (Answer(loss=Loss.FILE_CHANGED), None),  # ours
+        (Answer(loss=Loss.NOT_SENT), None),  # a hold, which says it
+        (Answer(status=503), None),
+        (Answer(status=200), None),
+        (Answer(status=409), None),
+    ],
+)
+def test_what_comes_to_nothing_and_is_no_hold_is_trouble_to_tell(said: Answer, cause: HoldCause | None) -> None:
+    """An operator sees why files are sent again and again; our own words go with it."""
+    found = trouble_with(said)
+    assert (found.cause if found else None) == cause
+    assert found is None or (found.status, found.loss, found.problem) == (said.status, said.loss, said.problem)
 
 
 IDENTITY = Hold(cause=HoldCause.IDENTITY)
