@@ -29,7 +29,7 @@ class Holding:
         self._words = words
         self._rand = rand
         self._problem = ""
-        self._since: float | None = None  # on Clock.now(); None while nothing is held
+        self._since = 0.0  # on Clock.now(), while the breaker is not closed
         self._said: str | None = None
         self._say_at = 0.0
         self.breaker = Breaker()
@@ -50,7 +50,7 @@ class Holding:
             cause=cause.value,
             problem=self._problem,
             files=files(),
-            held_seconds=round(now - self._since, 1) if self._since is not None else 0.0,
+            held_seconds=round(now - self._since, 1),
             wait_seconds=round(max(0.0, self.breaker.open_until - now), 1),
         )
 
@@ -72,7 +72,7 @@ class Holding:
         self._recorder.log(Event.PROBED, status=answer.outcome, passed=passed)
         if passed:
             self.breaker = self.breaker.passed()
-            self._since = self._said = None
+            self._said = None
             self._recorder.log(Event.RESUMED)
             return
         self._hold(hold_for_control(answer), now, probe=True)
@@ -102,7 +102,7 @@ class Holding:
             self._hold(hold, now, probe=False)
 
     def _hold(self, hold: Hold, now: float, *, probe: bool) -> None:
+        self._since = now if self.breaker.closed else self._since
         hold_on = self.breaker.failed if probe else self.breaker.held
         self.breaker = hold_on(hold, now=now, rand=self._rand(), rules=self._retry)
         self._problem = self._words(hold)
-        self._since = self._since if self._since is not None else now
