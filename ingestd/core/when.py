@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def rfc3339(seconds: float) -> str:
@@ -12,4 +13,9 @@ def rfc3339(seconds: float) -> str:
 
 def utc_day(seconds: float) -> str:
     """The UTC day of seconds since the epoch: `2026-01-02`."""
-    return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
+    return _day(int(seconds // 86_400))
+
+
+@lru_cache(maxsize=4)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * 86_400, tz=UTC).date().isoformat()

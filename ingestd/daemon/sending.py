@@ -168,7 +168,7 @@ class Sending:
                 continue
             digest = (answer.digests[n] if answer.digests else None) or instance.sha256
             alone = len(batch.instances) == 1
-            ended = replace(instance, sha256=digest)
+            ended = instance if digest == instance.sha256 else replace(instance, sha256=digest)
             absent = self._presence.was_absent(instance)
             self._disposing.apply(ended, disposition, status=answer.status, alone=alone, now=now, absent_before=absent)
         self._prepared.extendleft(reversed(halves(tuple(isolated), whole=len(batch.instances))))

@@ -14,6 +14,7 @@ its transfer syntax; but what is encapsulated shows none.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from ingestd.core.model import Identifiers, Inspection, Wholeness
@@ -133,6 +134,7 @@ def _without_header(found: Inspection, meta: FileMeta, elements: Walk, *, sent: 
     return replace(found, notes=(meta.lacks.partition(":")[0], *found.notes))
 
 
+@lru_cache(maxsize=256)  # a series repeats all of them but one, and a file says that one twice
 def uid_of(value: bytes | None) -> str | None:
     """A UID without its padding, and without blanks before it; None for what is none."""
     if not value:
