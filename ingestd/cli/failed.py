@@ -20,7 +20,7 @@ from ingestd.cli.options import Exit
 from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
 from ingestd.core.errors import ConfigurationError, FileError, FilingError, JournalError
-from ingestd.core.outcome import Reason
+from ingestd.core.reasons import Reason
 from ingestd.core.when import rfc3339
 from ingestd.ops.clock import SystemClock
 from ingestd.spool.names import Rules

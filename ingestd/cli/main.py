@@ -22,7 +22,7 @@ from ingestd.core.errors import (
     StateHeldError,
     UnavailableError,
 )
-from ingestd.core.outcome import Reason
+from ingestd.core.reasons import Reason
 
 STDERR = 2
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from ingestd.core.model import Deferral, Instance, Wait
-from ingestd.core.outcome import Quarantine, Reason, Retry
+from ingestd.core.outcome import Quarantine, Retry
+from ingestd.core.reasons import Reason
 
 LONGEST_WAIT_SECONDS = 900.0
 MINUTE = 60.0
@@ -110,7 +111,7 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
             return Quarantine(
                 reason=Reason.POISON,
                 text=f"the service refused this file alone {counted} times and said nothing about it",
-                what_to_do="read the service's words in `comment`; if the file is good, report it to the service's support",
+                what_to_do=Reason.POISON.advice,
                 http_status=retry.http_status,
                 comment=retry.comment,
                 by_service=True,
@@ -121,7 +122,7 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
             return Quarantine(
                 reason=Reason.POISON,
                 text=f"the service answered 2xx to this file alone {counted} times, named nothing, and does not hold it",
-                what_to_do="read the service's words in `comment`; if the file is good, report it to the service's support",
+                what_to_do=Reason.POISON.advice,
                 comment=retry.comment,
                 by_service=True,
             )
@@ -131,7 +132,7 @@ def _out_of_patience(retry: Retry, *, counted: int, waited: float, rules: RetryR
             return Quarantine(
                 reason=Reason.CREATING,
                 text="the service has been creating this instance since an earlier attempt and does not end",
-                what_to_do="delete the instance in the service, then send the file again",
+                what_to_do=Reason.CREATING.advice,
                 http_status=retry.http_status,
                 failure_reason=retry.failure_reason,
                 comment=retry.comment,

@@ -21,7 +21,6 @@ from ingestd.core.outcome import (
     HoldCause,
     Isolate,
     Quarantine,
-    Reason,
     Resettle,
     Retry,
     SendAgain,
@@ -31,6 +30,7 @@ from ingestd.core.outcome import (
 )
 from ingestd.core.profiles import Profile
 from ingestd.core.proof import Proof
+from ingestd.core.reasons import Reason
 
 _HOLD_STATUSES = {
     401: HoldCause.IDENTITY,
@@ -214,7 +214,7 @@ def _failed(item: Failed, failure_reason: int, status: int | None) -> Dispositio
             return Quarantine(
                 reason=Reason.REJECTED,
                 text=f"the service rejected this instance: {meaning(failure_reason)} (FailureReason {failure_reason})",
-                what_to_do="read the service's words in `comment`, correct the file at its source and drop it again",
+                what_to_do=Reason.REJECTED.advice,
                 http_status=status,
                 failure_reason=failure_reason,
                 comment=item.comment,
@@ -272,7 +272,7 @@ def _too_large(answer: Answer) -> Quarantine:
     return Quarantine(
         reason=Reason.TOO_LARGE,
         text="the service takes no request as large as this file alone",
-        what_to_do="raise the service's or the proxy's request limit, then send it again",
+        what_to_do=Reason.TOO_LARGE.advice,
         http_status=answer.status,
         comment=answer.comment,
         by_service=True,

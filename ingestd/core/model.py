@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from ingestd.core.reasons import Wholeness
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
@@ -104,22 +106,6 @@ class Look:
     @property
     def on_network(self) -> bool:
         return self.ground.on_network
-
-
-class Wholeness(enum.Enum):
-    """What the walk to the very end says. Only WHOLE and WHOLE_ZERO_TAIL may be sent."""
-
-    WHOLE = "whole"
-    WHOLE_ZERO_TAIL = (
-        "whole_zero_tail"  # zeros after the last whole element: the full quiet rule, no lease and no close
-    )
-    TRUNCATED = "truncated"
-    NOT_DICOM = "not_dicom"
-    NO_HEADER = "no_header"
-    NO_PIXEL_DATA = "no_pixel_data"
-    DICOMDIR = "dicomdir"
-    NO_UID = "no_uid"
-    OUT_OF_BOUNDS = "bounds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What becomes of a file: why it can fail, how it can end, and the dispositions that an answer leads to."""
+"""What becomes of a file: how it can end, and the dispositions that an answer leads to."""
 
 from __future__ import annotations
 
@@ -8,25 +8,7 @@ from dataclasses import dataclass, field, replace
 from ingestd.core.answer import Loss
 from ingestd.core.model import Asked, Wait
 from ingestd.core.proof import Proof
-
-
-class Reason(enum.Enum):
-    """Why a file stands in failed/. The words are the contract's codes, in metrics and reason files."""
-
-    NOT_DICOM = "not_dicom"
-    NO_HEADER = "no_header"
-    TRUNCATED = "truncated"
-    UNFILLED = "unfilled"
-    NO_PIXEL_DATA = "no_pixel_data"
-    DICOMDIR = "dicomdir"
-    NO_UID = "no_uid"
-    BOUNDS = "bounds"
-    HARD_LINK = "hard_link"
-    TOO_LARGE = "too_large"
-    REJECTED = "rejected"
-    CONFLICT = "conflict"
-    CREATING = "creating"
-    POISON = "poison"
+from ingestd.core.reasons import Reason
 
 
 class Outcome(enum.Enum):
@@ -157,6 +139,12 @@ class Quarantine:
         now = "" if self.reason is Reason.CONFLICT else ", so it holds neither now"
         return replace(self, text=f"{self.text}; what the service held under these UIDs was deleted to make room{now}")
 
+
+TOO_LARGE = Quarantine(
+    reason=Reason.TOO_LARGE,
+    text="the file is larger than service.max_request_bytes",
+    what_to_do="raise service.max_request_bytes if the service takes such requests, and drop the file again",
+)
 
 Disposition = (
     Stored | StoredWithWarning | AlreadyStored | Verify | Retry | Hold | Isolate | SendAgain | Resettle | Quarantine

@@ -14,7 +14,8 @@ from ingestd.core.answer import Answer, Fetched, Held, Listed
 from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.events import Event
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
-from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.outcome import Outcome
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
 from ingestd.core.scan import ScanStatus
 from ingestd.core.second_look import Looked

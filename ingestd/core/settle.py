@@ -32,8 +32,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ingestd.core.model import Close, Deferral, Evidence, Inspection, Lease, Look, Room, Stamp, Wait, Wholeness
-from ingestd.core.outcome import Reason
+from ingestd.core.model import Close, Deferral, Evidence, Inspection, Lease, Look, Room, Stamp, Wait
+from ingestd.core.reasons import Reason, Wholeness
 
 TICK_SECONDS = 0.02
 COARSE_SECONDS = 2.0
@@ -101,16 +101,6 @@ class Judged:
 
 Settling = Settled | LookAgain | SetAside | Judged
 
-_REASONS = {
-    Wholeness.TRUNCATED: Reason.TRUNCATED,
-    Wholeness.NOT_DICOM: Reason.NOT_DICOM,
-    Wholeness.NO_HEADER: Reason.NO_HEADER,
-    Wholeness.NO_PIXEL_DATA: Reason.NO_PIXEL_DATA,
-    Wholeness.NO_UID: Reason.NO_UID,
-    Wholeness.OUT_OF_BOUNDS: Reason.BOUNDS,
-}
-
-SENDABLE = frozenset({Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL})
 OPEN_TEXT = "somebody has the file open for writing: waiting for them to close it"
 OPEN_UNFILLED_TEXT = (
     "somebody has the file open for writing and has not filled it: it waits until they close it, however long"
@@ -190,7 +180,8 @@ def _held_back(look: Look, inspection: Inspection, past: Past, rules: SettleRule
         if overdue and not refused:
             return Judged(reason=Reason.UNFILLED, text=f"{(look.unfilled + 1023) >> 10} KiB were never written")
         return SetAside(after=wait, text=OPEN_UNFILLED_TEXT if refused else UNFILLED_TEXT)
-    if (reason := _REASONS.get(inspection.wholeness)) is not None:
+    reason = inspection.wholeness.reason
+    if reason is not None and reason is not Reason.DICOMDIR:
         return Judged(reason=reason, text=inspection.text) if overdue else SetAside(after=wait, text=inspection.text)
     if look.links > 1 and overdue and not look.owner_owns_folder:
         return Judged(reason=Reason.HARD_LINK, text=HARD_LINK_TEXT)

@@ -26,13 +26,13 @@ from ingestd.core.outcome import (
     Disposition,
     DuplicatePolicy,
     Quarantine,
-    Reason,
     Retry,
     Stored,
     StoredWithWarning,
 )
 from ingestd.core.profiles import ELEMENTS_DISCARDED, Profile
 from ingestd.core.proof import Proof
+from ingestd.core.reasons import Reason
 
 
 class Step(enum.Enum):
@@ -223,7 +223,7 @@ def _conflict(facts: Facts, *, same_syntax: bool) -> Quarantine:
     return Quarantine(
         reason=Reason.CONFLICT,
         text=text,
-        what_to_do="decide which one is right: `ingestd failed retry --replace` puts this one in its place",
+        what_to_do=Reason.CONFLICT.advice,
         http_status=200,
         by_service=True,
         differs=tags if known else None,

@@ -66,6 +66,6 @@ class Braking:
 
 
 def _named(verdict: Quarantine) -> str:
-    if verdict.failure_reason is None:
-        return verdict.reason.value
-    return f"{verdict.reason.value} with FailureReason {verdict.failure_reason} ({meaning(verdict.failure_reason)})"
+    number = verdict.failure_reason
+    more = "" if number is None else f" with FailureReason {number} ({meaning(number)})"
+    return f"{verdict.reason.value}{more}"

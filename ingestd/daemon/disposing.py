@@ -20,7 +20,6 @@ from ingestd.core.outcome import (
     Isolate,
     Outcome,
     Quarantine,
-    Reason,
     Resettle,
     Retry,
     SendAgain,
@@ -30,6 +29,7 @@ from ingestd.core.outcome import (
 )
 from ingestd.core.ports import Clock, Journal, LogValue, Orders, Rand, Recorder
 from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Receipt
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.braking import Braking

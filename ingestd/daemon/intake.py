@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.as_is import as_is, on_a_word
 from ingestd.core.backoff import growing
 from ingestd.core.batch import Shelves
@@ -19,11 +18,11 @@ from ingestd.core.errors import FileDeniedError, FileError, FileGoneError, FileR
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State, Step
 from ingestd.core.model import Asked, Deferral, Evidence, Inspection, Instance, Lease, Look, Stamp, Wait
-from ingestd.core.outcome import Quarantine
+from ingestd.core.outcome import TOO_LARGE, Quarantine
 from ingestd.core.ports import Clock, Journal, Orders, Recorder, Scanner
 from ingestd.core.proof import DigestKind
+from ingestd.core.reasons import SENDABLE
 from ingestd.core.settle import (
-    SENDABLE,
     Judged,
     LookAgain,
     Past,
@@ -219,7 +218,7 @@ class Intake:
                 unfinished &= look.lease is not Lease.REFUSED  # its bytes may change and leave the stamp
                 self._wait(entry, look.stamp, now, after, text, since=entry.seen_since, unfinished=unfinished)
             case Judged(reason=reason, text=text):
-                quarantine = Quarantine(reason=reason, text=text, what_to_do=WHAT_TO_DO[reason])
+                quarantine = Quarantine(reason=reason, text=text, what_to_do=reason.advice)
                 self._endings.quarantine(entry, quarantine, stamp=look.stamp, instance=None, attempts=0)
 
     def _settle(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ingestd.core.events import Event
-from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.outcome import Outcome
 from ingestd.core.ports import LogValue, Snapshot
+from ingestd.core.reasons import Reason
 from ingestd.ops.logs import Log
 from ingestd.ops.metrics import Metrics
 

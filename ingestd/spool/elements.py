@@ -15,7 +15,7 @@ from __future__ import annotations
 from itertools import islice, repeat
 from typing import Final
 
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 from ingestd.spool.encoding import (
     EXPLICIT_LITTLE,
     HEADER_LIMIT,

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 from ingestd.spool.sources import NotWholeError
 from ingestd.spool.tags import BULK, ITEM, ITEM_END, SEQUENCE_END, SMALL
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from ingestd.core.errors import FileBusyError, FileChangedError, FileLargeError
 from ingestd.core.model import Ground, Inspection, Instance, Lease, Look, Room, Stamp
 from ingestd.core.ports import Clock, Reading
-from ingestd.core.settle import SENDABLE
+from ingestd.core.reasons import SENDABLE
 from ingestd.spool import fsutil
 from ingestd.spool.canary import Grounds
 from ingestd.spool.digests import digest_from, digest_of_bytes

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 from ingestd.spool.encoding import EXPLICIT_LITTLE, UNDEFINED, Encoding
 from ingestd.spool.sources import NotWholeError
 from ingestd.spool.tags import ITEM_END, SEQUENCE_END

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 from ingestd.spool.encoding import EXPLICIT_LITTLE, IMPLICIT_LITTLE, UNDEFINED, Encoding
 from ingestd.spool.sources import NotWholeError, View
 from ingestd.spool.tags import BULK, ITEM, ITEM_END, SEQUENCE_END

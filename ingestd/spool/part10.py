@@ -17,8 +17,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from ingestd.core.model import Identifiers, Inspection, Wholeness
-from ingestd.core.settle import SENDABLE
+from ingestd.core.model import Identifiers, Inspection
+from ingestd.core.reasons import SENDABLE, Wholeness
 from ingestd.core.uids import is_standard, is_uid, why_none
 from ingestd.spool import tags
 from ingestd.spool.elements import LONGER_SEQUENCE, Walk

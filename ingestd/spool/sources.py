@@ -15,7 +15,7 @@ import zlib
 from typing import Final, Protocol
 
 from ingestd.core.errors import FileBusyError
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 
 LOOKAHEAD: Final = 512  # a view gives at least this much, unless the data ends before
 _FIRST: Final = 16 << 10

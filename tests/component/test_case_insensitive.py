@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from fakes.spool_fakes import part10, settled
 
-from ingestd.core.outcome import Quarantine, Reason
+from ingestd.core.outcome import Quarantine
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Verdict
 from ingestd.spool import fsutil
 from ingestd.spool.filing import Filing

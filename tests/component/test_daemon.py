@@ -15,8 +15,9 @@ from ingestd.core.errors import FileBusyError, FileDeniedError, FilingError, Jou
 from ingestd.core.events import Event
 from ingestd.core.failure_reasons import meaning
 from ingestd.core.model import Asked, Instance, Wait
-from ingestd.core.outcome import DuplicatePolicy, Outcome, Reason
+from ingestd.core.outcome import DuplicatePolicy, Outcome
 from ingestd.core.proof import Proof
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Changes
 from ingestd.core.scan import Locked, Passed
 from ingestd.daemon.loop import STUCK_SECONDS, End

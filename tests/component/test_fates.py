@@ -17,8 +17,8 @@ from fakes.values import SERVICE, SHA
 
 from ingestd.core.answer import Answer, Fetched, Held, Listed
 from ingestd.core.model import Identifiers, Instance
-from ingestd.core.outcome import Reason
 from ingestd.core.proof import DigestKind
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Receipt
 from ingestd.spool.part10 import walk
 from ingestd.spool.proving import Proving

@@ -21,7 +21,8 @@ from fakes.spool_fakes import part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, YoungFileError
 from ingestd.core.model import Evidence, Instance
-from ingestd.core.outcome import Quarantine, Reason
+from ingestd.core.outcome import Quarantine
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Verdict
 from ingestd.spool import crossing, fsutil, moving, removal
 from ingestd.spool import synced as synced_module

@@ -23,7 +23,8 @@ import pytest
 from fakes.spool_fakes import part10, settled
 
 from ingestd.core.errors import FileError, FilingError
-from ingestd.core.outcome import Quarantine, Reason
+from ingestd.core.outcome import Quarantine
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Verdict
 from ingestd.spool import crossing, fsutil
 from ingestd.spool.entry import Entry

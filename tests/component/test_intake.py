@@ -12,7 +12,7 @@ from fakes.studies import made
 
 from ingestd.core.events import Event
 from ingestd.core.model import Close, Evidence, Lease, Room, Stamp, Wait
-from ingestd.core.outcome import Reason
+from ingestd.core.reasons import Reason
 from ingestd.spool.orders import Order
 
 YEAR = 365 * 86400.0

@@ -12,8 +12,9 @@ from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingestd.core.events import Event
-from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.outcome import Outcome
 from ingestd.core.ports import Clock, Notifier, Recorder, Snapshot
+from ingestd.core.reasons import Reason
 from ingestd.core.scan import Passed, ScanStatus
 from ingestd.ops.clock import SystemClock
 from ingestd.ops.logs import Log

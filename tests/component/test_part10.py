@@ -37,7 +37,8 @@ from fakes.part10_writer import (
 from pydicom.uid import UID_dictionary
 
 from ingestd.core.errors import FileBusyError
-from ingestd.core.model import Identifiers, Inspection, Wholeness
+from ingestd.core.model import Identifiers, Inspection
+from ingestd.core.reasons import Wholeness
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource
 

@@ -30,7 +30,7 @@ from fakes.part10_writer import (
     pixels,
 )
 
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 
 SECONDS = 5
 MEGABYTES = 8  # the issue asks for 64

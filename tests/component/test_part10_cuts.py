@@ -12,7 +12,8 @@ from fakes.part10_cuts import campaign, whole_files
 from fakes.part10_files import MADE
 from fakes.part10_verdicts import SENDABLE, verdict
 
-from ingestd.core.model import Evidence, Ground, Inspection, Lease, Look, Room, Stamp, Wholeness
+from ingestd.core.model import Evidence, Ground, Inspection, Lease, Look, Room, Stamp
+from ingestd.core.reasons import Wholeness
 from ingestd.core.settle import Past, SetAside, Settled, SettleRules, settle
 
 FILES = dict(whole_files())

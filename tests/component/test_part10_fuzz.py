@@ -19,7 +19,7 @@ from fakes.part10_writer import BIG, DEFLATED, EXPLICIT, IMPLICIT, JPEG, SR, Wri
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 
 CORPUS = sorted((Path(__file__).parents[1] / "fuzz" / "corpus").iterdir())
 SYNTAXES = [EXPLICIT, IMPLICIT, BIG, JPEG, DEFLATED]

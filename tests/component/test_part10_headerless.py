@@ -25,7 +25,8 @@ from fakes.part10_writer import (
     pixels,
 )
 
-from ingestd.core.model import Inspection, Wholeness
+from ingestd.core.model import Inspection
+from ingestd.core.reasons import Wholeness
 from ingestd.spool.digests import Arrival, digest_of
 from ingestd.spool.file_meta import BARE, BEGINNING, NO_GROUP, NO_PREAMBLE, NO_SYNTAX, begins_like_dicom
 from ingestd.spool.inbox import SMALL, InboxFolder

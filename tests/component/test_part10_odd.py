@@ -24,7 +24,7 @@ from fakes.part10_writer import (
     pixels,
 )
 
-from ingestd.core.model import Wholeness
+from ingestd.core.reasons import Wholeness
 
 W = Writer()
 I = Writer(IMPLICIT)  # noqa: E741 - beside W

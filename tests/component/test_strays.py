@@ -21,7 +21,8 @@ from fakes.studies import made
 
 from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, StrayError
 from ingestd.core.events import Event
-from ingestd.core.outcome import Quarantine, Reason
+from ingestd.core.outcome import Quarantine
+from ingestd.core.reasons import Reason
 from ingestd.core.record import UNSEEN, Stray, Verdict
 from ingestd.daemon.strays import GIVEN_UP_SECONDS
 from ingestd.spool import fsutil

@@ -10,8 +10,9 @@ from fakes.spool_fakes import FakeFiler, FakeInbox, part10, settled
 
 from ingestd.core.errors import FileChangedError, FileGoneError
 from ingestd.core.model import Evidence, Instance
-from ingestd.core.outcome import Quarantine, Reason
+from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Filer, Inbox
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Verdict
 from ingestd.spool.filing import Filing
 from ingestd.spool.inbox import InboxFolder

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ingestd.core.events import Event
-from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.outcome import Outcome
 from ingestd.core.ports import LogValue, Snapshot
+from ingestd.core.reasons import Reason
 from ingestd.ops.logs import LOG_KEYS
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from fakes.part10_writer import CANARY, DEFLATES
 
 import ingestd
-from ingestd.core.model import Inspection, Wholeness
+from ingestd.core.model import Inspection
+from ingestd.core.reasons import Wholeness
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, Source
 

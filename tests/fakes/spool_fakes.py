@@ -41,10 +41,10 @@ from ingestd.core.model import (
     Room,
     Stamp,
     Wait,
-    Wholeness,
 )
 from ingestd.core.ports import Inbox
 from ingestd.core.proof import Proof
+from ingestd.core.reasons import Wholeness
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
 from ingestd.core.second_look import Found, Looked
 from ingestd.core.service_name import service_of

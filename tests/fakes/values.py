@@ -19,11 +19,11 @@ from ingestd.core.model import (
     Room,
     Stamp,
     Wait,
-    Wholeness,
 )
 from ingestd.core.outcome import Outcome
 from ingestd.core.profiles import PROFILES, Profile, ServiceKind
 from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.reasons import Wholeness
 from ingestd.core.record import Receipt
 from ingestd.core.settle import SettleRules
 

@@ -6,7 +6,8 @@ import pytest
 from fakes.values import inspection, look, settle_rules
 
 from ingestd.core.as_is import as_is, on_a_word
-from ingestd.core.model import Evidence, Inspection, Lease, Look, Room, Wholeness
+from ingestd.core.model import Evidence, Inspection, Lease, Look, Room
+from ingestd.core.reasons import Wholeness
 from ingestd.core.settle import Judged, LookAgain, Past, SetAside, Settled, Settling, settle
 
 SENT = Settled(evidence=Evidence.OVERDUE)

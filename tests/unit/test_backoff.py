@@ -19,7 +19,8 @@ from ingestd.core.backoff import (
     growing,
 )
 from ingestd.core.model import Asked, Deferral, Instance, Wait
-from ingestd.core.outcome import Quarantine, Reason, Retry
+from ingestd.core.outcome import Quarantine, Retry
+from ingestd.core.reasons import Reason
 
 RULES = retry_rules(attempts=8, base=1.0, patience=3600.0)
 SERVICE_WAITS = [w for w in Wait if w not in (Wait.INCOMPLETE, Wait.UNMOVABLE)]

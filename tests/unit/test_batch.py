@@ -16,7 +16,8 @@ from ingestd.core.answer import Answer, Loss, Referenced
 from ingestd.core.batch import FRAMING_BYTES, HINTED_TURN, BatchRules, Shelves, halves
 from ingestd.core.disposition import HOLDS_LIMIT, dispose, wants_control
 from ingestd.core.model import Batch, Instance, Wait
-from ingestd.core.outcome import Isolate, Quarantine, Reason, Retry, Stored
+from ingestd.core.outcome import Isolate, Quarantine, Retry, Stored
+from ingestd.core.reasons import Reason
 
 
 def filled(rules: BatchRules, *instances: Instance, at: float = 0.0) -> Shelves:

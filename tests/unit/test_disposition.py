@@ -23,7 +23,6 @@ from ingestd.core.outcome import (
     HoldCause,
     Isolate,
     Quarantine,
-    Reason,
     Resettle,
     Retry,
     SendAgain,
@@ -33,6 +32,7 @@ from ingestd.core.outcome import (
 )
 from ingestd.core.profiles import Profile
 from ingestd.core.proof import Proof
+from ingestd.core.reasons import Reason
 
 A, B = "1.1", "1.2"
 ALONE = batch(instance(A))

@@ -23,7 +23,8 @@ from ingestd.core.batch import Shelves, halves
 from ingestd.core.breaker import Breaker
 from ingestd.core.disposition import HOLDS_LIMIT, control_passed, dispose, wants_control
 from ingestd.core.model import Asked, Batch, Deferral, Instance, Wait
-from ingestd.core.outcome import Hold, HoldCause, Isolate, Reason, Retry, SendAgain, Stored, Verify
+from ingestd.core.outcome import Hold, HoldCause, Isolate, Retry, SendAgain, Stored, Verify
+from ingestd.core.reasons import Reason
 
 Service = Callable[[Batch, float], Answer]  # an empty batch is the control
 

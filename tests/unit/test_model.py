@@ -9,12 +9,12 @@ from fakes.values import batch, deferral, fail, instance, receipt, stamp
 
 from ingestd.core import answer, backoff, brake, breaker, concurrency, model, outcome, record, settle
 from ingestd.core import batch as batches
-from ingestd.core.advice import TOO_LARGE, WHAT_TO_DO
 from ingestd.core.answer import Answer, Held, Loss
 from ingestd.core.errors import FileChangedError, FilingError, StrayError
 from ingestd.core.events import Event, Level
-from ingestd.core.model import Inspection, Wait, Wholeness
-from ingestd.core.outcome import Quarantine, Reason, Retry
+from ingestd.core.model import Inspection, Wait
+from ingestd.core.outcome import TOO_LARGE, Quarantine, Retry
+from ingestd.core.reasons import Reason, Wholeness
 from ingestd.core.record import Changes, SecondLook, Stray
 
 MODULES = (answer, backoff, batches, brake, breaker, concurrency, model, outcome, record, settle)
@@ -22,7 +22,10 @@ VALUES = [
     value
     for module in MODULES
     for name, value in vars(module).items()
-    if dataclasses.is_dataclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    if isinstance(value, type)
+    and dataclasses.is_dataclass(value)
+    and value.__module__ == module.__name__
+    and not name.startswith("_")
 ]
 
 
@@ -92,7 +95,7 @@ def test_an_answer_has_one_of_few_labels(said: Answer, label: str) -> None:
 
 def test_a_verdict_of_ours_says_what_to_do() -> None:
     """I3: nobody is left with a reason alone."""
-    assert all(WHAT_TO_DO.values())
+    assert all(reason.advice for reason in Reason)
     assert (TOO_LARGE.reason, TOO_LARGE.by_service) == (Reason.TOO_LARGE, False)
 
 

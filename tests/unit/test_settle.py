@@ -9,8 +9,8 @@ from fakes.values import BLIND, LOCAL, NETWORK, OVERLAY, inspection, look, settl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.model import Close, Deferral, Evidence, Ground, Inspection, Lease, Look, Room, Wait, Wholeness
-from ingestd.core.outcome import Reason
+from ingestd.core.model import Close, Deferral, Evidence, Ground, Inspection, Lease, Look, Room, Wait
+from ingestd.core.reasons import Reason, Wholeness
 from ingestd.core.settle import (
     HARD_LINK_TEXT,
     HOLES_SENT,

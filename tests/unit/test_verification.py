@@ -18,13 +18,13 @@ from ingestd.core.outcome import (
     DuplicatePolicy,
     Outcome,
     Quarantine,
-    Reason,
     Retry,
     Stored,
     StoredWithWarning,
 )
 from ingestd.core.profiles import ServiceKind, kind_of
 from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.reasons import Reason
 from ingestd.core.verification import Facts, Step, decide
 
 ONE = instance("1.1")

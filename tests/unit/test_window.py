@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.lifecycle import LEFT_WINDOW, TABLE, State, Step
-from ingestd.core.model import Inspection, Sighting, Wait, Wholeness
+from ingestd.core.model import Inspection, Sighting, Wait
+from ingestd.core.reasons import Wholeness
 from ingestd.core.window import Entry, Window
 
 

@@ -16,7 +16,7 @@ from ingestd.core.batch import BatchRules
 from ingestd.core.errors import FileError, FileGoneError
 from ingestd.core.model import Inspection, Instance, Look
 from ingestd.core.ports import Reading
-from ingestd.core.settle import SENDABLE
+from ingestd.core.reasons import SENDABLE
 from ingestd.spool.beginning import begins_below
 from ingestd.spool.inbox import InboxFolder
 from ingestd.spool.names import passed_by, unfinished

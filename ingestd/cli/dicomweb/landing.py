@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ingestd.core.errors import FilingError, ServiceError
 from ingestd.core.model import Inspection
-from ingestd.core.settle import SENDABLE
+from ingestd.core.reasons import SENDABLE
 from ingestd.spool import fsutil
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import FileSource
