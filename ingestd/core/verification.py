@@ -224,7 +224,6 @@ def _conflict(facts: Facts, *, same_syntax: bool) -> Quarantine:
         reason=Reason.CONFLICT,
         text=text,
         what_to_do=Reason.CONFLICT.advice,
-        http_status=200,
         by_service=True,
         differs=tags if known else None,
     )

@@ -108,7 +108,10 @@ class Disposing:
         now: float,
         absent_before: bool = False,
     ) -> None:
-        """Carry `disposition` out; `alone`: the instance was the only one in its request. `absent_before` as in Facts."""
+        """Carry `disposition` out. `status`: of the Store answer that led to it, None where it was a question's.
+
+        `alone`: the instance was the only one in its request. `absent_before` as in Facts.
+        """
         entry = self._window[instance.path]
         if not isinstance(disposition, Verify):
             self._shelves.release(instance)

@@ -205,7 +205,7 @@ class Sending:
             unasked = hold is not None and isinstance(found, Retry) and found.asked is Asked.UNNAMED
             disposition = hold if hold is not None and unasked else found
             said.append(disposition)
-            self._disposing.apply(question.instance, disposition, status=200, alone=question.alone, now=now)
+            self._disposing.apply(question.instance, disposition, status=None, alone=question.alone, now=now)
         self.holding.hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
         self._apart.asked(said, now)
@@ -262,10 +262,12 @@ class Sending:
         """Keep batches ready ahead of the slots; how many were made."""
         made = 0
         arriving = self._window.arriving()
-        unknown = self._window.count(State.SIGHTED) > 0
+        more = self._window.count(State.SIGHTED) > 0 or bool(
+            self._disposing.questions
+        )  # each that ends lets another file in
         while len(self._prepared) < self._rules.concurrency + BATCHES_AHEAD:
             free = self.concurrency.limit - self.in_flight - len(self._prepared)
-            batch = self._shelves.take(now=now, idle=free > 0 and not unknown, arriving=arriving)
+            batch = self._shelves.take(now=now, idle=free > 0 and not more, arriving=arriving)
             if batch is None:
                 break
             for instance in batch.instances:

@@ -14,6 +14,7 @@ from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced,
 from ingestd.core.errors import FileBusyError, FileDeniedError, FilingError, JournalError
 from ingestd.core.events import Event
 from ingestd.core.failure_reasons import meaning
+from ingestd.core.lifecycle import State
 from ingestd.core.model import Asked, Instance, Wait
 from ingestd.core.outcome import DuplicatePolicy, Outcome
 from ingestd.core.proof import Proof
@@ -518,6 +519,26 @@ def test_the_window_refuses_and_goes_on() -> None:
         bench.drop(made(n).name, made(n).content)
     bench.tick(200)
     assert len(bench.filer.done) == 100
+
+
+def test_a_batch_fills_while_the_service_is_asked_about_many() -> None:
+    """I5: each file that an answer ends lets another one in, and a request for each of those would hold up the questions."""
+    bench = Bench(window=200, concurrency=4)
+    known = [made(n) for n in range(1, 71)]
+    for one in known:
+        bench.drop(f"first/{one.name}", one.content)
+    bench.tick()
+    bench.executor.at_once = False
+    for one in known:
+        bench.drop(f"again/{one.name}", one.content)
+    bench.tick()
+    bench.executor.run()
+    bench.tick()  # the service has them all: two of its slots are asked about fifty, twenty wait
+    bench.drop("new.dcm", made(99, study=2).content)
+    bench.tick()
+    assert (bench.window.count(State.VERIFYING), bench.window.count(State.READY)) == (70, 1)
+    bench.after(0.5)
+    assert bench.window.count(State.IN_FLIGHT) == 1
 
 
 def test_sigterm_finishes_what_is_in_flight_and_files_it() -> None:

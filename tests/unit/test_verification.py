@@ -292,7 +292,7 @@ def test_other_bytes_are_a_conflict_that_names_what_differs_and_no_value() -> No
     """I2, I7, F36, F78: tags, never values."""
     found = decide(replace(HELD, fetched=OTHER, held=CONTRADICTED, own=OWN))
     assert isinstance(found, Quarantine)
-    assert (found.reason, found.http_status, found.by_service) == (Reason.CONFLICT, 200, True)
+    assert (found.reason, found.http_status, found.by_service) == (Reason.CONFLICT, None, True)
     assert (
         found.text
         == "the service holds another file under the same UIDs; these elements differ: (0010,0020), (0020,0013)"
