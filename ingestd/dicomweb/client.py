@@ -34,10 +34,10 @@ from ingestd.dicomweb.partitions import ACCEPT, Partition, partition_path
 from ingestd.dicomweb.replace import replace_by
 from ingestd.dicomweb.retry_after import seconds_to_wait
 from ingestd.dicomweb.signed import MINIMUM_RATE, Signed
-from ingestd.dicomweb.store import transaction
 from ingestd.dicomweb.store_body import StoreBody
 from ingestd.dicomweb.store_response import ACCEPT_RESPONSE, COMMENT_LIMIT
 from ingestd.dicomweb.tls import Certificates
+from ingestd.dicomweb.transaction import transaction
 
 
 class OriginServer:

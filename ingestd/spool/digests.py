@@ -13,20 +13,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from typing import Final
 
 from ingestd.spool.file_meta import BEGINNING, begins_like_dicom, read_file_meta
-from ingestd.spool.fsutil import PIECE
 from ingestd.spool.part10 import walk
 from ingestd.spool.sources import BytesSource, FileSource, NotWholeError, PlainView, Source
 
 DIGESTED = 64 << 20  # bytes of a file that the owner thread may digest: no longer than a tick may last
 HEADER_LIMIT = 1 << 20  # bytes in which the header of an object that arrives must end, and its UIDs must stand
 _NEXT_HEADER = 12  # bytes of an element's header: with so many behind the group, nothing of it can follow
+_PIECE: Final = 256 << 10  # bytes read at once
 
 
 def pieces(handle: int, at: int) -> Iterator[bytes]:
     """The bytes of an open file from `at` on, piece by piece. Raises OSError."""
-    while piece := os.pread(handle, PIECE, at):
+    while piece := os.pread(handle, _PIECE, at):
         yield piece
         at += len(piece)
 

@@ -20,7 +20,7 @@ from ingestd.spool.pass_notes import PassNotes
 from ingestd.spool.tree import Tree
 
 
-def handles() -> int:
+def open_handles() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -71,9 +71,9 @@ def test_every_folder_is_entered_and_left_once_however_little_is_kept(
     """F90, I6: in the order of names; a bound in bytes costs listings and no folder."""
     grown(tmp_path, seed)
     monkeypatch.setattr(descent, "MOST_BYTES", most)
-    before = handles()
+    before = open_handles()
     assert walked(tmp_path) == list(expected(tmp_path))
-    assert handles() == before
+    assert open_handles() == before
 
 
 def test_names_come_in_order_and_once_however_little_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_scan_of_very_many_deep_folders_keeps_few_bytes_and_misses_nothing(
     root, files = wide
     monkeypatch.setattr(descent, "MOST_BYTES", 400_000)
     folder = fsutil.open_inbox(root)
-    before = most = handles()
+    before = most = open_handles()
     notes = PassNotes()
     reading = Reading(Beginnings(FakeClock()), inf)
     tree = Tree(Rules(include=("*.dcm",)), reading=reading, notes=notes)
@@ -164,7 +164,7 @@ def test_a_scan_of_very_many_deep_folders_keeps_few_bytes_and_misses_nothing(
     try:
         for sighting in tree.sightings(folder):
             found.add(sighting.path[-20:])
-            most = max(most, handles())
+            most = max(most, open_handles())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -182,7 +182,7 @@ def test_a_comb_of_deep_folders_needs_few_handles(tmp_path: Path) -> None:
         os.mkdir("a", dir_fd=below)
         below = fsutil.open_below(below, ["a"])
     os.close(below)
-    before = most = handles()
+    before = most = open_handles()
     entered = 0
     with Descent(fsutil.open_root(tmp_path), wanted=lambda _: True) as way:
         for at, folder in way.steps():
@@ -190,6 +190,6 @@ def test_a_comb_of_deep_folders_needs_few_handles(tmp_path: Path) -> None:
                 entered += 1
                 for name in os.listdir(folder.handle):
                     way.put_off(name)
-            most = max(most, handles())
+            most = max(most, open_handles())
     assert entered == 601
     assert most - before <= 3

@@ -160,7 +160,7 @@ def shm() -> Iterator[Path]:
         yield Path(folder)
 
 
-def handles() -> int:
+def open_handles() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -209,10 +209,10 @@ def test_no_fault_of_a_call_costs_a_file_its_reason_or_a_handle(
     gc.collect()  # an earlier test's handles
     for number, name in enumerate(expected, 1):
         home = dropped(number)
-        before = handles()
+        before = open_handles()
         tried(home, "s/a.dcm", Fault(number=number, done=done, code=code, then=then), renames=renames)
         at = f"call {number} of {len(expected)}, {name}"
-        assert handles() <= before, at
+        assert open_handles() <= before, at
         assert home.copies() or kind == "delete", at
         assert home.unexplained() == [], at
         tried_again(home, renames=renames)
