@@ -3,12 +3,15 @@
 Paging is by `limit` and `offset` (8.3.4.4), from one page to the next until one is empty, for a service may give fewer than it was
 asked for. It is no snapshot: while instances arrive, one can come twice. A service that knows no offset would give its first page
 for ever; a page that begins like the one before ends it.
+
+A `^`, which names are full of, is no character of a query (RFC 3986 3.4): strict servers (Tomcat) refuse it, and Orthanc 1.10
+finds nothing where it is encoded, because it decodes nothing. So where nothing was found with it encoded, it is sent as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ingestd.core.errors import ServiceError, UnavailableError
 from ingestd.dicomweb.failures import Doing
@@ -18,11 +21,8 @@ from ingestd.dicomweb.session import Query, Session
 
 PAGE = 200  # the most that Azure gives
 Each = Callable[[Object], None]
-
-_COUNTS = {
-    Level.STUDIES: ("NumberOfStudyRelatedInstances", "00201208"),
-    Level.SERIES: ("NumberOfSeriesRelatedInstances", "00201209"),
-}
+_CARET = "^"
+_INSTANCE = "00080018"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +72,25 @@ def search(
     """
     paging = (*((("limit", str(limit)),) if limit is not None else ()), *((("offset", str(offset)),) if offset else ()))
     doing = Doing(what=what or f"search {wanted.level.value}", feature="no search of this kind", route=True)
-    return session.objects(wanted.path, doing, each=each, query=(*wanted.query, *paging))
+    query = (*wanted.query, *paging)
+    count = session.objects(wanted.path, doing, each=each, query=query)
+    if count == 0 and any(_CARET in value for _, value in query):
+        try:
+            return session.objects(wanted.path, doing, each=each, query=query, bare=_CARET)
+        except UnavailableError:
+            raise
+        except ServiceError:
+            return count  # it takes none: its first answer holds
+    return count
 
 
-def search_all(session: Session, wanted: Search, *, each: Each, offset: int = 0) -> int:
+def search_all(session: Session, wanted: Search, *, each: Each, offset: int = 0, what: str | None = None) -> int:
     """Page after page; how many came. Raises ServiceError."""
     total = 0
     before: Object | None = None
     while True:
         page = _Page(each, unlike=before)
-        count = search(session, wanted, each=page.take, limit=PAGE, offset=offset + total)
+        count = search(session, wanted, each=page.take, limit=PAGE, offset=offset + total, what=what)
         if count == 0:
             return total
         if page.repeats:
@@ -109,32 +118,49 @@ class _Page:
             self._each(found)
 
 
-def describe(session: Session, resource: Resource, *, what: str) -> Object | None:
-    """What the service says about a study or series, the number of its instances too; None where it says nothing.
+def instances(session: Session, resource: Resource, *, what: str) -> frozenset[str] | None:
+    """The UIDs of all instances that the service lists in a study or series; None where it lists none or can't be asked.
 
+    Nothing else counts: NumberOfStudyRelatedInstances is at Orthanc whatever a file has of its own. Of an instance it is the one.
     `what` it is for, in an error. Raises UnavailableError.
+    """
+    if resource.instance is not None:
+        return frozenset({resource.instance})
+    found: set[str] = set()
+
+    def each(one: Object) -> None:
+        found.add(_value(one, _INSTANCE).strip())
+
+    wanted = Search(level=Level.INSTANCES, study=resource.study, series=resource.series)
+    try:
+        search_all(session, wanted, each=each, what=what)
+    except UnavailableError:
+        raise
+    except ServiceError:
+        return None
+    return frozenset(found - {""}) or None
+
+
+def describe(session: Session, resource: Resource, *, what: str) -> Object | None:
+    """What the service says about a study or series; None where it says nothing. `what` it is for, in an error.
+
+    Raises UnavailableError.
     """
     if resource.level is Level.INSTANCES:
         return None
-    number, _ = _COUNTS[resource.level]
     wanted = Search(level=resource.level, study=resource.study, series=resource.series)
     found: list[Object] = []
-    for include in ((number,), ()):  # some services refuse the attribute and give it unasked
-        try:
-            search(session, replace(wanted, include=include), each=found.append, what=what)
-        except UnavailableError:
-            raise
-        except ServiceError:
-            continue
-        break
+    try:
+        search(session, wanted, each=found.append, what=what)
+    except UnavailableError:
+        raise
+    except ServiceError:
+        return None
     return found[0] if found else None
 
 
-def instances_in(resource: Resource, described: Object | None) -> int | None:
-    """How many instances the service counts; None where it does not say. Of an instance it is one."""
-    if resource.level is Level.INSTANCES:
-        return 1
-    element = (described or {}).get(_COUNTS[resource.level][1])
+def _value(found: Object, tag: str) -> str:
+    """Its first value, empty where there is none."""
+    element = found.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
-    text = str(values[0]) if isinstance(values, list) and values else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return str(values[0]) if isinstance(values, list) and values else ""

@@ -31,6 +31,7 @@ from ingestd.dicomweb.token_cell import TokenCell
 PASSES = frozenset({408, 429, 502, 503, 504})
 PATIENCE_SECONDS = 30.0  # for a token: a person's own login runs a program
 
+BARE = "!$'()*,/:?@"  # what a query may hold as it is (RFC 3986 3.4), but for & = + ; which form decoders take apart
 Query = Sequence[tuple[str, str]]
 Rest = Callable[[float, str, int], None]
 """Waits so many seconds, after telling whoever looks on why and how many tries there have been."""
@@ -77,12 +78,14 @@ class Session:
         good: Iterable[int] = (200,),
         again: Callable[[], bool] = lambda: True,
         at_base: bool = False,
+        bare: str = "",
     ) -> Reply:
-        """GET `path`, below the partition unless `at_base`. `again`: whether a sink that was begun can begin once more.
+        """GET `path`, below the partition unless `at_base`. `again`: whether a sink that was begun can begin once more. `bare` are
+        characters that the query holds as they are, beside BARE.
 
         Raises ServiceError for any other status than the `good` ones, and where no whole answer came; and what `sink` raises.
         """
-        asked = f"{'' if at_base else self._partition}{path}{_query(query)}"
+        asked = f"{'' if at_base else self._partition}{path}{_query(query, bare)}"
         return self._made(
             "GET",
             asked,
@@ -102,6 +105,7 @@ class Session:
         query: Query = (),
         at_base: bool = False,
         empty: Iterable[int] = (204,),
+        bare: str = "",
     ) -> int:
         """Every object of the array that GET `path` gives; how many there were. `empty`: statuses that mean none.
 
@@ -117,6 +121,7 @@ class Session:
             good=(200, *empty),
             again=lambda: sink.count == 0,
             at_base=at_base,
+            bare=bare,
         )
         if reply.status == 200 and not (reply.whole and sink.finish()):
             raise self.error(doing, reply)
@@ -191,8 +196,8 @@ class Session:
             self.rest(seconds_to_wait(reply.retry_after, now=self._clock.wall()), why, tries)
 
 
-def _query(query: Query) -> str:
-    return f"?{urlencode(query, quote_via=quote)}" if query else ""
+def _query(query: Query, bare: str) -> str:
+    return f"?{urlencode(query, safe=BARE + bare, quote_via=quote)}" if query else ""
 
 
 @contextmanager

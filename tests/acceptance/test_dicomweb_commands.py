@@ -16,7 +16,7 @@ import httpx
 import pytest
 from fakes.commanded import Ran, commanded
 
-from ingestd.emulator.samples import tutorial_samples
+from ingestd.emulator.samples import ct_instance, tutorial_samples
 from ingestd.emulator.server import running
 
 pytestmark = pytest.mark.timeout(120)
@@ -103,6 +103,25 @@ def test_against_orthanc_what_it_has_works_and_what_it_has_not_is_one_line(folde
     assert not (folder / "none").exists()
 
 
+@pytest.mark.real
+def test_orthanc_counts_nothing_and_decodes_nothing(folder: Path, orthanc: str) -> None:
+    """A file with a NumberOfStudyRelatedInstances of its own, which Orthanc gives as its count; names with `*`, `?` and `^`."""
+    content = ct_instance(study_uid="1.2.3", series_uid="1.2.3.4", sop_instance_uid="1.2.3.4.5")
+    number = b"\x20\x00\x08\x12IS\x02\x004 "
+    at = content.index(b"\x28\x00\x02\x00US")  # the first element of group 0028
+    (folder / "own.dcm").write_bytes(content[:at] + number + content[at:])
+    run = Commands(folder, f"{orthanc}/dicom-web")
+    assert run("store", "own.dcm").code == 0
+    (study,) = run.objects("search", "studies", "--include", "NumberOfStudyRelatedInstances")
+    assert study["00201208"]["Value"] == [4]
+    done = run("retrieve", "1.2.3", "--out", "out")
+    assert (done.code, done.err, done.out[:11]) == (0, "", "1 instance,")
+    name = str(study["00100010"]["Value"][0]["Alphabetic"])
+    assert "^" in name
+    for wanted in (name, f"{name[:3]}*", name.replace("^", "?")):
+        assert len(run.objects("search", "studies", f"PatientName={wanted}")) == 1
+
+
 @pytest.fixture
 def locked(tmp_path: Path, folder: Path) -> Iterator[Commands]:
     """The embedded service, which wants a token; the command has the right one."""
@@ -127,6 +146,7 @@ def test_every_command_shows_the_token(locked: Commands) -> None:
     assert len(locked.objects("metadata", study, series)) == 2
     assert locked("frames", *ONE, "1", "--out", "frames").code == 0
     assert len(locked.objects("search", "instances", "--all")) == 3
+    assert len(locked.objects("search", "studies", "PatientName=Anony^Mous")) == 1
     for uids in (ONE, ONE[:2], ONE[:1]):
         assert locked("delete", *uids, "--yes").code == 0
         code, line = locked.refused("delete", *uids, "--yes")

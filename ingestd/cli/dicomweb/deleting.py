@@ -9,7 +9,7 @@ from ingestd.cli.dicomweb.screen import Screen, is_interactive, many
 from ingestd.cli.options import Exit
 from ingestd.dicomweb.failures import Doing
 from ingestd.dicomweb.resources import Level, Resource
-from ingestd.dicomweb.search import describe, instances_in
+from ingestd.dicomweb.search import describe, instances
 from ingestd.dicomweb.session import Session
 
 _DESCRIPTION = ("00100010", "00100020", "00080020", "0008103E")
@@ -49,6 +49,6 @@ def _what(session: Session, resource: Resource, doing: Doing) -> str:
     if found is None or resource.level is Level.INSTANCES:
         return line
     said = ", ".join(value for tag in _DESCRIPTION if (value := first(found, tag)))
-    count = instances_in(resource, found)
-    parts = [said, many(count, "instance") if count is not None else ""]
+    listed = instances(session, resource, what=doing.what)
+    parts = [said, many(len(listed), "instance") if listed is not None else ""]
     return f"{line} ({', '.join(part for part in parts if part)})" if any(parts) else line

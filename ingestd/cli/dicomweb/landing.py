@@ -133,6 +133,11 @@ class InstanceFiles:
         """Instances that came, each counted once."""
         return len(self._done)
 
+    @property
+    def uids(self) -> frozenset[str]:
+        """Their SOP Instance UIDs."""
+        return frozenset(uid.strip() for uid in self._done)
+
     def restart(self) -> None:
         self._landing.drop()
         self._here.clear()

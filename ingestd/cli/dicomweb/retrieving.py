@@ -12,7 +12,9 @@ from ingestd.cli.options import Exit
 from ingestd.core.errors import ServiceError
 from ingestd.dicomweb.resources import Resource
 from ingestd.dicomweb.retrieve import frames, retrieve
-from ingestd.dicomweb.search import describe, instances_in
+from ingestd.dicomweb.search import instances
+
+_UNKNOWN = "; whether that is all is not known, because the service lists no instances"
 
 
 class _Arrivals:
@@ -40,10 +42,10 @@ class _Arrivals:
         elif one.problem or one.note:
             self._screen.text(f"{one.path}: {one.problem or one.note}")
 
-    def summary(self, count: int, out: Path) -> None:
+    def summary(self, count: int, out: Path, *, note: str = "") -> None:
         if not self._screen.json:
             failed = f", {self.failed} of them not written" if self.failed else ""
-            self._screen.text(f"{many(count, self._what)}, {size(self.bytes)}, in {out}{failed}")
+            self._screen.text(f"{many(count, self._what)}, {size(self.bytes)}, in {out}{failed}{note}")
 
     @property
     def exit(self) -> Exit:
@@ -51,22 +53,23 @@ class _Arrivals:
 
 
 def run_retrieve(screen: Screen, resource: Resource, *, out: Path, force: bool) -> Exit:
-    """Every instance of it, held against the number that the service counts."""
+    """Every instance of it, held against those that the service lists."""
     arrivals = _Arrivals(screen, "instance")
     what = f"retrieve {resource.level.one} {resource.uid}"
     with screen.session() as session:
-        counted = instances_in(resource, describe(session, resource, what=what))
-        with screen.moving(counted, "instances") as move:
+        listed = instances(session, resource, what=what)
+        with screen.moving(len(listed) if listed is not None else None, "instances") as move:
             landing = Landing(out, force=force, move=move)
             files = InstanceFiles(landing, arrivals.add)
             try:
                 retrieve(session, resource, files)
             finally:
                 landing.drop()
-        arrivals.summary(files.count, out)
-        if counted is not None and files.count < counted:
+        arrivals.summary(files.count, out, note=_UNKNOWN if listed is None else "")
+        if missing := sorted((listed or frozenset()) - files.uids):
             raise ServiceError(
-                f"{what}: {files.count} came and {session.url} counts {counted}: try again, or see its log"
+                f"{what}: {len(missing)} of {len(listed or ())} instances that {session.url} lists did not come, such as "
+                f"{missing[0]}: try again, or see its log"
             )
     return arrivals.exit
 
