@@ -82,9 +82,8 @@ def left_lying(passed: Passed, inbox: Path) -> Iterator[str]:
     if passed.not_taken:
         such_as = f", such as {shown(os.path.basename(passed.example))}" if passed.example else ""
         yield f"{passed.why_not_taken()}{such_as}"
-    if (locked := passed.locked).files:
-        where = inbox / locked.example if locked.folders == 1 else inbox
-        yield locked.text(shown(shlex.quote(os.fspath(where))))
+    for locked in passed.locked.alike:
+        yield locked.text(shown(shlex.quote(os.fspath(inbox / locked.place))))
 
 
 @contextmanager

@@ -112,3 +112,7 @@ class ServiceError(IngestdError):
 
 class UnavailableError(ServiceError):
     """Nothing was decided: no connection, no token, no role, no time. The same command may do when that is mended."""
+
+
+READ_ONLY = "mount it writable; under systemd ReadWritePaths= must name it (`systemctl edit ingestd`)"
+"""How to mend EROFS: the unit makes everything read-only to the service but what it names (systemd.exec(5))."""

@@ -16,6 +16,7 @@ UNREADABLE = "unreadable"
 UNREAD = "unread"
 
 FOLDER = "FOLDER"  # where a command has the path
+WHO = "{who}"  # where it says who may run it
 
 _HINTS = {
     SYMLINK: "links are never followed: copy the files into the inbox, or mount the folder there",
@@ -25,28 +26,48 @@ REASONS = (NO_PATTERN, SYMLINK, UNREADABLE)  # of what is perhaps meant to be se
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
-    """Folders that nothing can be moved out of, and how many files wait in them: these are not sent.
+class LockedAlike:
+    """Folders that nothing can be moved out of and that the same mends, and how many files wait in them: these are not sent.
 
-    `example` is the path of one such folder in the inbox, empty for the inbox itself; `mend` is the command that mends it, with
-    FOLDER in the place of its path. `everything`: there was no other file to take.
+    `example` is the path of one such folder in the inbox, empty for the inbox itself; `mend` is what mends it, with FOLDER in the
+    place of its path, and WHO.
     """
 
-    files: int = 0
-    folders: int = 0
-    example: str = ""
-    mend: str = ""
-    everything: bool = False
+    files: int
+    folders: int
+    example: str
+    mend: str
+
+    @property
+    def place(self) -> str:
+        """Where in the inbox `mend` is for: the one folder, or the inbox itself where there are several."""
+        return self.example if self.folders == 1 else ""
 
     def text(self, place: str = "") -> str:
-        """What is wrong, and the command that mends it: on that folder, or on the inbox where several are locked.
-
-        `place` is its path as a shell takes it; without it the command says FOLDER or INBOX.
-        """
+        """What is wrong, and what mends it. `place` is the path as a shell takes it; without it a command says FOLDER or INBOX."""
         files = "1 file is" if self.files == 1 else f"{self.files} files are"
         out_of = "a folder that lets nothing" if self.folders == 1 else f"{self.folders} folders that let nothing"
-        command = self.mend.replace(FOLDER, place or (FOLDER if self.folders == 1 else "INBOX"))
-        return f"{files} not sent, because of {out_of} be moved out: as its owner or root, run {command}"
+        who, where = (
+            ("its owner or root", FOLDER) if self.folders == 1 else ("root", "INBOX")
+        )  # several may have several owners
+        mend = self.mend.replace(WHO, who).replace(FOLDER, place or where)
+        return f"{files} not sent, because of {out_of} be moved out: {mend}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """All folders that nothing can be moved out of. `everything`: there was no other file to take."""
+
+    alike: tuple[LockedAlike, ...] = ()
+    everything: bool = False
+
+    @property
+    def files(self) -> int:
+        return sum(one.files for one in self.alike)
+
+    def text(self) -> str:
+        """A sentence for each thing that mends some of them."""
+        return "; ".join(one.text() for one in self.alike)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

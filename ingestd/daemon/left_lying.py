@@ -30,9 +30,9 @@ class LeftLying:
             if self._due(reason, files, now, at_the_end=at_the_end):
                 path = passed.example if reason == NO_PATTERN else None
                 self._recorder.log(Event.IGNORED, reason=reason, files=files, path=path, hint=passed.text(reason))
-        locked = passed.locked
-        if self._due(_LOCKED, locked.files, now, at_the_end=at_the_end):
-            self._recorder.log(Event.LOCKED, path=locked.example or ".", files=locked.files, hint=locked.text())
+        if self._due(_LOCKED, passed.locked.files, now, at_the_end=at_the_end):
+            for one in passed.locked.alike:
+                self._recorder.log(Event.LOCKED, path=one.example or ".", files=one.files, hint=one.text())
 
     def _due(self, reason: str, files: int, now: float, *, at_the_end: bool) -> bool:
         """Whether a line is due, which is then written down as said."""

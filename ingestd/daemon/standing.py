@@ -42,8 +42,8 @@ class Standing:
             yield f"connection: {self.connection}"
         if self.unmovable:
             yield f"moves: {self.unmovable} files can't be moved: let the service's user write in inbox, done and failed"
-        if self.passed.locked.files:
-            yield f"moves: {self.passed.locked.text()}"
+        for locked in self.passed.locked.alike:
+            yield f"moves: {locked.text()}"
         for reason in REASONS:
             if self.passed.counts.get(reason, 0):
                 yield f"inbox: {self.passed.text(reason)}"

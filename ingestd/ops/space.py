@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ingestd.core.errors import READ_ONLY
+
 ANSWER_SECONDS = 0.25
 LEAST_FREE_BYTES = 64 << 20  # with less, a move across file systems or a commit may fail any moment
 LEAST_FREE_SHARE = 10  # of a small file system: a tenth
@@ -90,8 +92,7 @@ class Space:
         if folder in self._mounted and not os.path.ismount(path):
             problem = f"folders.{folder} is no longer mounted: mount it again"
         elif status.f_flag & os.ST_RDONLY:
-            text = "mount it writable; under systemd ReadWritePaths= must name it (`systemctl edit ingestd`)"
-            problem = f"folders.{folder} can't be written, it is read-only: {text}"
+            problem = f"folders.{folder} can't be written, it is read-only: {READ_ONLY}"
         elif not os.access(path, os.W_OK | os.X_OK):
             problem = f"folders.{folder} can't be written: mount it writable, or mend its owner or mode"
         elif free < min(LEAST_FREE_BYTES, status.f_blocks * status.f_frsize // LEAST_FREE_SHARE):

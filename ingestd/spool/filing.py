@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingestd.core.errors import (
+    READ_ONLY,
     FarFolderError,
     FileChangedError,
     FileError,
@@ -45,7 +46,6 @@ from ingestd.spool.moving import Move
 from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.reason_file import reason_file
 from ingestd.spool.removal import refuse_open, remove
-from ingestd.spool.rights import READ_ONLY
 from ingestd.spool.synced import SyncedFolders
 
 

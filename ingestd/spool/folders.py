@@ -9,9 +9,9 @@ import stat
 from pathlib import Path
 
 from ingestd.config import Folders
-from ingestd.core.errors import ConfigurationError, FolderAwayError
+from ingestd.core.errors import READ_ONLY, ConfigurationError, FolderAwayError
 from ingestd.spool import fsutil
-from ingestd.spool.rights import READ_ONLY, is_read_only
+from ingestd.spool.rights import is_read_only
 
 # What a disk or share says that is there and not well; the process that tries again later may find it back.
 _AWAY = frozenset(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ingestd.core.scan import Locked, Passed
+from ingestd.core.scan import Locked, LockedAlike, Passed
 from ingestd.spool.names import Ignored
 
 
@@ -17,11 +17,12 @@ class PassNotes:
         self.counts = Counter(dict.fromkeys(Ignored, 0))
         self._example: str | None = None
         self._offered = 0
-        self._locked = Locked()
+        self._locked: dict[str, LockedAlike] = {}  # by what mends them, which are a handful
+        self._locked_files = 0
 
     @property
     def total(self) -> int:
-        return self.counts.total() + self._locked.files
+        return self.counts.total() + self._locked_files
 
     def passed_over(self, reason: Ignored, path: str = "") -> None:
         """A name, for that reason."""
@@ -35,20 +36,16 @@ class PassNotes:
 
     def locked_folder(self, path: str, files: int, mend: str) -> None:
         """A folder that nothing can be moved out of, and how many files in it would be taken."""
-        before = self._locked
-        self._locked = Locked(
-            files=before.files + files,
-            folders=before.folders + 1,
-            example=before.example if before.folders else path,
-            mend=before.mend or mend,
-        )
+        before = self._locked.get(mend, LockedAlike(files=0, folders=0, example=path, mend=mend))
+        self._locked[mend] = replace(before, files=before.files + files, folders=before.folders + 1)
+        self._locked_files += files
 
     def passed(self, include: Sequence[str]) -> Passed:
         """So far."""
-        locked = self._locked
+        locked = Locked(alike=tuple(self._locked.values()), everything=self._locked_files > 0 and not self._offered)
         return Passed(
             counts={reason.value: self.counts[reason] for reason in Ignored},
             example=self._example,
             include=include,
-            locked=replace(locked, everything=locked.files > 0 and not self._offered),
+            locked=locked,
         )

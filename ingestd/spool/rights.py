@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import grp
 import os
@@ -10,13 +11,12 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ingestd.core.scan import FOLDER
+from ingestd.core.errors import READ_ONLY
+from ingestd.core.scan import FOLDER, WHO
 
-READ_ONLY = (
-    "allow the service's user to write there: mount it writable; under systemd ReadWritePaths= must name it "
-    "(`systemctl edit ingestd`)"
-)
-"""How to mend EROFS: the unit makes everything read-only to the service but what it names (systemd.exec(5))."""
+_AT_EACCESS = 0x200  # by the effective ids (fcntl.h); the same on every architecture
+_REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def is_read_only(path: Path) -> bool:
@@ -25,37 +25,45 @@ def is_read_only(path: Path) -> bool:
 
 
 def may_write(folder: int) -> bool:
-    """Whether names in the folder may be made and removed. The kernel is asked, because an ACL shows in no mode bits."""
-    return os.access(".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
+    """Whether names in the folder may be made and removed. The kernel is asked, because an ACL shows in no mode bits.
+
+    Raises OSError where it does not say: a disk or a share in trouble refuses nobody. os.access makes one "no" of both.
+    """
+    if _libc.faccessat(folder, b".", os.W_OK | os.X_OK, _AT_EACCESS) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code not in _REFUSALS:
+        raise OSError(code, os.strerror(code))
+    return False
 
 
 def mend_of(folder: int) -> str | None:
-    """The command that lets files be moved out of an open folder, FOLDER standing for its path; None where they can be already.
+    """What lets files be moved out of an open folder, with FOLDER for its path and WHO; None where they can be already.
 
-    The least that suffices: the rights of our group where the folder has it, so that its owner can go on writing there.
+    The least that suffices: the rights of our group where the folder has it, so that its owner can go on writing there. Raises
+    OSError where it is not known whether they can be.
     """
     if may_write(folder):
         return None
-    try:
-        if os.fstatvfs(folder).f_flag & os.ST_RDONLY:
-            return f"mount -o remount,rw {FOLDER}"
-        status = os.fstat(folder)
-    except OSError:
-        return f"ls -ld {FOLDER}"
+    if os.fstatvfs(folder).f_flag & os.ST_RDONLY:
+        return READ_ONLY
+    status = os.fstat(folder)
     return _mend(status.st_mode, ours=status.st_uid == os.geteuid(), our_group=status.st_gid in _groups())
 
 
 def _mend(mode: int, *, ours: bool, our_group: bool) -> str:
     user, group = stat.S_IWUSR | stat.S_IXUSR, stat.S_IWGRP | stat.S_IXGRP
     if ours and mode & user == user:  # neither mode nor ACL denies it
-        return f"chattr -R -i {FOLDER}"
+        return f"as root, run chattr -R -i {FOLDER}"
     if ours:
-        return f"chmod -R u+rwX {FOLDER}"
-    if not our_group:
-        return f"chown -R :{_name(grp.getgrgid, os.getegid())} {FOLDER} && chmod -R g+rwX {FOLDER}"
-    if mode & group == group:  # an ACL denies it
-        return f"setfacl -R -m u:{_name(pwd.getpwuid, os.geteuid())}:rwX {FOLDER}"
-    return f"chmod -R g+rwX {FOLDER}"
+        command = f"chmod -R u+rwX {FOLDER}"
+    elif not our_group:
+        command = f"chown -R :{_name(grp.getgrgid, os.getegid())} {FOLDER} && chmod -R g+rwX {FOLDER}"
+    elif mode & group == group:  # an ACL denies it
+        command = f"setfacl -R -m u:{_name(pwd.getpwuid, os.geteuid())}:rwX {FOLDER}"
+    else:
+        command = f"chmod -R g+rwX {FOLDER}"
+    return f"as {WHO}, run {command}"
 
 
 def _groups() -> set[int]:

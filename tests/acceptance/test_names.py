@@ -182,6 +182,30 @@ def test_drain_says_which_folder_nothing_can_be_moved_out_of_and_the_command_wor
 
 
 @needs_root
+def test_each_locked_folder_is_told_the_command_that_mends_it(plain: MakePlain) -> None:
+    """F94: two of somebody else's group, one of ours: each sentence has its own command, and after both all goes out."""
+    with hostile(service := ScriptedOrigin()) as server:
+        home = plain(server.url)
+        ours = lock(home, "ours", 1)
+        for n in (2, 3):
+            folder = lock(home, f"theirs {n}", n)
+            os.chown(folder, SOMEBODY, SOMEBODY)
+        ended = home.drain()
+        assert (ended.returncode, len(service.arrived)) == (75, 0)
+        told = ended.stdout.splitlines()[1:]
+        assert sorted(text.partition(", because")[0] for text in told) == ["1 file is not sent", "2 files are not sent"]
+        commands = {text.rpartition(": ")[2].partition(", run ")[2] for text in told}
+        (chown,) = (one for one in commands if "chown" in one)
+        assert commands - {chown} == {f"chmod -R g+rwX {ours}"}
+        assert chown.endswith(f" {home.inbox}")
+        assert len([text for text in ended.stderr.splitlines() if '"locked"' in text]) == 2
+        for command in commands:
+            subprocess.run(["sh", "-ec", command], check=True)
+        assert home.drain().returncode == 0
+    assert len(service.arrived) == 3
+
+
+@needs_root
 def test_run_waits_for_a_folder_that_nothing_can_be_moved_out_of(plain: MakePlain) -> None:
     """F94: seen before sending, said on the page, red only when nothing at all can be moved; goes on once it is mended."""
     with hostile(service := ScriptedOrigin()) as server:

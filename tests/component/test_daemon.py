@@ -20,7 +20,7 @@ from ingestd.core.outcome import DuplicatePolicy, Outcome
 from ingestd.core.proof import Proof
 from ingestd.core.reasons import Reason
 from ingestd.core.record import Changes
-from ingestd.core.scan import Locked, Passed
+from ingestd.core.scan import Locked, LockedAlike, Passed
 from ingestd.daemon.loop import STUCK_SECONDS, End
 from ingestd.spool.orders import Order
 
@@ -809,7 +809,9 @@ def test_files_that_can_not_be_moved_are_not_sent_and_are_counted_once() -> None
     assert (bench.origin.stores, len(bench.window), dict(bench.journal.waiting())) == ([], 0, {})
     for n in (1, 2):
         bench.scanner.remove(f"locked/{n}.dcm")
-    bench.scanner.passed = Passed(locked=Locked(files=2, folders=1, example="locked", mend="chmod FOLDER"))
+    bench.scanner.passed = Passed(
+        locked=Locked(alike=(LockedAlike(files=2, folders=1, example="locked", mend="run chmod FOLDER"),))
+    )
     bench.after(5, steps=5)
     assert bench.daemon.left == 2
     pending = bench.recorder.snapshots[-1].pending
@@ -839,7 +841,9 @@ def test_what_is_locked_after_the_only_scan_stays_counted() -> None:
 def test_nothing_at_all_that_can_be_moved_turns_readiness_red() -> None:
     """F94, DESIGN 5: only then; and the line says what mends it."""
     bench = Bench()
-    bench.scanner.passed = Passed(locked=Locked(files=1, folders=1, mend="chmod FOLDER", everything=True))
+    bench.scanner.passed = Passed(
+        locked=Locked(alike=(LockedAlike(files=1, folders=1, example="", mend="run chmod FOLDER"),), everything=True)
+    )
     bench.after(2)
     assert bench.daemon.ready_problem() == f"moves: {bench.scanner.passed.locked.text()}"
     assert bench.daemon.live_problem() is None
@@ -871,7 +875,9 @@ def test_files_that_can_not_be_moved_for_both_reasons_are_counted_together() -> 
     bench = Bench()
     bench.filer.problem = FilingError("done/ is full")
     bench.drop("1.dcm", made(1).content)
-    bench.scanner.passed = Passed(locked=Locked(files=2, folders=1, example="s", mend="chmod FOLDER"))
+    bench.scanner.passed = Passed(
+        locked=Locked(alike=(LockedAlike(files=2, folders=1, example="s", mend="run chmod FOLDER"),))
+    )
     bench.after(5, steps=5)
     assert (bench.daemon.left, bench.recorder.snapshots[-1].pending["unmovable"]) == (3, 3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -926,11 +927,44 @@ def test_files_in_a_folder_that_nothing_can_be_moved_out_of_are_counted_and_not_
     house.begin()
     assert house.scan() == {"a.dcm", "locked/open/d.dcm"}
     found = house.scanner.status().passed.locked
-    assert (found.files, found.folders, found.mend, found.everything) == (3, 2, "mend FOLDER", False)
-    assert found.example in ("locked", "z/locked")
+    (alike,) = found.alike
+    assert (alike.files, alike.folders, alike.mend, found.everything) == (3, 2, "mend FOLDER", False)
+    assert alike.example in ("locked", "z/locked")
     locked.clear()
     assert len(house.scan()) == 5
     assert house.scanner.status().passed.locked.files == 0
+
+
+def test_each_locked_folder_keeps_what_mends_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F94: the first one's command would mend the first alone."""
+    mends: dict[int, str | None] = {house.inbox.stat().st_ino: None}
+    for name, mend in (("s", "chmod"), ("t", "chattr"), ("u", "chattr")):
+        touch(house.inbox / name / "a.dcm")
+        mends[(house.inbox / name).stat().st_ino] = mend
+    monkeypatch.setattr(tree, "mend_of", lambda folder: mends[os.fstat(folder).st_ino])
+    house.begin()
+    assert house.scan() == set()
+    alike = {one.mend: one for one in house.scanner.status().passed.locked.alike}
+    assert {mend: (one.files, one.folders) for mend, one in alike.items()} == {"chmod": (1, 1), "chattr": (2, 2)}
+    assert (alike["chmod"].place, alike["chattr"].place) == ("s", "")
+
+
+def test_a_folder_of_which_the_rights_are_unknown_is_unreadable(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9, F94: neither locked nor free; nothing in it is offered, and the pass goes on."""
+    for name in ("a.dcm", "s/b.dcm", "s/deep/er/c.dcm", "z/d.dcm"):
+        touch(house.inbox / name)
+    broken = {(house.inbox / name).stat().st_ino for name in ("s/deep/er", "z")}
+
+    def mend_of(folder: int) -> None:
+        if os.fstat(folder).st_ino in broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(tree, "mend_of", mend_of)
+    house.begin()
+    assert house.scan() == {"a.dcm", "s/b.dcm"}
+    assert (house.ignored("unreadable"), house.scanner.status().passed.locked.files) == (2, 0)
+    broken.clear()
+    assert len(house.scan()) == 4
 
 
 def test_everything_is_locked_where_there_is_no_other_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

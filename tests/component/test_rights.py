@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import pwd
 import stat
@@ -14,7 +16,7 @@ import pytest
 from fakes.powerless import powerless
 
 from ingestd.spool import fsutil, rights
-from ingestd.spool.rights import mend_of
+from ingestd.spool.rights import may_write, mend_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a folder of another owner")
 OTHER, OTHERS = 65534, 65533
@@ -46,7 +48,7 @@ def test_a_folder_of_ours_that_we_may_not_write(folder: Path) -> None:
     """F94"""
     assert asked(folder) == "None"
     folder.chmod(0o555)
-    assert asked(folder) == "chmod -R u+rwX FOLDER"
+    assert asked(folder) == "as {who}, run chmod -R u+rwX FOLDER"
 
 
 @needs_root
@@ -64,7 +66,7 @@ def test_a_folder_of_another_owner(folder: Path, owner: int, group: int, mode: i
     """F94: what `cp -r`, Samba and `storescp -su` make; its owner goes on writing there."""
     os.chown(folder, owner, group)
     folder.chmod(mode)
-    assert asked(folder) == mend
+    assert asked(folder) == (mend if mend == "None" else f"as {{who}}, run {mend}")
     if mend != "None":
         subprocess.run(["sh", "-ec", mend.replace("FOLDER", str(folder))], check=True)
         assert asked(folder) == "None"
@@ -73,8 +75,8 @@ def test_a_folder_of_another_owner(folder: Path, owner: int, group: int, mode: i
 @pytest.mark.parametrize(
     ("mode", "ours", "our_group", "mend"),
     [
-        (0o755, True, True, "chattr -R -i FOLDER"),
-        (0o775, False, True, f"setfacl -R -m u:{pwd.getpwuid(os.geteuid()).pw_name}:rwX FOLDER"),
+        (0o755, True, True, "as root, run chattr -R -i FOLDER"),
+        (0o775, False, True, f"as {{who}}, run setfacl -R -m u:{pwd.getpwuid(os.geteuid()).pw_name}:rwX FOLDER"),
     ],
 )
 def test_what_neither_owner_nor_mode_explains(mode: int, ours: bool, our_group: bool, mend: str) -> None:
@@ -98,13 +100,26 @@ def test_a_file_system_that_is_mounted_read_only(folder: Path, monkeypatch: pyte
     read_only = os.statvfs_result((*found[:8], os.ST_RDONLY, *found[9:]))
     monkeypatch.setattr(os, "fstatvfs", lambda _: read_only)
     handle = fsutil.open_root(folder)
-    assert mend_of(handle) == "mount -o remount,rw FOLDER"
+    assert mend_of(handle) == "mount it writable; under systemd ReadWritePaths= must name it (`systemctl edit ingestd`)"
     os.close(handle)
 
 
-def test_a_folder_that_can_not_even_be_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F9, F94: a share that broke off; what is wrong with it has to be seen."""
-    monkeypatch.setattr(rights, "may_write", lambda _: False)
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])
+def test_a_disk_or_share_in_trouble_refuses_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """F9, F94: whether the folder is locked is unknown then, and no chmod is advised."""
+
+    def broken(*_: object) -> int:
+        ctypes.set_errno(code)
+        return -1
+
     handle = fsutil.open_root(folder)
+    assert may_write(handle)
+    monkeypatch.setattr(rights._libc, "faccessat", broken)
+    for ask in (may_write, mend_of):
+        with pytest.raises(OSError, match=os.strerror(code)) as raised:
+            ask(handle)
+        assert raised.value.errno == code
     os.close(handle)
-    assert mend_of(handle) == "ls -ld FOLDER"
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        may_write(handle)

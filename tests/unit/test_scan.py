@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from ingestd.core.scan import FOLDER, REASONS, UNREAD, Locked, Passed
+from ingestd.core.scan import FOLDER, REASONS, UNREAD, WHO, Locked, LockedAlike, Passed
 
 DCM = ("*.dcm",)
 
@@ -46,7 +48,7 @@ def test_each_reason_says_what_to_do_and_no_name(reason: str) -> None:
 
 def test_one_locked_folder_is_mended_itself() -> None:
     """F94: with its path where a person may see it."""
-    locked = Locked(files=1, folders=1, example="a b", mend=f"chmod -R g+rwX {FOLDER}")
+    locked = LockedAlike(files=1, folders=1, example="a b", mend=f"as {WHO}, run chmod -R g+rwX {FOLDER}")
     assert locked.text() == (
         "1 file is not sent, because of a folder that lets nothing be moved out: "
         "as its owner or root, run chmod -R g+rwX FOLDER"
@@ -55,9 +57,22 @@ def test_one_locked_folder_is_mended_itself() -> None:
 
 
 def test_many_locked_folders_are_mended_by_one_command() -> None:
-    """F94: `storescp -su` makes one for each study."""
-    locked = Locked(files=40, folders=2, example="a", mend=f"chown -R :x {FOLDER} && chmod -R g+rwX {FOLDER}")
+    """F94: `storescp -su` makes one for each study; of several owners each may mend but his own."""
+    mend = f"as {WHO}, run chown -R :x {FOLDER} && chmod -R g+rwX {FOLDER}"
+    locked = LockedAlike(files=40, folders=2, example="a", mend=mend)
     assert locked.text() == (
         "40 files are not sent, because of 2 folders that let nothing be moved out: "
-        "as its owner or root, run chown -R :x INBOX && chmod -R g+rwX INBOX"
+        "as root, run chown -R :x INBOX && chmod -R g+rwX INBOX"
+    )
+    assert (locked.place, replace(locked, folders=1).place) == ("", "a")
+
+
+def test_what_mends_one_folder_is_not_said_of_another() -> None:
+    """F94: a sentence for each command."""
+    one = LockedAlike(files=1, folders=1, example="a", mend=f"as {WHO}, run chmod {FOLDER}")
+    locked = Locked(alike=(one, replace(one, files=5, folders=2, mend="mount it writable")))
+    assert locked.files == 6
+    assert locked.text() == (
+        "1 file is not sent, because of a folder that lets nothing be moved out: as its owner or root, run chmod FOLDER; "
+        "5 files are not sent, because of 2 folders that let nothing be moved out: mount it writable"
     )
