@@ -1,4 +1,4 @@
-"""`failed list|show|retry` and `resume`: what a person does about what went wrong.
+"""`failed show|retry` and `resume`, and what `failed list` (listing.py) shares with them: what a person does about what went wrong.
 
 They read and move files; no lock is taken and no service asked, so they work while the daemon runs and while it does not. Paths
 stand here as they are, for the person who asked for them, but for characters that could do something to a terminal.
@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from ingestd.cli.late import list_late
 from ingestd.cli.options import Exit
 from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
@@ -29,47 +28,11 @@ from ingestd.spool.putting_back import PuttingBack
 from ingestd.spool.quarantined import FailedFolder, Quarantined
 
 COMMENT = "comment"  # the server's own words, which can hold a patient's data
-COLUMNS = {"failed_at": "when", "reason": "reason", "failure_reason": "failure reason", "attempts": "attempts"}
-WIDTHS = {key: len(title) for key, title in COLUMNS.items()} | {
-    "failed_at": len("2026-01-02T03:04:05.678Z"),
-    "reason": max(len(reason.value) for reason in Reason),
-}
-
-
-def list_failed(settings: FolderSettings, *, reason: Reason | None, json: bool) -> Exit:
-    """A row a file, or in JSON its reason file without the server's comment, as each is found (F90).
-
-    The files of a folder come in the order of their names, its sub-folders after them. What is amiss goes to standard error.
-    Without a reason, what was written in done/ after it was filed is listed below.
-    """
-    found = ((one, why) for one, why in _explained(_of(_failed(settings), reason)) if one.is_file)
-    if json:
-        for _, why in found:
-            print(jsonlib.dumps({key: value for key, value in why.items() if key != COMMENT}))
-        if reason is None:
-            list_late(settings, json=True)
-        return Exit.DONE
-    nothing = True
-    for one, why in found:
-        if nothing:
-            print(_row(COLUMNS, "path in failed/"))
-            nothing = False
-        print(_row({key: _value(why.get(key)) for key in COLUMNS}, shown(one.path)))
-    if nothing:
-        print("nothing is in failed/" if reason is None else f"nothing in failed/ is {reason.value}")
-    if reason is None:
-        list_late(settings, json=False)
-    return Exit.DONE
-
-
-def _row(values: Mapping[str, str], path: str) -> str:
-    """Of fixed widths, since no row waits for the next one; the path, which may be long, is the last."""
-    return "  ".join((*(values[key].ljust(width) for key, width in WIDTHS.items()), path))
 
 
 def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
     """All that is known about it, the server's comment too."""
-    found = _failed(settings).find(_below_failed(settings, path))
+    found = failed_folder(settings).find(_below_failed(settings, path))
     for one, why in _explained(found):
         if json:
             print(jsonlib.dumps(why))
@@ -78,7 +41,7 @@ def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for key, value in {"file": f"failed/{one.path}", **why}.items():
-            table.add_row(Text(key), Text(_value(value)))
+            table.add_row(Text(key), Text(as_text(value)))
         console().print(table)
     return Exit.DONE if all(one.why is not None for one in found) else Exit.SOME_FAILED
 
@@ -97,7 +60,7 @@ def retry_failed(
     `dry_run`: names them, and does nothing. In JSON, `left` are those that could not be; where `tried_all` is false there are
     more, which were not tried.
     """
-    failed = _failed(settings)
+    failed = failed_folder(settings)
     folders = settings.folders
     if not folders.inbox.is_dir():
         raise ConfigurationError(
@@ -111,7 +74,7 @@ def retry_failed(
     if paths:
         chosen = (one for path in paths for one in failed.find(_below_failed(settings, path)))
     else:
-        chosen = _files(_of(failed, reason))
+        chosen = _files(having(failed, reason))
     show = _would_put_back(give, json=json) if dry_run else None
     put_back, left, tried_all = _put_back(putting, chosen, show)
     brake = orders.braked()
@@ -182,7 +145,7 @@ def release_brake(settings: FolderSettings, *, json: bool) -> Exit:
     return Exit.DONE
 
 
-def _value(value: object) -> str:
+def as_text(value: object) -> str:
     return "" if value is None else shown(str(value))
 
 
@@ -190,21 +153,21 @@ def _complain(path: str, problem: str) -> None:
     print(f"ingestd: {shown(path)}: {problem}", file=sys.stderr)
 
 
-def _failed(settings: FolderSettings) -> FailedFolder:
+def failed_folder(settings: FolderSettings) -> FailedFolder:
     failed = settings.folders.failed
     if not failed.is_dir():
         raise ConfigurationError(f"folders.failed = {failed}: there is no such folder: is this where ingestd runs?")
     return FailedFolder(failed)
 
 
-def _of(failed: Iterable[Quarantined], reason: Reason | None) -> Iterator[Quarantined]:
+def having(failed: Iterable[Quarantined], reason: Reason | None) -> Iterator[Quarantined]:
     return (one for one in failed if reason is None or (one.why is not None and one.why["reason"] == reason.value))
 
 
 def _explained(found: Iterable[Quarantined]) -> Iterator[tuple[Quarantined, Mapping[str, object]]]:
     """Those with a reason that can be read. What is amiss is said."""
     for one in found:
-        _say_flaw(one)
+        say_flaw(one)
         if one.why is not None:
             yield one, one.why
 
@@ -215,10 +178,10 @@ def _files(found: Iterable[Quarantined]) -> Iterator[Quarantined]:
         if one.is_file:
             yield one
         else:
-            _say_flaw(one)
+            say_flaw(one)
 
 
-def _say_flaw(one: Quarantined) -> None:
+def say_flaw(one: Quarantined) -> None:
     if one.flaw is not None:
         _complain(one.path, one.flaw.value)
 

@@ -23,26 +23,30 @@ WHAT_TO_DO = (
 )
 
 
-def list_late(settings: FolderSettings, *, json: bool) -> None:
-    """A table and what to do, or one object a line with the key `late`. Notes of what is no longer there are passed over."""
+def list_late(settings: FolderSettings, *, since: float | None, json: bool) -> None:
+    """A table and what to do, or one object a line with the key `late`, of what was found from `since` on.
+
+    Notes of what is no longer there are passed over.
+    """
     if json:
-        for note in _standing(settings):
+        for note in _standing(settings, since):
             print(jsonlib.dumps(_as_json(note)))
         return
     table = Table()
     table.add_column("path in done/", overflow="fold")
     table.add_column("what was seen after it was filed")
-    table.add_column("when")
-    for note in _standing(settings):
+    table.add_column("when (UTC)")
+    for note in _standing(settings, since):
         table.add_row(Text(shown(note.place)), Text(TEXTS[note.found]), Text(rfc3339(note.found_at)))
     if table.row_count:
         console().print(table)
         print(WHAT_TO_DO)
 
 
-def _standing(settings: FolderSettings) -> Iterator[LateNote]:
+def _standing(settings: FolderSettings, since: float | None) -> Iterator[LateNote]:
     folders = settings.folders
-    return (note for note in LateNotes(folders.state) if note.stands(folders.done))
+    notes = (note for note in LateNotes(folders.state) if since is None or note.found_at >= since)
+    return (note for note in notes if note.stands(folders.done))
 
 
 def _as_json(note: LateNote) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ingestd.cli.dicomweb.commands import dicomweb_app
-from ingestd.cli.options import Config, Exit, Json, Level, Root, Url, folder_settings, say_unread, settings
+from ingestd.cli.options import Config, Exit, Json, Level, Root, Since, Url, folder_settings, say_unread, settings
 from ingestd.core.errors import (
     ConfigurationError,
     FolderAwayError,
@@ -142,19 +142,26 @@ def emulator(
 @failed_app.command("list")
 def failed_list(
     reason: OfReason = None,
+    since: Since = None,
+    warnings: Annotated[
+        bool, typer.Option("--warnings", help="Instead, what was stored with a warning, and which one.")
+    ] = False,
     config: Config = None,
     root: Root = None,
     url: Url = None,
     json: Json = False,
     log_level: Level = None,
 ) -> None:
-    """Which files are in failed/ and why, and which in done/ were written late; with --json an object a line, without the
-    service's comment."""
-    from ingestd.cli.failed import list_failed  # noqa: PLC0415
+    """Which files are in failed/, since when, why and what to do, and which in done/ were written late; with --json an object a
+    line, without the service's comment."""
+    from ingestd.cli.listing import list_failed, list_warnings  # noqa: PLC0415
 
-    raise typer.Exit(
-        list_failed(folder_settings(config, root, url, json=json, level=log_level), reason=reason, json=json)
-    )
+    if warnings and reason is not None:
+        raise typer.BadParameter("--warnings and --reason exclude each other: give one of them")
+    found = folder_settings(config, root, url, json=json, level=log_level)
+    if warnings:
+        raise typer.Exit(list_warnings(found, since=since, json=json))
+    raise typer.Exit(list_failed(found, reason=reason, since=since, json=json))
 
 
 @failed_app.command("show")

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from ingestd.config import FolderSettings, Raw, ServiceSettings, Settings, load, load_folders, load_service, unread
+from ingestd.core.when import since
+from ingestd.ops.clock import SystemClock
 
 
 class Exit(IntEnum):
@@ -50,6 +52,26 @@ Url = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Output for programs.", rich_help_panel=SHARED)]
 Level = Annotated[
     LogLevel | None, typer.Option("--log-level", help="The least level that is logged.", rich_help_panel=SHARED)
+]
+
+
+def _since(text: str) -> float:
+    try:
+        return since(text, now=SystemClock().wall())
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r}: give 90s, 30m, 24h, 7d or 2w, or a time, such as 2026-01-31T08:00Z"
+        ) from None
+
+
+Since = Annotated[
+    float | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        parser=_since,
+        help="Only from then on: so long ago, such as 24h or 7d, or a time, such as 2026-01-31T08:00Z (UTC without a zone).",
+    ),
 ]
 
 

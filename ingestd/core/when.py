@@ -1,9 +1,13 @@
-"""Points in time as people read them: UTC, always."""
+"""Points in time as people read and write them: UTC, always."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
+
+_DURATION = re.compile(r"(\d{1,9})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def rfc3339(seconds: float) -> str:
@@ -19,3 +23,16 @@ def utc_day(seconds: float) -> str:
 @lru_cache(maxsize=4)
 def _day(number: int) -> str:
     return datetime.fromtimestamp(number * 86_400, tz=UTC).date().isoformat()
+
+
+def moment(text: str) -> datetime:
+    """A date or a time by ISO 8601; without a zone it is UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def since(text: str, *, now: float) -> float:
+    """Seconds since the epoch of a `moment`, or of so long before `now`: `90s`, `30m`, `24h`, `7d`, `2w`. Raises ValueError."""
+    if duration := _DURATION.fullmatch(text):
+        return now - int(duration[1]) * _SECONDS[duration[2]]
+    return moment(text).timestamp()

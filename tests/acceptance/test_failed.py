@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.hostile_server import hostile
 from fakes.house import House, held_by
+from fakes.scripted_origin import STORED, ScriptedOrigin, Warned, judges
 from fakes.studies import Made, made
+
+from ingestd.core.warning_reasons import warning_of
+from ingestd.core.when import rfc3339
 
 REJECTED = made(1, patient_id="X" * 66)  # a PatientID has 64 characters at most: Azure rejects it
 
@@ -31,6 +39,21 @@ def failed(home: House, *arguments: str, code: int = 0) -> str:
     return ended.stdout
 
 
+def on_a_terminal(home: House, *arguments: str) -> str:
+    """What a person sees, 80 columns wide."""
+    ours, terminal = os.openpty()
+    command = home.command(*arguments, "--root", str(home.root))
+    with subprocess.Popen(command, env=home.environment(), stdout=terminal, stdin=subprocess.DEVNULL) as process:
+        os.close(terminal)
+        seen = b""
+        with suppress(OSError):  # EIO: nobody holds the other end any more
+            while piece := os.read(ours, 1 << 16):
+                seen += piece
+        assert process.wait(60) == 0
+    os.close(ours)
+    return seen.decode().replace("\r\n", "\n")
+
+
 def rejections(home: House) -> int:
     return sum(line["event"] == "quarantined" for line in home.lines())
 
@@ -46,7 +69,8 @@ def test_listed_shown_and_sent_again_while_the_daemon_runs(house: type[House], s
     assert "0010,0020" in before["comment"]
 
     table = failed(home, "list")
-    assert all(word in table for word in (REJECTED.name, "rejected", "43264", before["failed_at"]))
+    assert all(word in table for word in (REJECTED.name, "rejected", "(FailureReason 43264)", before["failed_at"]))
+    assert before["what_to_do"] in table
     assert "0010,0020" not in table
     (line,) = failed(home, "list", "--json").splitlines()
     assert json.loads(line) == {key: value for key, value in before.items() if key != "comment"}
@@ -70,7 +94,13 @@ def test_a_long_list_comes_as_it_is_found_and_in_few_bytes(house: type[House]) -
     home = house("")
     (home.failed / "s").mkdir(parents=True)
     names = [f"{number:05}.dcm" for number in range(5000)]
-    reason = {"version": 1, "reason": "rejected", "failed_at": "2026-01-02T03:04:05.678Z", "attempts": 1}
+    reason = {
+        "version": 1,
+        "reason": "rejected",
+        "failed_at": "2026-01-02T03:04:05.678Z",
+        "text": "no",
+        "what_to_do": "mend",
+    }
 
     def peak(*arguments: str) -> tuple[int, list[str]]:
         """MiB, and what was printed."""
@@ -89,10 +119,112 @@ def test_a_long_list_comes_as_it_is_found_and_in_few_bytes(house: type[House]) -
         (home.failed / "s" / f"{name}.reason.json").write_text(json.dumps(reason | {"path": f"s/{name}"}))
     table, rows = peak()
     as_json, lines = peak("--json")
-    row = "2026-01-02T03:04:05.678Z  rejected                       1         s/00000.dcm"
-    assert (len(rows), rows[1], rows[-1].split()[-1]) == (5001, row, "s/04999.dcm")
+    assert rows[0] == "when (UTC)                reason         path in failed/"
+    assert rows[1::2][:5000] == [f"2026-01-02T03:04:05.678Z  rejected       s/{name}" for name in names]
+    assert set(rows[2:10_001:2]) == {"    no"}
+    assert rows[10_001:10_004] == ["", "5000 files in failed/:", "  rejected, 5000 files: mend"]
     assert [json.loads(line)["path"] for line in lines] == [f"s/{name}" for name in names]
     assert max(table, as_json) - nothing < 10
+
+
+def test_a_newcomer_reads_what_failed_when_why_and_what_to_do(house: type[House]) -> None:
+    """At 80 columns: each file with its text, each reason with its number and its mend; `--since`, also as JSON."""
+    home = house("", COLUMNS="80")
+    home.failed.mkdir()
+    now = time.time()
+
+    def put(name: str, reason: str, text: str, what_to_do: str, failed_at: str) -> None:
+        why = {"reason": reason, "text": text, "what_to_do": what_to_do, "failed_at": failed_at, "comment": "Anna"}
+        (home.failed / name).write_bytes(b"x")
+        (home.failed / f"{name}.reason.json").write_text(json.dumps({"version": 1, "path": name} | why))
+
+    put("a.dcm", "truncated", "it is cut", "copy it again " * 6, rfc3339(now - 30 * 3600))
+    put("b.dcm", "rejected", "no " * 40, "correct it", rfc3339(now - 3600))
+    put("c.dcm", "truncated", "it is cut, too", "copy it again " * 6, rfc3339(now - 60))
+    put("d.dcm", "poison", "nobody knows", "ask", "some time")
+    lines = on_a_terminal(home, "failed", "list").splitlines()
+    *rows, total, truncated, more, rejected, poison, _, hint, hint_more = lines
+    assert max(map(len, lines)) <= 80
+    assert rows[:3] == [
+        "when (UTC)                reason         path in failed/",
+        f"{rfc3339(now - 30 * 3600)}  truncated      a.dcm",
+        "    it is cut",
+    ]
+    assert rows[-3:] == ["?                         poison         d.dcm", "    nobody knows", ""]
+    assert total == f"4 files in failed/, from {rfc3339(now - 30 * 3600)} to {rfc3339(now - 60)}:"
+    assert truncated.startswith("  truncated, 2 files: copy it again")
+    assert more.startswith("    ")
+    assert (rejected, poison) == ("  rejected, 1 file: correct it", "  poison, 1 file: ask")
+    assert "`ingestd failed show PATH`" in hint + hint_more
+    assert not any("Anna" in line for line in lines)
+
+    def since(*arguments: str) -> list[str]:
+        return [json.loads(line)["path"] for line in failed(home, "list", "--json", "--since", *arguments).splitlines()]
+
+    assert since("24h") == ["b.dcm", "c.dcm", "d.dcm"]
+    assert since(rfc3339(now - 120)) == ["c.dcm", "d.dcm"]  # nobody knows when the last one failed
+    assert since("2w", "--reason", "truncated") == ["a.dcm", "c.dcm"]
+    assert failed(home, "list", "--since", "1s", "--reason", "truncated").startswith(
+        "nothing in failed/ is truncated since 20"
+    )
+
+
+def test_kinds_that_nobody_bounds_are_counted_together(house: type[House]) -> None:
+    """F90: what stands in a reason file may be anything."""
+    home = house("")
+    home.failed.mkdir()
+    for n in range(150):
+        (home.failed / f"{n:03}.dcm").write_bytes(b"x")
+        why = {"version": 1, "path": "x", "reason": "poison", "what_to_do": f"do {n}"}
+        (home.failed / f"{n:03}.dcm.reason.json").write_text(json.dumps(why))
+    lines = failed(home, "list").splitlines()
+    kinds = lines[lines.index("150 files in failed/:") + 1 : -2]
+    assert len(kinds) == 101
+    assert kinds[0] == "  of more kinds, 50 files: see `ingestd failed show PATH`"
+
+
+def test_what_was_stored_with_a_warning_is_listed_with_the_warning(house: type[House]) -> None:
+    """F51: from the receipts, while the daemon runs and afterwards; each with its words, and what to do."""
+    verdicts = {1: 45056, 2: 45062, 3: 45063, 4: 1, 5: 45312}
+    files = {number: made(number) for number in (*verdicts, 6)}
+
+    behaviour = judges({6: STORED} | {number: Warned(code) for number, code in verdicts.items()})
+    with hostile(ScriptedOrigin(store=[behaviour])) as server:
+        home = house(server.url)
+        none = home.run("failed", "list", "--warnings", "--root", str(home.root))
+        assert (none.returncode, "there is no journal" in none.stderr) == (78, True)
+        for number, one in files.items():
+            home.drop(f"{number}.dcm", one.content)
+        home.start()
+        home.waits(home.ended(len(files)), 60)
+        while_it_runs = failed(home, "list", "--warnings")
+        assert home.stop() == 0
+    assert failed(home, "list", "--warnings") == while_it_runs
+    lines = while_it_runs.splitlines()
+    assert lines[0] == "when (UTC)                WarningReason  path in the inbox"
+    rows = {
+        line.split()[-1]: (line[26:39].strip(), text.strip())
+        for line, text in itertools.pairwise(lines)
+        if line.endswith(".dcm")
+    }
+    assert {name: kind for name, (kind, _) in rows.items()} == {
+        "1.dcm": "45056 (B000H)",
+        "2.dcm": "45062 (B006H)",
+        "3.dcm": "45063 (B007H)",
+        "4.dcm": "1",
+        "5.dcm": "45312 (B100H)",
+    }
+    assert {name: text for name, (_, text) in rows.items()} == {
+        f"{number}.dcm": warning_of(code).text for number, code in verdicts.items()
+    }
+    assert any(line.startswith("5 files stored with a warning, from 2") for line in lines)
+    assert any(line.startswith("  WarningReason 45062 (B006H), 1 file: keep the file in done/") for line in lines)
+    objects = [json.loads(line) for line in failed(home, "list", "--warnings", "--json").splitlines()]
+    assert {one["path"]: one["warning_reason"] for one in objects} == {f"{n}.dcm": code for n, code in verdicts.items()}
+    assert {one["sop_instance_uid"] for one in objects} == {files[n].ids[2] for n in verdicts}
+    assert failed(home, "list", "--warnings", "--since", "0s").startswith("nothing was stored with a warning since 20")
+    failed(home, "list", "--warnings", "--reason", "poison", code=2)
+    failed(home, "list", "--since", "yesterday", code=2)
 
 
 def test_they_work_while_no_daemon_runs(house: type[House], service: str) -> None:

@@ -218,6 +218,7 @@ def test_what_is_written_after_it_was_filed_is_said_and_listed_until_it_is_mende
         assert "late.dcm" not in json.dumps(line)
         listed = json.loads(home.run("failed", "list", "--json", "--root", str(home.root)).stdout)
         assert (listed["path"], listed["late"]) == ("late.dcm", "changed")
+        assert home.run("failed", "list", "--json", "--since", "0s", "--root", str(home.root)).stdout == ""
         assert (home.done / listed["place"]).read_bytes()[-4:] == b"\1\2\3\4"
         table = home.run("failed", "list", "--root", str(home.root)).stdout
         assert all(word in table for word in ("late.dcm", "nothing is in failed/", "--replace"))

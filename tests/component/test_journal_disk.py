@@ -24,6 +24,7 @@ from ingestd.spool import state as state_module
 from ingestd.spool.journal import SqliteJournal
 from ingestd.spool.journal_file import is_damage, set_aside
 from ingestd.spool.migrations import VERSION
+from ingestd.spool.receipts import Receipts
 from ingestd.spool.state import StateLock
 
 IDS = Identifiers(
@@ -648,3 +649,24 @@ def test_a_lock_whose_folder_was_taken_away_or_replaced_says_so(tmp_path: Path) 
     (tmp_path / "away").rename(state)
     assert lock.problem() is None
     lock.release()
+
+
+def test_receipts_of_an_outcome_are_read_in_portions_while_more_are_written(tmp_path: Path) -> None:
+    """I8, F51: bounded in memory, no read transaction is left open, and each comes once, the oldest first."""
+    warned = replace(RECEIPT, outcome=Outcome.STORED_WITH_WARNING, reason=1)
+    journal = SqliteJournal(tmp_path)
+    journal.commit(
+        Changes(receipts=(RECEIPT, *(replace(warned, stored_at=float(n), path=f"{n}") for n in range(1200)), RECEIPT))
+    )
+    receipts = Receipts(tmp_path)
+    found = receipts.of(Outcome.STORED_WITH_WARNING, since=100.0)
+    first = next(found)
+    journal.commit(Changes(receipts=(replace(warned, stored_at=2000.0, path="new"),)))
+    journal.close()
+    assert [first.path, *(one.path for one in found)] == [*(str(n) for n in range(100, 1200)), "new"]
+    assert next(receipts.of(Outcome.ALREADY_STORED, since=0.0), None) is None
+    receipts.close()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / FILE).write_bytes(b"no journal" * 1000)
+    with pytest.raises(JournalError):
+        next(Receipts(tmp_path / "damaged").of(Outcome.STORED, since=0.0))

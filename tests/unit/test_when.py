@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ingestd.core.when import rfc3339, utc_day
+from ingestd.core.when import moment, rfc3339, since, utc_day
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,38 @@ def test_times_sort_as_their_texts_do() -> None:
 def test_a_day_begins_at_midnight_utc(seconds: float, day: str) -> None:
     """DESIGN 5, done.layout: date = UTC day of filing."""
     assert utc_day(seconds) == day
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0s", 1_000_000.0),
+        ("90s", 999_910.0),
+        ("30m", 998_200.0),
+        ("24h", 913_600.0),
+        ("7d", 395_200.0),
+        ("2w", -209_600.0),
+        ("1970-01-02", 86_400.0),
+        ("1970-01-01T01:00", 3_600.0),
+        ("1970-01-01T01:00Z", 3_600.0),
+        ("1970-01-01T01:00:00.5+01:00", 0.5),
+        ("0001-01-01T00:00+23:00", -62_135_679_600.0),
+    ],
+)
+def test_since_is_so_long_ago_or_a_time_that_is_utc_without_a_zone(text: str, seconds: float) -> None:
+    """DESIGN 5, `failed list --since`."""
+    assert since(text, now=1_000_000.0) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "24", "h", "1.5h", "-1h", "1 h", "24H", "1y", "1234567890d", "yesterday", "2026-13-01"]
+)
+def test_what_is_neither_is_refused(text: str) -> None:
+    """DESIGN 5"""
+    with pytest.raises(ValueError, match=r"."):
+        since(text, now=0.0)
+
+
+def test_what_a_reason_file_has_is_read_back() -> None:
+    """DESIGN 5: failed_at."""
+    assert moment(rfc3339(1767323045.678)).timestamp() == 1767323045.678

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from ingestd.cli.dicomweb.attributes import attribute
 from ingestd.cli.options import Config, Json, Level, LogLevel, Root, Url, service_settings
 from ingestd.core.uids import is_uid, why_none
+from ingestd.core.when import moment
 from ingestd.dicomweb.resources import Level as Depth
 from ingestd.dicomweb.resources import Resource
 
@@ -41,10 +41,9 @@ def _time(value: str | None) -> str | None:
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        return moment(value).isoformat()
     except ValueError:
         raise typer.BadParameter(f"{value!r}: give a date or a time, such as 2026-01-31T08:00:00Z") from None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).isoformat()
 
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID.", callback=_uid)]

@@ -39,6 +39,7 @@ from ingestd.core.outcome import (
 )
 from ingestd.core.profiles import Profile
 from ingestd.core.proof import Proof
+from ingestd.core.warning_reasons import warning_of
 from ingestd.dicomweb.session import Session
 from ingestd.dicomweb.store import refusal, store
 from ingestd.ops.clock import SystemClock
@@ -47,7 +48,6 @@ from ingestd.spool.lease import ignore_sigio
 STORED, WARNED, THERE, FAILED, LEFT = "stored", "with warning", "already there", "failed", "not stored"
 _COLOURS = {STORED: "green", WARNED: "yellow", THERE: "green", FAILED: "red", LEFT: "yellow"}
 _THERE = "the service has an instance with these UIDs; whether its bytes are the same it does not say"
-_WARNINGS = {1: "some attributes are not valid; they are stored and can't be searched"}
 OUTCOME_WIDTH = 15
 _ITS_WORD = Profile()  # of no kind of service that is known: nothing that it says proves more than that it says so
 _PASSED = Answer(status=204)  # no control is sent: a refusal of ours is halved at once
@@ -214,8 +214,8 @@ def _row(instance: Instance, disposition: Disposition, answer: Answer, *, single
         case Stored():
             outcome = STORED
         case StoredWithWarning(warning_reason=code):
-            outcome, text = WARNED, _WARNINGS.get(code, f"WarningReason {code}")
-            text, reason = f"stored; {text}", code
+            outcome, reason = WARNED, code
+            text = f"stored; {warning_of(code).text} (WarningReason {code})"
         case Verify():
             text, comment = f"the service answers {answer.status} and names nothing: is it there?", answer.comment
         case AlreadyStored():
