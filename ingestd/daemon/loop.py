@@ -258,7 +258,8 @@ class Daemon:
         drained = False
         self._notifier.stopping(self._rules.deadline_seconds)
         under_way = self._sending.in_flight
-        hint = f"finishing {under_way} requests, at most {self._rules.deadline_seconds:g} s; a second signal (Ctrl-C) stops now"
+        requests = "1 request" if under_way == 1 else f"{under_way} requests"
+        hint = f"finishing {requests}, at most {self._rules.deadline_seconds:g} s; Ctrl-C again stops now"
         self._recorder.log(Event.STOPPING, in_flight=under_way, left=self.left, hint=hint if under_way else None)
         whole = self._rules.drain_inbox and self._signals > 0
         if not whole:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ingestd.core.ports import Clock
 
+HTTP = b"HTTP/"
+
 
 class Call:
     """How long the parts of one request may take, whether a connection was made for it, what went out and what came in.
@@ -33,6 +35,17 @@ class Call:
         self.tunnelling = False  # a proxy was asked for a tunnel, which does not stand yet
         self.sent = 0
         self.received = 0
+        self._beginning = b""
+
+    def hear(self, data: bytes) -> None:
+        """A piece of the answer came in."""
+        self._beginning += data[: len(HTTP) - len(self._beginning)]
+        self.received += len(data)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether what came in is no answer of HTTP/1: it begins otherwise, as SSH, TLS and HTTP/2 do."""
+        return not HTTP.startswith(self._beginning)
 
     @property
     def silent_since(self) -> float | None:

@@ -41,7 +41,7 @@ HINTS = {
     204: "there is nothing",
     400: "it does not take the request: check the values, and service.partition where it has partitions",
     404: "there is none such; if there is, check --url (its version at the end, such as /v2) and service.partition",
-    406: "it can't give that in a form that we read",
+    406: "it can't give that in a form that we read (DICOM JSON; XML of a store): look at what stands between and at its settings",
     407: "the proxy wants a user and a password, and we have none for it: let it pass this machine, or change service.proxy",
     408: "it is busy or slow",
     413: "the request is larger than it takes",
@@ -85,6 +85,11 @@ def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try a
             return f"{url}: {problem or 'the connection broke before the answer was whole'}: {then}"
 
 
+def foreign(status: int, page: str, *, url: str) -> str:
+    """What to say of an answer that no DICOMweb service gives. `page`: its media type."""
+    return f"{url}: something that is not DICOMweb answered ({status}, {page}): {_NOT_THE_SERVICE}"
+
+
 def hold_line(hold: Hold, *, url: str, identified: bool) -> str:
     """Why sending pauses, and how to mend it; it goes on by itself then. `url`: what the line calls the service."""
     if hold.loss is not None:
@@ -92,7 +97,7 @@ def hold_line(hold: Hold, *, url: str, identified: bool) -> str:
     if hold.status is None or hold.problem is not None:
         return hold.problem or "no request can be made"
     if hold.page is not None and hold.status not in (401, 407) and not passes(hold.status):
-        return f"{url}: something that is not DICOMweb answered ({hold.status}, {hold.page}): {_NOT_THE_SERVICE}"
+        return foreign(hold.status, hold.page, url=url)
     if hold.cause is HoldCause.CONTROL and not passes(hold.status):
         return f"{url} answers {hold.status} {_EVEN_EMPTY}"
     mend = _NO_STORE if hold.status == 404 else hint(hold.status, identified=identified, role=WRITER)

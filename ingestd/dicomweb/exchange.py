@@ -244,6 +244,8 @@ def _problem(error: Exception, call: Call) -> str | None:
     if call.tunnelling:
         return "service.proxy opens no tunnel"
     ended = any(word in str(error) for word in ("closed", "disconnected"))  # h11's and httpcore's words for it
+    if call.is_foreign:
+        return "what answers does not speak HTTP/1.1: check service.url (--url), its port, and http or https"
     if isinstance(error, httpcore.RemoteProtocolError) and not ended:
-        return "what answers does not speak HTTP/1.1"
+        return "what answers does not speak HTTP/1.1: look at it, and at what stands between"
     return None

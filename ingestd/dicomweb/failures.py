@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ingestd.core.answer import Loss
 from ingestd.core.errors import ServiceError, UnavailableError
-from ingestd.dicomweb.codes import hint, lost, passes
+from ingestd.dicomweb.codes import foreign, hint, lost, passes
 from ingestd.dicomweb.exchange import Reply
 from ingestd.dicomweb.media_type import JSON_TYPES, media_type
 
@@ -36,14 +36,23 @@ class Doing:
 
 
 def failure(
-    doing: Doing, *, status: int | None, loss: Loss | None, said: str | None, url: str, identified: bool
+    doing: Doing,
+    *,
+    status: int | None,
+    loss: Loss | None,
+    said: str | None,
+    url: str,
+    identified: bool,
+    page: str | None = None,
 ) -> ServiceError:
     """The error for what is not what was asked for. `said`: the service's words, or why nothing was sent; `identified`: we said
-    who we are."""
+    who we are; `page`: the media type of an answer that no DICOMweb service gives."""
     if loss is not None or status is None:
         return UnavailableError(f"{doing.what}: {lost(loss, said, url=url)}")
     quoted = f' "{said}"' if said else ""
     line = f"{doing.what}: {url} answers {status}{quoted}: {_hint(doing, status, identified=identified)}"
+    if page is not None and status < 400:  # a route that a service lacks may well be a page of its web server, with 404
+        line = f"{doing.what}: {foreign(status, page, url=url)}"
     # 502 and the like say nothing about what was asked; 501 does: it is never going to.
     undecided = status in _UNDECIDED or 300 <= status < 400 or status >= 500
     return UnavailableError(line) if undecided and status not in _NO_SUCH_METHOD else ServiceError(line)
@@ -75,6 +84,7 @@ def words(reply: Reply) -> str:
 def page(reply: Reply) -> str | None:
     """The media type of an answer that no DICOMweb service gives, such as a login page's; None of what may be its own."""
     kind = media_type(reply.content_type).name
-    if not reply.content or kind in _ITS_OWN:
+    poured = reply.status == 200 and bool(kind)  # then a sink that was given has had its body
+    if not (reply.content or poured) or kind in _ITS_OWN:
         return None
     return kind if _PLAIN.fullmatch(kind) else "an unknown type"

@@ -19,7 +19,7 @@ from ingestd.core.errors import ServiceError
 from ingestd.core.ports import Clock, Rand
 from ingestd.dicomweb.auth import TokenSource
 from ingestd.dicomweb.exchange import Exchange, Reply, Sink
-from ingestd.dicomweb.failures import Doing, failure, words
+from ingestd.dicomweb.failures import Doing, failure, page, words
 from ingestd.dicomweb.identity import certificates, token_source
 from ingestd.dicomweb.json_reader import Object, ObjectsSink
 from ingestd.dicomweb.media_type import DICOM_JSON
@@ -155,11 +155,15 @@ class Session:
 
     def error(self, doing: Doing, reply: Reply) -> ServiceError:
         """Why it came to nothing."""
-        return self.failure(doing, status=reply.status, loss=reply.loss, said=reply.problem or words(reply))
+        said = reply.problem or words(reply)
+        return self.failure(doing, status=reply.status, loss=reply.loss, said=said, page=page(reply))
 
-    def failure(self, doing: Doing, *, status: int | None, loss: Loss | None, said: str | None) -> ServiceError:
-        """The same, of what is known; `said`: the service's words, or why nothing was sent."""
-        return failure(doing, status=status, loss=loss, said=said, url=self.url, identified=self._identified)
+    def failure(
+        self, doing: Doing, *, status: int | None, loss: Loss | None, said: str | None, page: str | None
+    ) -> ServiceError:
+        """The same, of what is known; `said`: the service's words, or why nothing was sent; `page` as in Answer."""
+        identified = self._identified
+        return failure(doing, status=status, loss=loss, said=said, url=self.url, identified=identified, page=page)
 
     def rest(self, retry_after: float | None, why: str, tries: int) -> None:
         """Wait before the next try, as long as the service wants (`retry_after`, seconds) and we bear."""

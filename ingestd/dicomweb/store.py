@@ -38,4 +38,4 @@ def store(
 def refusal(session: Session, answer: Answer) -> ServiceError:
     """The error for an answer that stops the command."""
     doing = Doing(what="store", feature="no store", role="DICOM Data Owner", route=True)
-    return session.failure(doing, status=answer.status, loss=answer.loss, said=answer.comment)
+    return session.failure(doing, status=answer.status, loss=answer.loss, said=answer.comment, page=answer.page)

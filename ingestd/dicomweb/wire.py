@@ -96,7 +96,7 @@ class Wire(httpcore.NetworkStream):
         if not data:
             raise httpcore.ReadError("more than one answer")
         if not call.tunnelling:
-            call.received += len(data)
+            call.hear(data)
         return data
 
     def body_follows(self, *, chunked: bool, length: int | None) -> None:

@@ -563,7 +563,7 @@ def test_sigterm_finishes_what_is_in_flight_and_files_it() -> None:
 
 
 def test_a_second_signal_leaves_at_once() -> None:
-    """F66: what is in flight is aborted and stays in the inbox."""
+    """F66: what is in flight is aborted and stays in the inbox; the first says so, because nothing else is seen meanwhile."""
     bench = Bench(deadline=1e9)
     bench.executor.at_once = False
     bench.drop(made(1).name, made(1).content)
@@ -574,6 +574,8 @@ def test_a_second_signal_leaves_at_once() -> None:
     bench.daemon.stop()
     assert list(bench.inbox.files) == [made(1).name]
     assert bench.daemon.in_flight == 1
+    (stopping,) = bench.recorder.of(Event.STOPPING)
+    assert stopping.fields["hint"] == "finishing 1 request, at most 1e+09 s; Ctrl-C again stops now"
 
 
 def test_a_sidecar_drains_its_inbox_on_sigterm() -> None:

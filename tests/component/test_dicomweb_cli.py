@@ -119,11 +119,32 @@ def test_nobody_there_is_said_at_once(unused_port: int) -> None:
 
 
 def test_a_page_that_is_not_the_service_is_told() -> None:
-    with hostile(answering(200, b"<html>Welcome</html>", content_type="text/html")) as server:
-        ran = commanded("dicomweb", "search", "studies", "--url", server.url)
-    assert ran.code == 1
-    assert "not what was asked for" in ran.err
-    assert "Welcome" not in ran.err
+    for status, code in ((200, 1), (302, 75)):
+        with hostile(answering(status, b"<html>Welcome</html>", content_type="text/html")) as server:
+            ran = commanded("dicomweb", "search", "studies", "--url", server.url)
+        assert ran.code == code
+        assert f"something that is not DICOMweb answered ({status}, text/html): check service.url (--url)" in ran.err
+        assert "Welcome" not in ran.err
+    with hostile(answering(200, b"{", content_type="application/json")) as server:
+        assert "not what was asked for" in commanded("dicomweb", "search", "studies", "--url", server.url).err
+
+
+@pytest.mark.parametrize(
+    "banner", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x03\0\x02\x02\x16", b"220 mail ESMTP\r\n\r\n", b"220"]
+)
+def test_what_does_not_speak_http_is_said_so(banner: bytes) -> None:
+    """F49: another port, or https where http is meant; nothing of it was answered, so what became of a request is unknown."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(banner)
+
+    with hostile(script) as server:
+        ran = commanded("dicomweb", "search", "studies", "--url", server.url, **QUICK)
+    assert ran.code == 75
+    assert ran.err.splitlines()[-1].endswith(
+        "what answers does not speak HTTP/1.1: check service.url (--url), its port, and http or https: try again"
+    )
 
 
 def test_what_the_service_writes_never_reaches_the_terminal_raw() -> None:

@@ -480,13 +480,15 @@ def test_many_threads_may_ask_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "mend"),
     [
-        b"HTTP/1.1 200 OK\r\nServer : x\r\nContent-Length: 2\r\n\r\n{}",  # a space before the colon
-        b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18),  # HTTP/2 alone
+        # a space before the colon
+        (b"HTTP/1.1 200 OK\r\nServer : x\r\nContent-Length: 2\r\n\r\n{}", "look at it, and at what stands between"),
+        # HTTP/2 alone
+        (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18), "check service.url (--url), its port, and http or https"),
     ],
 )
-def test_what_answers_in_no_http_1_1_is_said_to(said: bytes) -> None:
+def test_what_answers_in_no_http_1_1_is_said_to(said: bytes, mend: str) -> None:
     """I7: in our own words."""
 
     def script(peer: Peer) -> None:
@@ -495,7 +497,7 @@ def test_what_answers_in_no_http_1_1_is_said_to(said: bytes) -> None:
 
     with hostile(script) as server, client(server, FakeBodies()) as origin:
         found = origin.control()
-    assert (found.loss, found.problem) == (Loss.LOST, "what answers does not speak HTTP/1.1")
+    assert (found.loss, found.problem) == (Loss.LOST, f"what answers does not speak HTTP/1.1: {mend}")
 
 
 def test_a_connection_that_just_breaks_is_not_said_to_speak_otherwise() -> None:

@@ -247,6 +247,7 @@ def test_a_connection_that_breaks_leaves_the_outcome_unknown(script: Script) -> 
         found = origin.store([bodies.add(b"x" * 3_000_000)])
     assert outcome(found) is Loss.LOST
     assert (found.response, server.connections) == (None, 1)
+    assert ("does not speak HTTP/1.1" in (found.problem or "")) is (script in (speaks_no_http, sends_headers_for_ever))
 
 
 def test_silence_after_the_body_is_a_timeout() -> None:
