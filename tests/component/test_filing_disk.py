@@ -562,7 +562,7 @@ def test_a_source_that_cannot_be_removed_leaves_no_copy(far: House, monkeypatch:
     """F31: each try would leave another one."""
     instance = far.drop("a.dcm", part10())
     monkeypatch.setattr(moving, "remove", failing(errno.EROFS))
-    with pytest.raises(FilingError, match="allow the service's user"):
+    with pytest.raises(FilingError, match="mount it writable; under systemd ReadWritePaths="):
         far.filing.to_done(instance, at=AT)
     assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})
 
