@@ -18,7 +18,8 @@ from ingestd.cli.options import Exit
 from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
 from ingestd.core.errors import ConfigurationError
-from ingestd.core.outcome import Outcome, Reason
+from ingestd.core.outcome import Outcome
+from ingestd.core.reasons import Reason
 from ingestd.core.record import Receipt
 from ingestd.core.warning_reasons import warning_of
 from ingestd.core.when import moment, rfc3339
