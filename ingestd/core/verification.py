@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from ingestd.core.answer import Fetched, Held, Shown
+from ingestd.core.elements import contradict
 from ingestd.core.model import Asked, Identifiers, Wait
 from ingestd.core.outcome import (
     AlreadyStored,
@@ -133,7 +134,7 @@ def differing(facts: Facts) -> tuple[str, ...]:
         return ()
     theirs = facts.held.elements
     common = sorted(facts.own.keys() & theirs.keys() - facts.profile.coerced)
-    return tuple(tag for tag in common if facts.own[tag] != theirs[tag])
+    return tuple(tag for tag in common if contradict(facts.own[tag], theirs[tag]))
 
 
 def _was_absent(facts: Facts) -> bool:

@@ -95,6 +95,7 @@ def _judge(archive: Archive, key: str, terms: Terms) -> Judged:
         dataset = read_instance(path)
     except UnreadableError:
         return Judged(failure_reason=VALIDATION_FAILURE)
+    model = to_json(dataset)
     findings = validate(dataset, required_study=terms.path_study, version_1=terms.version_1)
 
     def first(tag: BaseTag) -> str | None:
@@ -103,6 +104,8 @@ def _judge(archive: Archive, key: str, terms: Terms) -> Judged:
     instance = None
     if not findings.failed:
         _zero_preamble(path)
+        for tag in set(findings.complaints) - NEVER_DROPPED:
+            model.pop(f"{tag:08X}", None)
         instance = NewInstance(
             key=key,
             uids=Uids(
@@ -112,9 +115,7 @@ def _judge(archive: Archive, key: str, terms: Terms) -> Judged:
                 partition=terms.partition,
             ),
             transfer_syntax=_transfer_syntax(dataset),
-            metadata=json.dumps(
-                to_json(dataset, without=set(findings.complaints) - NEVER_DROPPED), separators=(",", ":")
-            ),
+            metadata=json.dumps(model, separators=(",", ":")),
         )
     return Judged(
         sop_class_uid=first(SOP_CLASS_UID),

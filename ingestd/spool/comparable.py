@@ -3,7 +3,8 @@
 Only files that the walk found whole come here, seldom, and one at a time: pydicom's warnings hold values of the data
 set (I7), and the only way to silence them is process-wide. Values of more than 64 KiB, sequences, bulk data and private
 elements are left out, as are group lengths and SpecificCharacterSet (a service answers in UTF-8, PS3.18 F.2), which say
-how the file is written and not what it says.
+how the file is written and not what it says. pydicom guesses that bytes which nothing declares are Latin letters: here they are
+marked as what they are.
 
 pydicom makes an object of each element and each item before the pixel data, inflates a deflated data set whole, and knows no
 bounds. So it is given no more than so many bytes and reads; the elements that were whole by then are compared (F32, I8).
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -21,6 +23,7 @@ import zlib
 from typing import BinaryIO, Final, cast
 
 from pydicom import config
+from pydicom.charset import python_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
@@ -28,7 +31,7 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from ingestd.core.elements import normalise
+from ingestd.core.elements import UNDECLARED, normalise
 from ingestd.spool.file_meta import read_file_meta
 from ingestd.spool.sources import FileSource, NotWholeError, PlainView
 
@@ -38,6 +41,9 @@ _MOST_BYTES: Final = 16 << 20
 _MOST_READS: Final = 100_000  # two or three for each element
 _LEFT_OUT = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "OB or OW", "UN"})
 _CHARACTER_SET = 0x00080005
+_OF_THE_SET = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_UPPER_HALF = python_encoding.keys() - {"", "ISO_IR 6", "ISO 2022 IR 6"}  # terms that declare what bytes above 127 are
+_LATIN = re.compile(r"[\x80-\xff]")
 _UNREADABLE = (  # pydicom documents none of what it raises on odd input
     InvalidDicomError,
     NotWholeError,
@@ -64,10 +70,11 @@ def comparable_elements(handle: int) -> dict[str, tuple[str, ...]]:
         except _UNREADABLE:
             return {}
         found: dict[str, tuple[str, ...]] = {}
+        declares = _declares(dataset)
         for tag in tuple(dataset.keys()):
             if not tag.is_private and tag.element != 0 and tag != _CHARACTER_SET:
                 try:
-                    values = _values(dataset, tag)
+                    values = _values(dataset, tag, declares=declares)
                 except _UNREADABLE:
                     continue
                 if values is not None:
@@ -140,13 +147,23 @@ class _Bounded:
         return data
 
 
-def _values(dataset: Dataset, tag: BaseTag) -> tuple[str, ...] | None:
+def _declares(dataset: Dataset) -> bool:
+    """Whether the file's first character set has an upper half; texts begin in it."""
+    try:
+        terms = dataset[_CHARACTER_SET].value if _CHARACTER_SET in dataset else ""
+    except _UNREADABLE:
+        return False
+    return (terms if isinstance(terms, str) else next(iter(terms or ()), "")) in _UPPER_HALF
+
+
+def _values(dataset: Dataset, tag: BaseTag, *, declares: bool) -> tuple[str, ...] | None:
     raw: object = dataset.get_item(tag, keep_deferred=True)
     if isinstance(raw, RawDataElement) and raw.value is None and raw.length:
         return None
     element = dataset[tag]
     if element.VR in _LEFT_OUT:
         return None
-    if element.VM > 1:
-        return normalise(element.VR, element.value)
-    return normalise(element.VR, (element.value,) if element.VM else ())
+    values = normalise(element.VR, element.value if element.VM > 1 else (element.value,) if element.VM else ())
+    if declares and element.VR in _OF_THE_SET:
+        return values
+    return tuple(_LATIN.sub(UNDECLARED, value) for value in values)

@@ -68,6 +68,8 @@ LIMITS = """
 
 - `remembered` rests on metadata: pixels that somebody changed at the service since, under the same UIDs and with the same
   metadata, are not seen by it. `duplicates.policy = compare` fetches each time.
+- What metadata show in place of bytes that the file's character set does not have ("?" at Azure, other letters elsewhere), a DS
+  behind its tenth digit, and the sign of 16 bits in implicit VR contradict nothing, and prove nothing.
 - `word` proves nothing about bytes. It is named in the receipt, and retention never removes on it.
 - A service that forgets what it gave back a moment ago.
 - Of files: zeros written over all of it first; an old file that is overwritten in place and left half; less than the last

@@ -7,7 +7,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.valuerep import IS, DSfloat, PersonName
 
-from ingestd.core.elements import normalise
+from ingestd.core.elements import UNDECLARED, contradict, normalise
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,14 @@ from ingestd.core.elements import normalise
         ("DS", ["+1.00E+01 "], ["10"]),
         ("DS", [DSfloat("-0.0")], [0]),
         ("DS", ["0.333333333333333"], [0.333333333333333]),
+        ("DS", ["6.1232339957E-17"], [6.123233996e-17]),
+        ("DS", ["3.7493994566E-33"], [0]),
+        ("DS", ["1.23456789012E17"], [123456789000000000]),
         ("IS", [IS("007")], [7]),
         ("IS", ["1"], [1.0]),
         ("US", [512], ["512"]),
+        ("SS", [-2000], [63536]),
+        ("US or SS", [-1], [65535]),
         ("UV", [18446744073709551615], ["18446744073709551615"]),
         ("FL", [0.10000000149011612], [0.1]),
         ("FD", [0.1], [0.1]),
@@ -49,6 +54,10 @@ def test_equal_meaning_has_one_form(vr: str, file: list[object], service: list[o
     ("vr", "one", "other"),
     [
         ("DS", ["1.5"], ["1.6"]),
+        ("DS", ["1.000000001"], ["1.000000002"]),
+        ("DS", ["1E-27"], ["2E-27"]),
+        ("SS", [-1], [1]),
+        ("SL", [-1], [65535]),
         ("IS", ["1"], ["2"]),
         ("LO", ["A"], ["a"]),
         ("LO", ["A", "B"], ["B", "A"]),
@@ -74,8 +83,33 @@ def test_other_meaning_has_another(vr: str, one: list[object], other: list[objec
         ("IS", ["9" * 5000], ("inf",)),
         ("DS", ["nan"], ("nan",)),
         ("FD", [1e300], ("1e+300",)),
+        ("US", ["not a number"], ("not a number",)),
         ("LO", [None, None], ()),
     ],
 )
 def test_the_form_itself(vr: str, values: list[object], expected: tuple[str, ...]) -> None:
     assert normalise(vr, values) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "expected"),
+    [
+        (["A^B"], ["A^B"], False),
+        (["A^B"], ["A^C"], True),
+        (["WHY?"], ["WHY!"], True),
+        ([f"F{UNDECLARED}LLE"], ["F?LLE"], False),
+        ([f"F{UNDECLARED}LLE"], ["F\xc4LLE"], False),
+        ([f"F{UNDECLARED}LLE"], [f"F{UNDECLARED}LLE"], False),
+        ([f"F{UNDECLARED}{UNDECLARED}LLE?"], ["F\xc4LLE?"], False),
+        ([f"F{UNDECLARED}LLE"], ["FAELLE"], True),
+        ([f"F{UNDECLARED}LLE"], ["F?LLER"], True),
+        ([f"{UNDECLARED}", "B"], ["?", "C"], True),
+        ([f"{UNDECLARED}"], ["?", "?"], True),
+        ([f"{UNDECLARED}"], [], True),
+    ],
+)
+def test_what_stands_for_undeclared_bytes_contradicts_nothing(
+    own: list[str], theirs: list[str], expected: bool
+) -> None:
+    """I2: unknown is neither equal nor different; the letters beside it are known."""
+    assert contradict(own, theirs) is expected
