@@ -1,4 +1,4 @@
-"""A Part 10 file (PS3.10 7.1): its head, its data set up to the pixel data as pydicom sees it, and a deflated one in plain bytes.
+"""A Part 10 file (PS3.10 7.1): its head, its data set but for the pixel data as pydicom sees it, and a deflated one in plain bytes.
 
 A file that ends too early is no failure: Azure's parser stops where the bytes stop and keeps what it has, so this one does, too.
 Only a file without the DICM prefix, or one whose bytes contradict themselves, is unreadable. Every way that pydicom has to fail is
@@ -25,8 +25,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial, read_sequence
-from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+from ingestd.emulator.onward import Until, drop_halves, pass_pixels, pixels_follow, read_behind, read_to
 
 PREAMBLE_BYTES: Final = 128
 """The service keeps the file but for these bytes, which it sets to zero."""
@@ -87,7 +88,7 @@ class UnreadableError(Exception):
 
 
 def read_instance(path: str) -> FileDataset:
-    """The data set before its pixel data; of a truncated file what stands before the cut.
+    """The data set but for its pixel data; of a truncated file what stands before the cut.
 
     Raises:
         UnreadableError: no DICM prefix (PS3.10 7.1), or the bytes contradict themselves.
@@ -113,7 +114,7 @@ def read_to_pixel_data(file: BinaryIO) -> FileDataset:
     """
     _hush_pydicom()
     try:
-        return _Counted(file).data_set(_Until(PIXEL_DATA), _DEFER_BYTES)
+        return _Counted(file).data_set(Until(PIXEL_DATA), _DEFER_BYTES)
     except PYDICOM_RAISES as error:
         raise UnreadableError from error
 
@@ -173,18 +174,6 @@ def inflated(file: BinaryIO, *, at_most: int) -> BinaryIO | None:
     return target
 
 
-class _Until:
-    """Stops pydicom at the first element of this tag or a later one."""
-
-    def __init__(self, tag: int) -> None:
-        self.last: BaseTag | None = None
-        self._tag = tag
-
-    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        self.last = tag
-        return int(tag) >= self._tag
-
-
 class _Counted:
     """A file as pydicom reads it, which asks for 8 bytes at each element, item and delimiter: too often, and it fails."""
 
@@ -203,9 +192,12 @@ class _Counted:
             raise ValueError
         return found
 
-    def data_set(self, until: _Until, defer_bytes: int | None) -> FileDataset:
+    def data_set(self, until: Until, defer_bytes: int | None) -> FileDataset:
+        until.big_endian = data_set_of(self._file)[1] == ExplicitVRBigEndian.encode()
         self.seek(0)
         dataset = read_partial(cast("BinaryIO", self), until, defer_size=defer_bytes)
+        read_to(cast("BinaryIO", self), dataset, until, defer_bytes)
+        drop_halves(dataset)
         # Deferred values are fetched from the file by its name, not through this.
         dataset.buffer, dataset.filename, dataset.fileobj_type = None, self._file.name, open
         return dataset
@@ -226,7 +218,7 @@ class _Counted:
 
 
 def _read(file: BinaryIO, defer_bytes: int | None) -> FileDataset:
-    until = _Until(_PIXEL_GROUP)
+    until = Until(_PIXEL_GROUP)
     counted = _Counted(file)
     dataset: FileDataset | None = None
     try:
@@ -237,9 +229,23 @@ def _read(file: BinaryIO, defer_bytes: int | None) -> FileDataset:
     if dataset is None or (not len(dataset) and until.last is not None):
         # The file ends inside a sequence, and pydicom threw all away, with or without an error: once more, up to there.
         counted = _Counted(file)
-        dataset = counted.data_set(_Until(until.last or 0), defer_bytes)
+        dataset = counted.data_set(Until(until.last or 0), defer_bytes)
+    if pixels_follow(until):
+        _read_behind(file, counted, dataset, defer_bytes)
     _count_unopened(file, dataset, counted.left)
     return dataset
+
+
+def _read_behind(file: BinaryIO, counted: _Counted, dataset: FileDataset, defer_bytes: int | None) -> None:
+    """What stands behind the pixel data; as far as it can be read, like all that a file ends in."""
+    while pass_pixels(file, dataset):
+        try:
+            if not read_behind(cast("BinaryIO", counted), dataset, defer_bytes):
+                return
+        except PYDICOM_RAISES:
+            if counted.left < 0:
+                raise
+            return
 
 
 def _count_unopened(file: BinaryIO, dataset: Dataset, left: int) -> None:

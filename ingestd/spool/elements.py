@@ -23,6 +23,7 @@ from ingestd.spool.encoding import (
     TOO_MANY,
     UNDEFINED,
     Encoding,
+    inside_unknown,
     skim,
 )
 from ingestd.spool.nesting import DEPTH_LIMIT, NESTED_BYTES, NESTED_FLOOR, OPEN_LIMIT, Level, pass_through
@@ -187,7 +188,7 @@ class Walk:
         if cut:
             raise NotWholeError(Wholeness.TRUNCATED, f"the element header at byte {self._base + pos} is cut")
         (length,) = encoding.u32.unpack_from(self._buffer, pos + 8)
-        return (IMPLICIT_LITTLE if vr == b"UN" else encoding), 12, length
+        return (inside_unknown(encoding, self._bytes(pos + 12, 4)) if vr == b"UN" else encoding), 12, length
 
     def _keep(self, tag: int, pos: int, length: int) -> None:
         if tag in BULK:

@@ -65,6 +65,14 @@ EXPLICIT_LITTLE: Final = Encoding(explicit=True)
 EXPLICIT_BIG: Final = Encoding(explicit=True, big_endian=True)
 
 
+_BIG_ITEMS: Final = frozenset({b"\xff\xfe\xe0\x00", b"\xff\xfe\xe0\xdd"})
+
+
+def inside_unknown(encoding: Encoding, first: bytes) -> Encoding:
+    """What UN of undefined length holds: implicit VR little endian (PS3.5 6.2.2), but big endian where its first item is."""
+    return encoding if encoding.big_endian and first in _BIG_ITEMS else IMPLICIT_LITTLE
+
+
 def skim(
     buffer: bytes,
     pos: int,

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from fakes.house import House
-from fakes.part10_writer import EXPLICIT, IMPLICIT, Writer, head, identity, image_pixel, pixels
+from fakes.part10_writer import BIG, EXPLICIT, IMPLICIT, UNDEFINED, Writer, head, identity, image_pixel, part10, pixels
 
 LATIN = "FÄLLE^GRÖSSE".encode("latin-1")
 
@@ -78,3 +78,24 @@ def test_a_conflict_of_pixels_names_no_element_that_only_decoding_changed(house:
     [reason] = home.reasons().values()
     assert (reason["reason"], reason["differs"]) == ("conflict", [])
     assert "pixels" in reason["text"]
+
+
+def test_uids_behind_the_pixels_and_un_in_big_endian_end_as_the_service_says(house: type[House], service: str) -> None:
+    """I2, I3, F95: sent, for they are whole; what fo-dicom does not read the service refuses, with its own reason."""
+    behind, big, inside = Writer(), Writer(BIG), Writer(IMPLICIT)
+    items = inside.item(inside.element(0x00080100, b"SH", b"CODE")) + inside.mark(0xE0DD)
+
+    def un(tag: int, number: int) -> bytes:
+        odd = big.header(tag, b"UN", UNDEFINED) + items
+        named = identity(big, instance=f"1.2.3.3.{number}")
+        return part10([*named[:2], odd, *named[2:], *image_pixel(big), pixels(big)], BIG)
+
+    named = identity(behind)
+    home = house(service)
+    home.drop("behind.dcm", part10([*named[:4], *image_pixel(behind), pixels(behind), *named[4:]]))
+    home.drop("public.dcm", un(0x00081140, 1))
+    home.drop("private.dcm", un(0x00291010, 2))
+    assert home.run("drain", "--root", str(home.root), "--url", service).returncode == 1
+    assert home.count() == {"inbox": 0, "done": 2, "failed": 1}
+    [(name, reason)] = home.reasons().items()
+    assert (name, reason["reason"], reason["failure_reason"]) == ("private.dcm", "rejected", 43264)

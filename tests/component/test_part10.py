@@ -161,6 +161,27 @@ def test_un_of_undefined_length_is_little_endian_in_a_big_endian_file() -> None:
     assert verdict(part10([*identity(w), odd, *image_pixel(w), pixels(w)], BIG)) is Wholeness.WHOLE
 
 
+def test_un_of_undefined_length_may_hold_items_in_the_files_own_order() -> None:
+    """F95: fo-dicom reads private ones; the verdict is the service's. Cut anywhere, it is not whole."""
+    w = Writer(BIG)
+    for inside in (w.item(nested(w), undefined=True), w.item(nested(w)), b""):
+        odd = w.header(0x00091010, b"UN", UNDEFINED) + inside + w.mark(0xE0DD)
+        content = part10([*identity(w, sop_class=SR), odd], BIG, sop_class=SR)
+        assert verdict(content) is Wholeness.WHOLE
+        begins = len(content) - len(odd)
+        assert all(verdict(content[:cut]) is not Wholeness.WHOLE for cut in range(begins + 1, len(content)))
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, DEFLATED])
+def test_uids_behind_the_pixels_are_the_files_own(syntax: str) -> None:
+    """F95: elements out of order."""
+    w = Writer(syntax)
+    found = judge(part10([*identity(w)[:4], *image_pixel(w), pixels(w), *identity(w)[4:]], syntax))
+    assert found.wholeness is Wholeness.WHOLE
+    assert found.ids is not None
+    assert found.ids.key == ("1.2.3.1", "1.2.3.2", "1.2.3.3")
+
+
 def test_a_blank_deflated_image_is_whole() -> None:
     """I3: 1000 to 1 is no bomb while it is small; zlib holds output back when its input is used up."""
     w = Writer()
