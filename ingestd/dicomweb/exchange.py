@@ -11,7 +11,7 @@ Store is idempotent by SOP Instance UID, deleting twice is deleting once, the re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Protocol
@@ -54,6 +54,7 @@ class Reply:
     problem: str | None = None
     content_type: str = ""
     retry_after: str | None = None
+    warning: str | None = field(default=None, repr=False)
     date: str | None = None
     content: bytes = b""
     whole: bool = False
@@ -186,6 +187,7 @@ class Exchange:
             status=response.status_code,
             content_type=response.headers.get("content-type", ""),
             retry_after=response.headers.get("retry-after"),
+            warning=response.headers.get("warning"),
             date=response.headers.get("date"),
             content=content,
             whole=whole,

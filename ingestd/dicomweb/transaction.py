@@ -16,6 +16,7 @@ from ingestd.dicomweb.retry_after import seconds_to_wait
 from ingestd.dicomweb.signed import Body
 from ingestd.dicomweb.store_body import SingleBody, StoreBody
 from ingestd.dicomweb.store_response import answer_limit, read_store_response
+from ingestd.dicomweb.warning_header import with_warning
 
 
 def transaction(
@@ -52,7 +53,7 @@ def transaction(
     return Answer(
         status=reply.status,
         loss=reply.loss,
-        response=response,
+        response=with_warning(response, reply.warning),
         retry_after=seconds_to_wait(reply.retry_after, now=clock.wall()),
         comment=None if response else said(reply),
         problem=reply.problem,

@@ -297,6 +297,12 @@ def early(status: int, becomes: str, held: str = "") -> tuple[Row, ...]:
     )
 
 
+def wordless(uids: list[str]) -> bytes:
+    """C000 for each, and not a word, as dcm4chee answers (arc-light 740 and 3518)."""
+    failed = [{"00081155": {"vr": "UI", "Value": [uid]}, "00081197": {"vr": "US", "Value": [0xC000]}} for uid in uids]
+    return json.dumps({"00081198": {"vr": "SQ", "Value": failed}}).encode()
+
+
 def unanswered(kind: str = "azure") -> dict[str, Any]:
     """It was asked, and asked again, and no answer counted: sent once, held never, said."""
     settings = {"INGESTD_RETRY__PATIENCE_SECONDS": "600", "INGESTD_SERVICE__KIND": kind}
@@ -398,6 +404,13 @@ TABLE = (
     reason(43264, "rejected 43264"),  # A900H
     reason(43265, "rejected 43265"),  # A901H
     reason(0xC000, "rejected 49152"),
+    row(
+        "F51 C000 with its words in the Warning header alone, generic",
+        says(409, wordless, Warning=f'299 dcm4chee-arc "{COMMENT}"'),
+        becomes="rejected 49152",
+        files=1,
+        settings=GENERIC,
+    ),
     reason(0x0122, "rejected 290"),
     reason(65535, "rejected 65535"),
     *(

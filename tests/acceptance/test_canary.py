@@ -104,6 +104,7 @@ def stuffed(status: int, elsewhere: HostileServer) -> Behaviour:
             f"Location: {elsewhere.url.replace('//', f'//{WORDS}:{TOKEN}@')}/{quoted.replace(' ', '+')}",
             f'WWW-Authenticate: Bearer realm="{quoted}", error_description="{quoted}"',
             f"Retry-After: {quoted}",
+            f'Warning: 299 {WORDS} "{quoted}"',
             f"Set-Cookie: session={WORDS}",
             f"Content-Type: text/html; charset={WORDS}",
             f"X-{WORDS}: {quoted}",
@@ -125,7 +126,9 @@ def rejects(verdicts: Mapping[int, Verdict]) -> Behaviour:
 
     def behave(turn: Turn) -> None:
         mine = {uid: verdicts.get(number(uid), "stored") for uid in turn.uids()}
-        turn.answer(202, response(mine, comment=f"{WORDS} in (0010,0010)"))
+        turn.answer(
+            202, response(mine, comment=f"{WORDS} in (0010,0010)"), Warning=f'299 {WORDS} "{WORDS} of {PATIENT}"'
+        )
 
     return behave
 
