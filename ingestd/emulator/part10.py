@@ -50,6 +50,9 @@ _MOST_ELEMENTS: Final = 1 << 17
 """A file with more elements, items and delimiters, at all depths, is unreadable; what is empty counts twice. An enhanced image of
 some 2,000 frames has fewer; 200 kB of deflated zeros would be 25 million."""
 
+_MOST_PIXELS: Final = 16
+"""Elements of the pixels' group that are passed over; there are six, and what follows more of them is not read."""
+
 DEEPEST: Final = 32
 """Sequences nested deeper are never opened, as nothing real nests so."""
 
@@ -238,7 +241,9 @@ def _read(file: BinaryIO, defer_bytes: int | None) -> FileDataset:
 
 def _read_behind(file: BinaryIO, counted: _Counted, dataset: FileDataset, defer_bytes: int | None) -> None:
     """What stands behind the pixel data; as far as it can be read, like all that a file ends in."""
-    while pass_pixels(file, dataset):
+    for _ in range(_MOST_PIXELS):
+        if not pass_pixels(file, dataset):
+            return
         try:
             if not read_behind(cast("BinaryIO", counted), dataset, defer_bytes):
                 return

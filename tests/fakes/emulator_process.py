@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fakes.admin_pages import cpu_seconds
+
 _CODE = (
     "import sys, pathlib; from ingestd.emulator.server import serve;"
     "serve(host='127.0.0.1', port=0, data=pathlib.Path(sys.argv[1]))"
@@ -29,6 +31,10 @@ class EmulatorProcess:
     def memory_bytes(self) -> int:
         """What it has now."""
         return self._status("VmRSS")
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all its threads since it began."""
+        return cpu_seconds(self.pid)
 
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
