@@ -1,4 +1,4 @@
-"""Files whose metadata the service shows otherwise than they are written end right when they are dropped again (I2, F36)."""
+"""Files whose metadata the service shows otherwise than they are written end right when they are dropped again (I2)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def drained(home: House, expected: int = 0) -> None:
 
 @pytest.mark.parametrize("policy", ["verify", "metadata"])
 def test_dropped_again_without_receipts_they_are_already_stored(house: type[House], service: str, policy: str) -> None:
-    """I2, F36: by their bytes, or by metadata that contradict nothing, where that is enough."""
+    """I2: by their bytes, or by metadata that contradict nothing, where that is enough."""
     home = house(service, INGESTD_DUPLICATES__POLICY=policy)
     drained(home)
     shutil.rmtree(home.root / "state")
@@ -59,7 +59,7 @@ def test_dropped_again_without_receipts_they_are_already_stored(house: type[Hous
 
 
 def test_dropped_again_with_receipts_nothing_is_fetched(house: type[House], service: str) -> None:
-    """I2, F79: how the service decodes contradicts no receipt."""
+    """I2: how the service decodes contradicts no receipt."""
     home = house(service)
     drained(home)
     drained(home)
@@ -68,7 +68,7 @@ def test_dropped_again_with_receipts_nothing_is_fetched(house: type[House], serv
 
 
 def test_a_conflict_of_pixels_names_no_element_that_only_decoding_changed(house: type[House], service: str) -> None:
-    """I3, F36: the reason file says that the pixels differ."""
+    """I3: the reason file says that the pixels differ."""
     first = house(service)
     first.drop("one.dcm", one(EXPLICIT, 1, LATIN, None, last=b"\2"))
     assert first.run("drain", "--root", str(first.root), "--url", service).returncode == 0
@@ -81,7 +81,7 @@ def test_a_conflict_of_pixels_names_no_element_that_only_decoding_changed(house:
 
 
 def test_uids_behind_the_pixels_and_un_in_big_endian_end_as_the_service_says(house: type[House], service: str) -> None:
-    """I2, I3, F95: sent, for they are whole; what fo-dicom does not read the service refuses, with its own reason."""
+    """I2, I3: sent, for they are whole; what fo-dicom does not read the service refuses, with its own reason."""
     behind, big, inside = Writer(), Writer(BIG), Writer(IMPLICIT)
     items = inside.item(inside.element(0x00080100, b"SH", b"CODE")) + inside.mark(0xE0DD)
 

@@ -58,7 +58,7 @@ def refused(service: httpx.Client, content: bytes) -> bool:
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, DEFLATED, JPEG])
 def test_what_stands_behind_the_pixels_is_read(service: httpx.Client, syntax: str) -> None:
-    """azure-dicom 1.4, F95: fo-dicom puts the elements of a file in order; of two with one tag the last counts."""
+    """azure-dicom 1.4: fo-dicom puts the elements of a file in order; of two with one tag the last counts."""
     w = Writer(syntax)
     before = [*identity(w)[:4], w.element(0x00200010, b"SH", b"FIRST"), *image_pixel(w)]
     behind = [*identity(w)[4:], w.element(0x00200010, b"SH", b"LAST"), pixels(w), w.element(0x00204000, b"LT", b"end")]
@@ -98,7 +98,7 @@ def unknown(tag: int, items: Writer, *, undefined: bool) -> bytes:
 def test_un_of_undefined_length_in_big_endian_is_what_fo_dicom_makes_of_it(
     service: httpx.Client, undefined: bool
 ) -> None:
-    """azure-dicom 1.4, F33: items in implicit VR little endian under a public tag, in big endian under a private one."""
+    """azure-dicom 1.4: items in implicit VR little endian under a public tag, in big endian under a private one."""
     little, big = Writer(IMPLICIT), Writer(BIG)
     shown = {"vr": "SQ", "Value": [{"00080100": {"vr": "SH", "Value": ["CODE"]}}]}
     assert refused(service, unknown(PUBLIC, big, undefined=undefined))
