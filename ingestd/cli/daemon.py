@@ -55,8 +55,9 @@ def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exi
         with _progress(daemon) as show:
             daemon.start()
             end = daemon.run(until=daemon.empty, timeout=timeout, patience=settings.retry.patience_seconds, each=show)
+        held = daemon.held()
         kept = daemon.stop()
-        notes = list(left_lying(daemon.passed, settings.folders.inbox))
+        notes = [*(held if kept else ()), *left_lying(daemon.passed, settings.folders.inbox)]
         left = kept + daemon.passed.not_taken
         done, failed = daemon.filed - daemon.quarantined, daemon.quarantined
         if json:

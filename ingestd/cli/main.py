@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -62,6 +63,7 @@ def options(
 @app.command()
 def run(config: Config = None, root: Root = None, url: Url = None, json: Json = False, log_level: Level = None) -> None:
     """Watch the inbox and ship what comes, until SIGTERM."""
+    _let_ctrl_c_end_it()
     from ingestd.cli.daemon import run_daemon  # noqa: PLC0415 - a command imports what it needs, and no more
 
     raise typer.Exit(run_daemon(settings(config, root, url, json=json, level=log_level)))
@@ -80,6 +82,7 @@ def drain(
 ) -> None:
     """Ship what is in the inbox now, then end: 0 all stored, 1 some failed, 75 some left (also DICOM files that no name of
     intake.include fits)."""
+    _let_ctrl_c_end_it()
     from ingestd.cli.daemon import drain_inbox  # noqa: PLC0415
 
     raise typer.Exit(drain_inbox(settings(config, root, url, json=json, level=log_level), timeout=timeout, json=json))
@@ -266,6 +269,13 @@ def main() -> None:
                 sys.exit(Exit.SOME_LEFT)
             case _:
                 sys.exit(Exit.SOME_FAILED)
+
+
+def _let_ctrl_c_end_it() -> None:
+    """Until the daemon minds its signals: a KeyboardInterrupt in the midst of the imports can be swallowed there, and nothing that
+    would have to be undone has begun."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _discard_output() -> None:

@@ -64,8 +64,8 @@ class Event(enum.Enum):
     HELD = (Level.WARNING, "sending pauses: the service, the role or the network is at fault, no file is")
     TROUBLE = (Level.WARNING, "a request came to nothing, and no file is at fault yet: its files are sent again")
     SILENT = (Level.WARNING, "the service has taken a request and has said nothing for a minute")
-    PROBED = (Level.INFO, "the control was sent to see whether the service is back")
-    RESUMED = (Level.INFO, "sending goes on")
+    PROBED = (Level.DEBUG, "the control was sent to see whether the service is back; `held` counts how often")
+    RESUMED = (Level.INFO, "sending goes on: for how long it was held, and how many files had to wait")
     BRAKED = (
         Level.ERROR,
         "sending has stopped: the service refuses nearly everything, which is more likely us than the files",

@@ -6,7 +6,7 @@ Everything here may be called from the owner thread only, but for what says othe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,6 +58,9 @@ class Scanner(Supervised, Protocol):
 
     def take(self, limit: int) -> Sequence[Sighting]:
         """Names the scan brought, without blocking; what is not taken makes the scan pause where it is."""
+
+    def offered(self) -> Set[str]:
+        """The paths of what waits to be taken; each scan offers again what is still there, so `status` may count one twice."""
 
     @property
     def doubted_at(self) -> float:

@@ -15,6 +15,14 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def lasting(seconds: float) -> str:
+    """A span as people say it, in one unit: `40 s`, `12 min`, `5 h`, `3 days`."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0.0):.0f} s"
+
+
 def utc_day(seconds: float) -> str:
     """The UTC day of seconds since the epoch: `2026-01-02`."""
     return _day(int(seconds // 86_400))

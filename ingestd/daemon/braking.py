@@ -6,13 +6,17 @@ written leaves the brake on in memory, so that sending stops all the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ingestd.core.brake import Brake
 from ingestd.core.errors import JournalError
 from ingestd.core.events import Event
 from ingestd.core.failure_reasons import meaning
 from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Orders, Recorder
+from ingestd.core.when import lasting
 
+SAID_SECONDS = 60.0
 MEND = "`ingestd failed list` shows the files, `ingestd failed show` the service's words; mend the cause, then `ingestd resume`"
 
 
@@ -24,6 +28,8 @@ class Braking:
         self._orders = orders
         self._recorder = recorder
         self._written = True
+        self._since: float | None = None  # when it was first looked at, on Clock.now()
+        self._say_at = 0.0
         self.why = orders.braked()
         if self.why is not None:
             recorder.log(Event.BRAKED, problem=self.why, hint=MEND)
@@ -31,6 +37,12 @@ class Braking:
     @property
     def on(self) -> bool:
         return self.why is not None
+
+    def outage(self, now: float) -> str | None:
+        """Why sending is stopped, for how long so far, and what a person can do; None while it is not."""
+        if self.why is None:
+            return None
+        return f"{self.why} (for {lasting(now - (self._since or now))}): {MEND}"
 
     def stored(self) -> None:
         self._brake.stored()
@@ -43,16 +55,24 @@ class Braking:
         self._recorder.log(Event.BRAKED, problem=self.why, hint=MEND)
         self._write(self.why)
 
-    def look(self) -> None:
-        """Once a second: write what could not be written, or see whether a person took the brake off."""
+    def look(self, now: float, *, files: Callable[[], int]) -> None:
+        """Once a second: write what could not be written, or see whether a person took the brake off; said once a minute while it
+        is on, or what it stopped would be all that is seen. `files`: how many wait."""
         if self.why is None:
+            return
+        if self._since is None:
+            self._since, self._say_at = now, now + SAID_SECONDS
+        held = round(now - self._since, 1)
+        if self._written and self._orders.braked() is None:
+            self.why = self._since = None
+            self._brake.released()
+            self._recorder.log(Event.RELEASED, files=files(), held_seconds=held)
             return
         if not self._written:
             self._write(self.why)
-        elif self._orders.braked() is None:
-            self.why = None
-            self._brake.released()
-            self._recorder.log(Event.RELEASED)
+        if now >= self._say_at:
+            self._say_at = now + SAID_SECONDS
+            self._recorder.log(Event.BRAKED, problem=self.why, hint=MEND, files=files(), held_seconds=held)
 
     def _write(self, why: str) -> None:
         try:

@@ -11,6 +11,7 @@ from ingestd.core.disposition import hold_for_control
 from ingestd.core.events import Event
 from ingestd.core.outcome import Disposition, Hold, HoldCause
 from ingestd.core.ports import Rand, Recorder
+from ingestd.core.when import lasting
 from ingestd.daemon.control import Control
 
 SAID_SECONDS = 60.0
@@ -34,15 +35,21 @@ class Holding:
         self._say_at = 0.0
         self.breaker = Breaker()
 
-    @property
-    def outage(self) -> str | None:
-        """Why nothing goes out, and how to mend it; None while the breaker is closed."""
-        return None if self.breaker.closed else self._problem
+    def outage(self, now: float) -> str | None:
+        """Why nothing goes out, how to mend it, for how long so far, and the next try; None while the breaker is closed."""
+        if self.breaker.closed:
+            return None
+        wait = self.breaker.open_until - now
+        then = f"next try in {lasting(wait)}" if self.due_at() is not None and wait >= 1 else "it is being tried now"
+        return f"{self._problem} (for {lasting(now - self._since)}, {then})"
 
     def tell(self, now: float, *, files: Callable[[], int]) -> None:
-        """Say what holds sending when that changes, and once a minute while it lasts. `files`: how many wait."""
+        """Say what holds sending when that changes, once a minute while it lasts, and when it is over. `files`: how many wait."""
         cause = self.breaker.cause
-        if self.breaker.closed or cause is None or (self._problem == self._said and now < self._say_at):
+        if self.breaker.closed or cause is None:
+            self._tell_the_end(now, files)
+            return
+        if self._problem == self._said and now < self._say_at:
             return
         self._said, self._say_at = self._problem, now + SAID_SECONDS
         self._recorder.log(
@@ -52,7 +59,13 @@ class Holding:
             files=files(),
             held_seconds=round(now - self._since, 1),
             wait_seconds=round(max(0.0, self.breaker.open_until - now), 1),
+            attempts=self.breaker.failures,
         )
+
+    def _tell_the_end(self, now: float, files: Callable[[], int]) -> None:
+        if self._said is not None:
+            self._said = None
+            self._recorder.log(Event.RESUMED, files=files(), held_seconds=round(now - self._since, 1))
 
     def due_at(self) -> float | None:
         """When the control is to be sent; None while it is not waited for."""
@@ -72,8 +85,6 @@ class Holding:
         self._recorder.log(Event.PROBED, status=answer.outcome, passed=passed)
         if passed:
             self.breaker = self.breaker.passed()
-            self._said = None
-            self._recorder.log(Event.RESUMED)
             return
         self._hold(hold_for_control(answer), now, probe=True)
 

@@ -109,6 +109,7 @@ class Daemon:
             notifier=notifier,
             folders_problem=folders_problem,
             leases_problem=leases_problem,
+            unready=self.ready_problem,
         )
 
     # What others may ask, from any thread
@@ -138,6 +139,11 @@ class Daemon:
     def details(self) -> Sequence[str]:
         """What is wrong and turns neither /livez nor /readyz red, a line each."""
         return self._pulse.details
+
+    def held(self) -> Sequence[str]:
+        """What keeps files from going out, a line each: the service, the brake, or what turns /readyz red; locked folders apart."""
+        red = (self.ready_problem() or "").splitlines()
+        return (*(line for line in red if not line.startswith("moves: ")), *self._pulse.held)
 
     @property
     def left(self) -> int:

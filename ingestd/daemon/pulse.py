@@ -14,6 +14,7 @@ from ingestd.core.lifecycle import State
 from ingestd.core.model import Wait
 from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, Snapshot, Supervised
 from ingestd.core.scan import ScanStatus
+from ingestd.core.when import lasting
 from ingestd.core.window import Window
 from ingestd.daemon.afterwards import Afterwards
 from ingestd.daemon.braking import Braking
@@ -26,6 +27,7 @@ from ingestd.daemon.standing import Standing
 PULSE_SECONDS = 1.0
 RESTART_CAP_SECONDS = 60.0
 FOLDERS_SAID_SECONDS = 60.0
+FOLDERS_AGAIN_SECONDS = 600.0
 SILENT_SECONDS = 60.0
 SILENT_TEXT = "it has taken a request and says nothing: look at the service; it is given up after service.response_timeout_seconds"
 
@@ -34,7 +36,8 @@ IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
 
 
 class Pulse:
-    """Watches over the daemon. `ready` turns true when the inbox has been looked at. `folders_problem` must not wait for a disk."""
+    """Watches over the daemon. `ready` turns true when the inbox has been looked at. `folders_problem` must not wait for a disk;
+    `unready` says why /readyz is red."""
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Pulse:
         notifier: Notifier,
         folders_problem: Callable[[], str | None],
         leases_problem: Callable[[], str | None],
+        unready: Callable[[], str | None],
     ) -> None:
         self._scanner = scanner
         self._origin = origin
@@ -64,10 +68,12 @@ class Pulse:
         self._notifier = notifier
         self._folders_problem = folders_problem
         self._leases_problem = leases_problem
+        self._unready = unready
         self._next = 0.0
         self._restarts: dict[str, tuple[int, float]] = {}  # how often in a row, and when it may be started again
         self._folders_said: str | None = None
         self._say_folders_at = 0.0
+        self._folders_since = 0.0
         self._inbox_problem: str | None = None
         self._connection_problem: str | None = None
         self._watching: bool | None = None
@@ -76,14 +82,24 @@ class Pulse:
         self._silent = Sparing(Event.SILENT, recorder=recorder, lines=1)
         self.ready = False
         self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red; any thread may read it
+        self.held: tuple[str, ...] = ()  # of these, what keeps files from going out
 
     def left(self) -> int:
-        """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, passed over, unmovable."""
+        """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, passed over, unmovable.
+
+        Cheap enough for every tick; a file in the window that the scan offers again counts twice until it is taken.
+        """
+        return self._scanner.status().offered + self._admitted()
+
+    def left_by_name(self) -> int:
+        """As `left`, and what the scan offers again counts once: while the window is full, or closed, that is not taken."""
+        return sum(path not in self._window for path in self._scanner.offered()) + self._admitted()
+
+    def _admitted(self) -> int:
         # The journal has forgotten what has an outcome.
         admitted = sum(entry.history is not None and entry.state is not State.ENDING for entry in self._window)
         waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted + self._endings.astray
-        scan = self._scanner.status()
-        return scan.offered + len(self._window) + waiting + scan.passed.locked.files
+        return len(self._window) + waiting + self._scanner.status().passed.locked.files
 
     def _unmovable(self) -> int:
         """Files in folders that nothing can be moved out of, and those that could not be moved.
@@ -101,12 +117,12 @@ class Pulse:
 
     def beat(self, now: float, *, threads: Sequence[Supervised]) -> None:
         """At most once a second. `threads` are those that must be alive; none while the daemon stops."""
-        self._sending.holding.tell(now, files=self.left)
+        self._sending.holding.tell(now, files=self.left_by_name)
         if now < self._next:
             return
         self._next = now + PULSE_SECONDS
         self._supervise(threads, now)
-        self._braking.look()
+        self._braking.look(now, files=self.left_by_name)
         scan = self._scanner.status()
         if threads:  # a scanner that was told to stop watches nothing, and that is no news
             self._say_what_changed(scan)
@@ -114,17 +130,20 @@ class Pulse:
         self._left_lying.say(scan.passed, now)
         pending = self._pending()
         any_left = any(pending.values())
-        self.details = Standing(
+        standing = Standing(
             leases=self._leases_problem(),
             late=self._afterwards.late,
-            brake=self._braking.why,
-            outage=self._sending.holding.outage or self._silence(now) or (self._sending.trouble if any_left else None),
+            brake=self._braking.outage(now),
+            outage=self._sending.holding.outage(now)
+            or self._silence(now)
+            or (self._sending.trouble if any_left else None),
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),
             unmovable=self._journal.waiting().get(Wait.UNMOVABLE, 0),
             passed=scan.passed,
-        ).lines()
+        )
+        self.details, self.held = standing.lines(), tuple(standing.held())
         self._recorder.gauges(
             Snapshot(
                 pending=pending,
@@ -139,15 +158,23 @@ class Pulse:
             self.ready = True
             self._notifier.ready("watching the inbox")
         self._notifier.alive()
-        wrong = self.details[0] if self.details else "all is well"
-        self._notifier.status(f"{sum(pending.values())} files pending: {wrong}")
+        self._notifier.status(f"{sum(pending.values())} files pending: {self._most_wrong()}")
+
+    def _most_wrong(self) -> str:
+        """The first line of /readyz that is not its `ok`: all that `systemctl status` shows."""
+        if (red := self._unready()) is not None:
+            return red.splitlines()[0]
+        if self.details:
+            return self.details[0]
+        failed = self._endings.quarantined
+        return f"{failed} went to failed/ since the start, see `ingestd failed list`" if failed else "all is well"
 
     def _silence(self, now: float) -> str | None:
         """What to say of a service that has taken a request and says nothing, once that has lasted for long; logged, too."""
         if (seconds := self._origin.silent_seconds) < SILENT_SECONDS:
             return None
         self._silent.log(now, problem=SILENT_TEXT, held_seconds=round(seconds, 1))
-        return f"{SILENT_TEXT}, for {seconds:.0f} s now"
+        return f"{SILENT_TEXT} (for {lasting(seconds)})"
 
     def say_what_is_left_lying(self, now: float) -> None:
         """At the end, however short the run was."""
@@ -178,7 +205,7 @@ class Pulse:
     def _pending(self) -> Mapping[str, int]:
         ready, in_flight = self._window.count(*READY), self._window.count(*IN_FLIGHT)
         unmovable = self._unmovable()
-        waiting = self.left() - unmovable - ready - in_flight
+        waiting = self.left_by_name() - unmovable - ready - in_flight
         return {"waiting": waiting, "ready": ready, "in_flight": in_flight, "unmovable": unmovable}
 
     def _age(self, now: float) -> float:
@@ -186,10 +213,17 @@ class Pulse:
         return max(now - min(firsts), 0.0) if firsts else 0.0
 
     def _say_folders(self, now: float) -> None:
-        """At most once a minute: a disk that is nearly full comes and goes."""
-        if (problem := self._folders_problem()) != self._folders_said and now >= self._say_folders_at:
-            self._folders_said, self._say_folders_at = problem, now + FOLDERS_SAID_SECONDS
-            self._recorder.log(Event.FOLDER_TROUBLE if problem else Event.FOLDER_BACK, problem=problem)
+        """What changes at most once a minute, because a disk that is nearly full comes and goes; what lasts every ten minutes."""
+        problem, said, at = self._folders_problem(), self._folders_said, self._say_folders_at
+        if now < at or (
+            problem == said and (problem is None or now < at + FOLDERS_AGAIN_SECONDS - FOLDERS_SAID_SECONDS)
+        ):
+            return
+        self._folders_said, self._say_folders_at = problem, now + FOLDERS_SAID_SECONDS
+        self._folders_since = now if said is None else self._folders_since
+        lasted = round(now - self._folders_since, 1)
+        event = Event.FOLDER_TROUBLE if problem else Event.FOLDER_BACK
+        self._recorder.log(event, problem=problem, files=self.left_by_name(), held_seconds=lasted)
 
     def _say_what_changed(self, scan: ScanStatus) -> None:
         """The inbox, our side of the connection, leases, a folder without file events."""

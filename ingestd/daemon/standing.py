@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ingestd.core.scan import REASONS, Passed
-from ingestd.daemon.braking import MEND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How things stand, once a second. `late`: files written after they were filed; `passed`: what the scan did not offer.
 
-    `outage`: what keeps the service from storing anything just now.
+    `brake`, `outage`: what keeps us, or the service, from storing anything just now, for how long so far, and how to mend it.
     """
 
     leases: str | None = None
@@ -32,14 +31,18 @@ class Standing:
     def lines(self) -> tuple[str, ...]:
         return tuple(self._lines())
 
-    def _lines(self) -> Iterator[str]:
-        """What stops most comes first: the first line is all that `systemctl status` shows."""
+    def held(self) -> Iterator[str]:
+        """What keeps files from going out."""
         if self.brake is not None:
-            yield f"brake: {self.brake}: {MEND}"
+            yield f"brake: {self.brake}"
         if self.outage is not None:
             yield f"service: {self.outage}"
-        if self.connection is not None:
+        if self.connection is not None and not self._said_already(self.connection):
             yield f"connection: {self.connection}"
+
+    def _lines(self) -> Iterator[str]:
+        """What stops most comes first: the first line is all that `systemctl status` shows."""
+        yield from self.held()
         if self.unmovable:
             yield f"moves: {self.unmovable} files can't be moved: let the service's user write in inbox, done and failed"
         for locked in self.passed.locked.alike:
@@ -55,3 +58,8 @@ class Standing:
             yield f"leases: {self.leases}"
         if self.late:
             yield f"done: {self.late} files were written after they were filed: see `ingestd failed list`"
+
+    def _said_already(self, connection: str) -> bool:
+        """Whether the outage is that very trouble: what no token can be had for is the last part of both."""
+        why = connection.partition(": ")[2]
+        return bool(why) and self.outage is not None and why in self.outage

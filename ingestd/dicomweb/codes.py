@@ -17,6 +17,19 @@ _CERTIFICATE = (
     "check its date, its name, service.ca_bundle (the authority that signed it), service.client_cert "
     "and this machine's clock"
 )
+# By what stands in our words about it, the first that does; the system's and OpenSSL's words are in English everywhere.
+_MENDS = {
+    "certificate has expired": "check that the service has a new one, and this machine's clock",
+    "certificate is not yet valid": "check this machine's clock, and the service's certificate",
+    "issuer certificate": "check service.ca_bundle: it has to hold the authority that signed the service's certificate",
+    "self-signed certificate": "check service.ca_bundle: it has to hold the authority that signed the service's certificate",
+    "certificate is not valid for": "check the host in service.url (--url), and the names in the service's certificate",
+    "certificate": _CERTIFICATE,
+    "service.proxy opens no tunnel": "check service.proxy, or have it let this machine through to the service without a password",
+    "to service.proxy": "check service.proxy, and that it runs",
+    "name lookup": "check the host in service.url (--url), and this machine's DNS",
+    "Connection refused": "check service.url (--url), that the service runs and listens there, and the firewall",
+}
 _UNKNOWN_TO_IT = (
     "it wants to know who we are and auth.mode is none: set auth.mode, for Azure INGESTD_AUTH__MODE=managed-identity, "
     "beside a logged-in Azure CLI azure-cli, for a token that you have token-file and INGESTD_AUTH__TOKEN_FILE"
@@ -47,7 +60,7 @@ HINTS = {
     413: "the request is larger than it takes",
     415: "it takes no request of this form",
     424: "a resource that it needs refuses it: check its storage account and its customer-managed key",
-    429: "it throttles",
+    429: "it throttles: if that lasts, lower service.max_concurrency, or have its limit raised",
 }
 
 
@@ -75,10 +88,10 @@ def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try a
     """What became of a request that was not answered. `problem`: our own words about it; `then`: what comes now."""
     match loss:
         case Loss.NOT_SENT if problem is not None and problem.startswith(UNSIGNED):
-            return f"{problem}; nothing was sent to {url}"
+            return f"{problem}; nothing was sent to {url}: {then}"
         case Loss.NOT_SENT:
             said = (problem or "no connection").removesuffix(".")
-            return f"{url}: {said}: {_CERTIFICATE if 'certificate' in said else _NO_CONNECTION}"
+            return f"{url}: {said}: {_mend(said)}"
         case Loss.TIMEOUT:
             return f"{url} gave no whole answer in time: {then}, or raise service.response_timeout_seconds"
         case _:
@@ -88,6 +101,10 @@ def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try a
 def foreign(status: int, page: str, *, url: str) -> str:
     """What to say of an answer that no DICOMweb service gives. `page`: its media type."""
     return f"{url}: something that is not DICOMweb answered ({status}, {page}): {_NOT_THE_SERVICE}"
+
+
+def _mend(said: str) -> str:
+    return next((mend for words, mend in _MENDS.items() if words in said), _NO_CONNECTION)
 
 
 def hold_line(hold: Hold, *, url: str, identified: bool) -> str:

@@ -41,7 +41,7 @@ LOG_KEYS: Mapping[str, LogKey] = {
     "files": LogKey(meaning="how many files the line is about"),
     "bytes": LogKey(meaning="their size, or what was sent", unit="bytes"),
     "seconds": LogKey(meaning="how long it took", unit="seconds"),
-    "held_seconds": LogKey(meaning="for how long nothing has gone out", unit="seconds"),
+    "held_seconds": LogKey(meaning="for how long it has lasted, such as that nothing goes out", unit="seconds"),
     "wait_seconds": LogKey(meaning="how long until the next attempt or look", unit="seconds"),
     "status": LogKey(meaning="HTTP status code of the answer"),
     "stored": LogKey(meaning="instances that were named as stored"),

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +148,10 @@ class FolderScanner:
         with self._changed:
             taken = [self._hints.popitem() for _ in range(min(limit, len(self._hints)))]
         return [Sighting(path=path, hinted=True, closed=closed) for path, closed in taken]
+
+    def offered(self) -> Set[str]:
+        with self._changed:
+            return {sighting.path for sighting in self._found} | self._hints.keys()
 
     @property
     def doubted_at(self) -> float:

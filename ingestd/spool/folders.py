@@ -52,12 +52,17 @@ def no_folder(name: str, path: Path, error: OSError) -> ConfigurationError | Fol
     """What an errno says about one of the four folders at the start."""
     if error.errno in _AWAY:
         return FolderAwayError(f"folders.{name} = {path}: does not answer ({error.strerror}): see to its disk or share")
+    if error.errno in fsutil.FULL:
+        return FolderAwayError(f"folders.{name} = {path}: there is no room on its disk ({error.strerror}): make room")
     hint = f": {READ_ONLY}" if error.errno == errno.EROFS else ""
     return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {error.strerror}{hint}")
 
 
 def salt(state: Path) -> bytes:
-    """Keeps path digests the same from run to run, and worthless to anyone without the state folder. Raises ConfigurationError."""
+    """Keeps path digests the same from run to run, and worthless to anyone without the state folder.
+
+    Raises ConfigurationError, FolderAwayError.
+    """
     file = state / SALT_FILE
     try:
         if file.is_file() and len(found := file.read_bytes()) == SALT_BYTES:
@@ -68,6 +73,8 @@ def salt(state: Path) -> bytes:
         finally:
             os.close(folder)
     except OSError as error:
+        if error.errno in fsutil.FULL:
+            raise no_folder("state", state, error) from None
         text = f"folders.state: the file {SALT_FILE} in it can't be read or written ({error.strerror}): remove it, or mend its mode"
         raise ConfigurationError(text) from None
     return made

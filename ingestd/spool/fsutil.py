@@ -42,7 +42,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 PIECE = 256 << 10
 
 _REFUSED = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENAMETOOLONG})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
@@ -75,7 +75,7 @@ def file_error(error: OSError) -> FileError:
 
 def filing_error(error: OSError, *, stamp: Stamp | None = None, source: int | None = None) -> FilingError:
     """What an errno says about a move, with how to mend it; `stamp` is the source's after it, `source` the folder it lies in."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         text = (
             f"no room to move the file ({words(error)}): free some space in inbox, done and failed, it is tried again"
         )

@@ -11,13 +11,13 @@ import fcntl
 import os
 from pathlib import Path
 
-from ingestd.core.errors import ConfigurationError, StateHeldError
+from ingestd.core.errors import ConfigurationError, FolderAwayError, StateHeldError
 from ingestd.spool import fsutil
 from ingestd.spool.mounts import file_system, on_network
 
 
 def refuse_network(state: Path) -> None:
-    """Raises ConfigurationError where the folder can't be opened or lies on a network file system."""
+    """Raises ConfigurationError where the folder can't be used or lies on a network file system; FolderAwayError without room."""
     try:
         folder = fsutil.open_root(state)
     except OSError as error:
@@ -33,7 +33,10 @@ def refuse_network(state: Path) -> None:
 
 
 class StateLock:
-    """Held from construction until `release`, or the end of the process. Raises StateHeldError, ConfigurationError."""
+    """Held from construction until `release`, or the end of the process.
+
+    Raises StateHeldError, FolderAwayError, ConfigurationError.
+    """
 
     def __init__(self, state: Path) -> None:
         refuse_network(state)
@@ -69,8 +72,10 @@ class StateLock:
             self._handle = -1
 
 
-def _unusable(error: OSError) -> ConfigurationError:
+def _unusable(error: OSError) -> ConfigurationError | FolderAwayError:
     words = fsutil.words(error)
+    if error.errno in fsutil.FULL:
+        return FolderAwayError(f"folders.state: there is no room on its disk ({words}): make room")
     return ConfigurationError(
         f"folders.state can't be used ({words}): the service's user must be able to read and write it"
     )

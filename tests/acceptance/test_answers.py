@@ -750,7 +750,7 @@ class Stage(ScriptedOrigin):
     @contextmanager
     def daemon(self, url: str, **settings: str) -> Iterator[Application]:
         """The whole of it, in this process; the block's end is a SIGTERM's."""
-        environment = QUICK | {"INGESTD_SERVICE__URL": url} | settings
+        environment = QUICK | {"INGESTD_SERVICE__URL": url, "INGESTD_LOG__LEVEL": "debug"} | settings
         environment |= {key: value.format(token=self.token) for key, value in self.row.settings.items()}
         folders = {name: str(self.root / name) for name in ("inbox", "done", "failed", "state")}
         log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

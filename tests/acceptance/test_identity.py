@@ -173,7 +173,7 @@ def test_a_wrong_audience_is_a_hold_and_no_files_fault(
         token_endpoint(tmp_path / "other") as other,
         running(data=tmp_path / "service", jwt_key_file=other.key_file) as service,
     ):
-        home = house(service.url, **identity("managed-identity", endpoint, tmp_path))
+        home = house(service.url, **identity("managed-identity", endpoint, tmp_path), INGESTD_LOG__LEVEL="debug")
         home.drop("one.dcm", made(1).content)
         home.start()
         home.waits(lambda: len(event(home, "probed")) >= 2, 30)

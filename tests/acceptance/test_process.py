@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fakes.altered import Altered
 from fakes.hostile_server import HostileServer, hostile
 from fakes.house import House, digest
 from fakes.pki import Authority
@@ -151,3 +152,42 @@ def test_a_signal_is_obeyed_in_time_and_costs_nothing(house: MakeHouse, end: End
             assert home.stop() == 0
     assert home.digests(home.done) == [digest(one.content)]
     assert {digest(content) for content in service.arrived} == {digest(one.content)}
+
+
+def test_a_drain_that_ends_in_an_outage_says_what_it_was(house: MakeHouse) -> None:
+    """DESIGN 5: exit 75, and the line of the log stands under the summary, where a person looks; in --json, too."""
+    with hostile(ScriptedOrigin(store=[says(403)], control=[says(403)])) as server:
+        home = house(server.url)
+        home.drop("one.dcm", made(1).content)
+        there = ("drain", "--root", str(home.root), "--url", server.url, "--timeout", "2")
+        said = home.run(*there)
+        as_json = home.run(*there, "--json")
+    assert (said.returncode, as_json.returncode) == (75, 75)
+    summary, why = said.stdout.splitlines()
+    assert summary == "0 done, 0 failed, 1 left: the time was up"
+    problem = next(line["problem"] for line in map(json.loads, said.stderr.splitlines()) if line["event"] == "held")
+    assert why.startswith(f"service: {problem} (for ")
+    (note,) = json.loads(as_json.stdout)["notes"]
+    assert note.startswith(f"service: {problem} (for ")
+
+
+SWALLOWS = """
+import os, signal, time
+class Swallows:
+    def __getattr__(self, name):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            pass
+        raise AttributeError(name)
+sys.modules["ingestd.cli.daemon"] = Swallows()
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "drain"])
+def test_ctrl_c_in_the_midst_of_the_imports_ends_it(tmp_path: Path, command: str) -> None:
+    """F66: a KeyboardInterrupt can be swallowed there, as this import does; SIGINT then ends the process by itself."""
+    home = Altered(tmp_path / "house", "http://127.0.0.1:9/v2", prelude=SWALLOWS)
+    ended = home.run(command, "--root", str(home.root), "--url", home.url, timeout=30)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")

@@ -19,6 +19,7 @@ from fakes.admin_pages import AdminPages
 from fakes.altered import Altered, AlteredRoomy
 from fakes.hostile_server import hostile
 from fakes.house import House, digest
+from fakes.manager import Manager
 from fakes.room import Fault, Room, RoomyHouse
 from fakes.scripted_origin import ScriptedOrigin, Turn, after, good, response, says, stops_reading
 from fakes.studies import made
@@ -180,31 +181,6 @@ def share(room: Room, home: RoomyHouse, folder: str) -> Fault:
     fault = room.share(behind, home.root / folder)
     setattr(home, folder, behind)
     return fault
-
-
-class Manager:
-    """What systemd would be told."""
-
-    def __init__(self, folder: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(folder / "notify"))
-        self._socket.setblocking(False)
-        self.setting = {"NOTIFY_SOCKET": str(folder / "notify")}
-        self.words: list[str] = []
-
-    def __enter__(self) -> Manager:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def beats(self) -> int:
-        """Of the watchdog, so far."""
-        try:
-            while True:
-                self.words.append(self._socket.recv(4096).decode())
-        except BlockingIOError:
-            return self.words.count("WATCHDOG=1")
 
 
 def test_a_share_under_done_that_hangs_holds_up_its_files_alone(room: Room, tmp_path: Path) -> None:

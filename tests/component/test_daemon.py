@@ -12,7 +12,7 @@ from fakes.values import GENERIC
 
 from ingestd.core.answer import Answer, Failed, Fetched, Held, Loss, Referenced, StoreResponse
 from ingestd.core.errors import FileBusyError, FileDeniedError, FilingError, JournalError
-from ingestd.core.events import Event
+from ingestd.core.events import Event, Level
 from ingestd.core.failure_reasons import meaning
 from ingestd.core.lifecycle import State
 from ingestd.core.model import Asked, Instance, Wait
@@ -339,11 +339,11 @@ def test_two_files_of_one_instance_never_travel_together() -> None:
 
 
 def test_an_outage_is_said_when_it_changes_and_once_a_minute() -> None:
-    """What, since when, how many files wait, and when it is tried again; never a line for each try (I8)."""
+    """What, since when, how many files wait, how often and when it is tried, and that it is over; no line for each try (I8)."""
     bench = Bench()
     refused = Answer(loss=Loss.NOT_SENT, problem="no connection: Connection refused")
     bench.origin.script(refused)
-    bench.origin.script_control(*[refused] * 4, *[Answer(status=401)] * 40)
+    bench.origin.script_control(*[refused] * 4, *[Answer(status=401)] * 9)
     for n in (1, 2, 3):
         bench.drop(made(n).name, made(n).content)
     bench.after(200, steps=200)
@@ -358,6 +358,14 @@ def test_an_outage_is_said_when_it_changes_and_once_a_minute() -> None:
     assert float(str(held[-1].fields["held_seconds"])) >= 60
     assert all(0 <= float(str(line.fields["wait_seconds"])) <= 60 for line in held)
     assert bench.origin.controls > len(held)
+    tries = [int(str(line.fields["attempts"])) for line in held]
+    assert tries == sorted(tries)
+    assert tries[0] == 1
+    assert Event.PROBED.level is Level.DEBUG
+    bench.after(600, steps=600)
+    (over,) = bench.recorder.of(Event.RESUMED)
+    assert over.fields["files"] == 3
+    assert float(str(over.fields["held_seconds"])) > float(str(held[-1].fields["held_seconds"]))
 
 
 def test_the_next_outage_is_said_although_it_is_the_same() -> None:
@@ -539,6 +547,19 @@ def test_a_batch_fills_while_the_service_is_asked_about_many() -> None:
     assert (bench.window.count(State.VERIFYING), bench.window.count(State.READY)) == (70, 1)
     bench.after(0.5)
     assert bench.window.count(State.IN_FLIGHT) == 1
+
+
+def test_files_that_each_scan_offers_again_are_counted_once() -> None:
+    """F39: while the journal can't be written nothing is taken of what a scan brings, and the next one brings it again."""
+    bench = Bench()
+    bench.origin.script(Answer(status=503))
+    for n in range(1, 11):
+        bench.drop(made(n).name, made(n).content)
+    bench.tick(3)
+    bench.journal.problem = JournalError("the disk is full")
+    bench.after(60, steps=60)
+    assert sum(bench.recorder.snapshots[-1].pending.values()) == 10
+    assert str(dict(bench.notifier.sent)["status"]).startswith("10 files pending: ")
 
 
 def test_sigterm_finishes_what_is_in_flight_and_files_it() -> None:
@@ -949,15 +970,20 @@ def test_the_brake_stops_sending_and_a_person_releases_it() -> None:
     )
     assert (bench.orders.braked(), bench.recorder.snapshots[-1].braked) == (why, True)
     stores = len(bench.origin.stores)
-    bench.after(60, steps=20)
+    bench.after(65, steps=20)
     assert len(bench.origin.stores) == stores
     bench.origin.rejects.clear()
     bench.orders.release()
     bench.after(5, steps=5)
     assert len(bench.filer.done) == 35
-    assert [e for e in bench.recorder.events if e in (Event.BRAKED, Event.RELEASED)] == [Event.BRAKED, Event.RELEASED]
-    (said,) = bench.recorder.of(Event.BRAKED)
-    assert all(command in str(said.fields["hint"]) for command in ("failed list", "failed show", "ingestd resume"))
+    said = [e for e in bench.recorder.events if e in (Event.BRAKED, Event.RELEASED)]
+    assert said == [Event.BRAKED, Event.BRAKED, Event.RELEASED]  # once a minute, whatever stands between
+    for line in bench.recorder.of(Event.BRAKED):
+        assert line.fields["problem"] == why
+        assert all(command in str(line.fields["hint"]) for command in ("failed list", "failed show", "ingestd resume"))
+    for line in (*list(bench.recorder.of(Event.BRAKED))[1:], *bench.recorder.of(Event.RELEASED)):
+        assert int(str(line.fields["files"])) >= 35
+        assert float(str(line.fields["held_seconds"])) >= 60
 
 
 def test_one_refused_series_stops_nobody_elses_files() -> None:

@@ -23,6 +23,7 @@ from ingestd.config import Folders
 from ingestd.core.errors import ConfigurationError, FarFolderError, FileChangedError, FolderAwayError
 from ingestd.spool import fsutil
 from ingestd.spool.filing import Filing
+from ingestd.spool.folders import salt
 from ingestd.spool.ground import survey
 from ingestd.spool.inbox import InboxFolder
 
@@ -232,6 +233,8 @@ def test_a_full_disk_answers_nothing_and_keeps_nobody_from_starting(tmp_path: Pa
                 file.write(bytes(4096))
         assert survey(wanted, removes=True) is None
         assert left(small) == ["ballast"]
+        with pytest.raises(FolderAwayError, match=r"^folders\.state = .*: there is no room on its disk .*: make room$"):
+            salt(small)  # exit 75: systemd starts it again, which it does not after 78
 
 
 # --- access control lists --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from fakes.daemon_bench import Bench
 from fakes.spool_fakes import part10
@@ -51,7 +53,8 @@ def test_an_outage_says_whose_fault_it_is_and_how_to_mend_it() -> None:
     bench.after(0.1)
     bench.after(1.0)
     (line,) = bench.daemon.details()
-    assert line == "service: unreachable: look at the cable"
+    assert line.startswith("service: unreachable: look at the cable (for 1 s, ")
+    assert bench.daemon.held() == (line,)
     assert (bench.daemon.live_problem(), bench.daemon.ready_problem()) == (None, None)
     bench.after(120.0, steps=60)
     assert bench.daemon.details() == ()
@@ -66,6 +69,8 @@ def test_the_brake_says_why_and_how_it_comes_off() -> None:
     bench.after(5.0, steps=5)
     (line,) = [line for line in bench.daemon.details() if line.startswith("brake: ")]
     assert line.endswith("`ingestd resume`")
+    assert "(for " in line
+    assert bench.daemon.held() == (line,)
 
 
 def test_a_service_that_takes_a_request_and_says_nothing_is_said_after_a_minute() -> None:
@@ -78,7 +83,7 @@ def test_a_service_that_takes_a_request_and_says_nothing_is_said_after_a_minute(
     bench.after(30.0, steps=30)
     (line,) = bench.daemon.details()
     assert line.startswith("service: it has taken a request and says nothing: look at the service")
-    assert "for 61 s now" in line
+    assert line.endswith("(for 61 s)")
     assert [one.fields["held_seconds"] for one in bench.recorder.of(Event.SILENT)] == [61.0]
     bench.origin.silent_seconds = 0.0
     bench.after(2.0, steps=2)
@@ -95,7 +100,44 @@ def test_the_status_line_says_what_is_most_wrong() -> None:
     bench.origin.script_control(*[Answer(loss=Loss.NOT_SENT)] * 9)
     bench.drop("a.dcm", part10())
     bench.after(3.0, steps=3)
-    assert dict(bench.notifier.sent)["status"] == "1 files pending: service: unreachable: look at the cable"
+    status = dict(bench.notifier.sent)["status"]
+    assert status.startswith("1 files pending: service: unreachable: look at the cable (for ")
+    bench.folders_problem = "disk space: folders.done is nearly full: make room"
+    bench.after(1.0)
+    assert dict(bench.notifier.sent)["status"] == f"1 files pending: {bench.folders_problem}"
+    assert bench.daemon.held()[0] == bench.folders_problem
+
+
+def test_the_status_line_is_not_well_while_files_went_to_failed() -> None:
+    """I3: a person has to look at them; nothing else says so once the lines of the log have gone by."""
+    bench = Bench()
+    bench.origin.rejects["1.2.3.4.1"] = 43264
+    bench.drop("a.dcm", part10(sop="1.2.3.4.1"))
+    bench.after(5.0, steps=5)
+    said = str(dict(bench.notifier.sent)["status"])
+    assert said.endswith(" files pending: 1 went to failed/ since the start, see `ingestd failed list`")
+
+
+def test_an_outage_says_when_it_is_tried_again() -> None:
+    """DESIGN 5: /readyz says so, too, and that it is under way."""
+    bench = Bench()
+    lost = Answer(loss=Loss.NOT_SENT)
+    bench.origin.script(lost)
+    bench.origin.script_control(*[lost] * 99)
+    bench.drop("a.dcm", part10())
+    bench.after(300.0, steps=300)
+    (line,) = bench.daemon.details()
+    assert re.fullmatch(r"service: unreachable: look at the cable \(for 4 min, next try in \d+ s\)", line), line
+
+
+def test_one_trouble_is_one_line() -> None:
+    """Without a token nothing goes out: the outage and our side of the connection are the same then."""
+    why = "auth.token_file: it can't be read (No such file or directory)"
+    outage = f"no token: {why}; nothing was sent to host: it is tried again (for 2 min, next try in 20 s)"
+    one = Standing(outage=outage, connection=f"no fresh token: {why}")
+    assert one.lines() == (f"service: {outage}",)
+    two = Standing(outage="host answers 503", connection=f"no fresh token: {why}")
+    assert two.lines() == ("service: host answers 503", f"connection: no fresh token: {why}")
 
 
 def test_files_that_can_not_be_moved_are_counted() -> None:

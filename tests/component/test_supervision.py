@@ -172,6 +172,20 @@ def test_a_folder_in_trouble_is_said_once_and_turns_readiness_red() -> None:
     assert bench.daemon.ready_problem() == "folders.done can't be written"
 
 
+def test_a_folder_that_stays_in_trouble_is_said_again_and_how_long_it_lasted() -> None:
+    """F39: every ten minutes, with the files that wait."""
+    bench = Bench()
+    bench.after(2)
+    bench.folders_problem = "disk space: folders.done is nearly full: make room"
+    bench.after(1300, steps=1300)
+    bench.folders_problem = None
+    bench.after(2, steps=2)
+    said = [line.fields for line in bench.recorder.of(Event.FOLDER_TROUBLE)]
+    assert [(one["files"], round(float(str(one["held_seconds"])))) for one in said] == [(0, 0), (0, 600), (0, 1200)]
+    (back,) = bench.recorder.of(Event.FOLDER_BACK)
+    assert float(str(back.fields["held_seconds"])) >= 1290
+
+
 def test_a_journal_that_comes_and_goes_is_said_once_a_minute() -> None:
     """F39, I8."""
     bench = Bench()

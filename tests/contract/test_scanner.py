@@ -127,6 +127,7 @@ def test_take_gives_no_more_than_its_limit_and_never_blocks(subject: Subject) ->
     until(lambda: subject.port.status().full_scans == 1)
     assert len(subject.port.take(0)) == 0
     assert subject.port.status().offered == 3
+    assert subject.port.offered() == {"a.dcm", "b.dcm", "c.dcm"}
     assert len(subject.port.take(2)) == 2
     assert subject.port.status().offered == 1
     assert len(subject.port.take(2)) == 1
@@ -141,7 +142,9 @@ def test_hinted_names_come_newest_first_and_once(subject: Subject) -> None:
     subject.drop("1.dcm", "2.dcm", "3.dcm")
     assert subject.port.status().offered == 3
     assert subject.port.take_hinted(1) == [Sighting(path="3.dcm", hinted=True)]
+    assert subject.port.offered() == {"2.dcm", "1.dcm"}
     assert subject.port.take_hinted(10) == [Sighting(path=p, hinted=True) for p in ("2.dcm", "1.dcm")]
+    assert subject.port.offered() == set()
     assert subject.port.take_hinted(10) == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 
 from ingestd.core.model import Close, Sighting
@@ -61,6 +61,9 @@ class FakeScanner:
     def take_hinted(self, limit: int) -> Sequence[Sighting]:
         taken = [self._hints.popitem() for _ in range(min(limit, len(self._hints)))]
         return [Sighting(path=path, hinted=True, closed=closed) for path, closed in taken]
+
+    def offered(self) -> Set[str]:
+        return {*self._found, *self._hints}
 
     def status(self) -> ScanStatus:
         return replace(

@@ -28,7 +28,7 @@ NOT_SENT = {"loss": Loss.NOT_SENT}
             True,
             ["refused: check its date", "service.ca_bundle"],
         ),
-        (Answer(**NOT_SENT, problem="no token: the file is empty"), True, ["no token", "the file is empty", URL]),
+        (Answer(**NOT_SENT, problem="no token: the file is empty"), True, ["no token", "is empty", URL, "tried again"]),
         (Answer(loss=Loss.TIMEOUT), True, [URL, "no whole answer in time", "service.response_timeout_seconds"]),
         (Answer(loss=Loss.LOST), True, [URL, "the connection broke"]),
         (Answer(loss=Loss.LOST, problem="the answer is no HTTP/1.1"), True, [URL, "no HTTP/1.1"]),
@@ -91,3 +91,31 @@ def test_azures_documented_codes_are_all_there() -> None:
 def test_ranges_of_codes_have_a_meaning(code: int, words: str) -> None:
     """PS3.4 Table B.2-1."""
     assert words in meaning(code)
+
+
+CERTIFICATE = "TLS: the certificate is refused: "
+
+
+@pytest.mark.parametrize(
+    ("problem", "mend", "not_this"),
+    [
+        (f"{CERTIFICATE}certificate has expired", "the service has a new one, and this machine's clock", "ca_bundle"),
+        (f"{CERTIFICATE}certificate is not yet valid", "this machine's clock", "ca_bundle"),
+        (f"{CERTIFICATE}unable to get local issuer certificate", "service.ca_bundle", "clock"),
+        (f"{CERTIFICATE}self-signed certificate in certificate chain", "service.ca_bundle", "clock"),
+        (f"{CERTIFICATE}Hostname mismatch, certificate is not valid for 'a'", "the host in service.url", "clock"),
+        ("no connection: the name lookup failed: Name or service not known", "DNS", "firewall"),
+        ("no connection: the name lookup took too long", "DNS", "firewall"),
+        ("no connection: Connection refused", "that the service runs", "DNS"),
+        ("service.proxy opens no tunnel: it answers 407, it wants a user and a password", "check service.proxy", "DNS"),
+        ("no connection to service.proxy: Connection refused", "check service.proxy, and that it runs", "DNS"),
+        ("no connection: no answer in time", "firewall", "clock"),
+    ],
+)
+def test_what_is_known_of_a_lost_connection_decides_what_to_check(problem: str, mend: str, not_this: str) -> None:
+    """F47: who is called at night is sent to one place and not to five."""
+    line = hold_line(hold_for_control(Answer(loss=Loss.NOT_SENT, problem=problem)), url=URL, identified=True)
+    assert line.startswith(f"{URL}: {problem}: check ")
+    advice = line.removeprefix(f"{URL}: {problem}")
+    assert mend in advice
+    assert not_this not in advice

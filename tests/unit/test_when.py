@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ingestd.core.when import moment, rfc3339, since, utc_day
+from ingestd.core.when import lasting, moment, rfc3339, since, utc_day
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,21 @@ def test_what_is_neither_is_refused(text: str) -> None:
 def test_what_a_reason_file_has_is_read_back() -> None:
     """DESIGN 5: failed_at."""
     assert moment(rfc3339(1767323045.678)).timestamp() == 1767323045.678
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-0.5, "0 s"),
+        (0.4, "0 s"),
+        (119.0, "119 s"),
+        (120.0, "2 min"),
+        (7199.0, "119 min"),
+        (7200.0, "2 h"),
+        (172_799.0, "47 h"),
+        (172_800.0, "2 days"),
+    ],
+)
+def test_a_span_is_said_in_one_unit(seconds: float, text: str) -> None:
+    """DESIGN 5: a line on /readyz says for how long."""
+    assert lasting(seconds) == text
