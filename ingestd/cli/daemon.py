@@ -19,7 +19,7 @@ from ingestd.cli.stopping import Stops, leave
 from ingestd.cli.terminal import shown
 from ingestd.config import Settings
 from ingestd.core.errors import IngestdError
-from ingestd.core.scan import Passed
+from ingestd.core.scan import UNWRITTEN, Passed
 from ingestd.daemon.loop import Daemon, End
 
 STDERR = 2
@@ -83,6 +83,8 @@ def left_lying(passed: Passed, inbox: Path) -> Iterator[str]:
     if passed.not_taken:
         such_as = f", such as {shown(os.path.basename(passed.example))}" if passed.example else ""
         yield f"{passed.why_not_taken()}{such_as}"
+    if passed.counts.get(UNWRITTEN, 0):
+        yield passed.text(UNWRITTEN)
     for locked in passed.locked.alike:
         yield locked.text(shown(shlex.quote(os.fspath(inbox / locked.place))))
 

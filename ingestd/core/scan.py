@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 NO_PATTERN = "no_pattern"
 SYMLINK = "symlink"
 UNREADABLE = "unreadable"
+UNWRITTEN = "unwritten"
 UNREAD = "unread"
 
 FOLDER = "FOLDER"  # where a command has the path
@@ -20,9 +21,10 @@ WHO = "{who}"  # where it says who may run it
 
 _HINTS = {
     SYMLINK: "links are never followed: copy the files into the inbox, or mount the folder there",
+    UNWRITTEN: "their beginning holds nothing but zeros, so their copy was broken off: copy them again, or remove them",
     UNREADABLE: "folders that can't be listed, or files that can't be read: let the service's user read and enter them",
 }
-REASONS = (NO_PATTERN, SYMLINK, UNREADABLE)  # of what is perhaps meant to be sent
+REASONS = (NO_PATTERN, SYMLINK, UNWRITTEN, UNREADABLE)  # of what is perhaps meant to be sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

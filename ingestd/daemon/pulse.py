@@ -21,7 +21,6 @@ from ingestd.daemon.braking import Braking
 from ingestd.daemon.endings import Endings
 from ingestd.daemon.left_lying import LeftLying
 from ingestd.daemon.sending import Sending
-from ingestd.daemon.sparing import Sparing
 from ingestd.daemon.standing import Standing
 
 PULSE_SECONDS = 1.0
@@ -29,7 +28,10 @@ RESTART_CAP_SECONDS = 60.0
 FOLDERS_SAID_SECONDS = 60.0
 FOLDERS_AGAIN_SECONDS = 600.0
 SILENT_SECONDS = 60.0
-SILENT_TEXT = "it has taken a request and says nothing: look at the service; it is given up after service.response_timeout_seconds"
+SILENT_TEXT = (
+    "it has taken a request and says nothing: look at the service and what stands before it; "
+    "the request is given up after service.response_timeout_seconds, and sent again"
+)
 
 READY = (State.READY, State.BATCHED)
 IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
@@ -79,7 +81,7 @@ class Pulse:
         self._watching: bool | None = None
         self._leases_said: str | None = None
         self._left_lying = LeftLying(recorder)
-        self._silent = Sparing(Event.SILENT, recorder=recorder, lines=1)
+        self._say_silence_at = 0.0
         self.ready = False
         self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red; any thread may read it
         self.held: tuple[str, ...] = ()  # of these, what keeps files from going out
@@ -136,7 +138,7 @@ class Pulse:
             brake=self._braking.outage(now),
             outage=self._sending.holding.outage(now)
             or self._silence(now)
-            or (self._sending.trouble if any_left else None),
+            or (self._sending.trouble(now) if any_left else None),
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),
@@ -173,7 +175,10 @@ class Pulse:
         """What to say of a service that has taken a request and says nothing, once that has lasted for long; logged, too."""
         if (seconds := self._origin.silent_seconds) < SILENT_SECONDS:
             return None
-        self._silent.log(now, problem=SILENT_TEXT, held_seconds=round(seconds, 1))
+        if now >= self._say_silence_at:
+            self._say_silence_at = now + SILENT_SECONDS
+            lasted, files = round(seconds, 1), self.left_by_name()
+            self._recorder.log(Event.SILENT, problem=SILENT_TEXT, held_seconds=lasted, files=files)
         return f"{SILENT_TEXT} (for {lasting(seconds)})"
 
     def say_what_is_left_lying(self, now: float) -> None:

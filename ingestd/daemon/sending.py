@@ -31,6 +31,7 @@ from ingestd.core.outcome import (
 )
 from ingestd.core.ports import Inbox, Origin, Rand, Recorder
 from ingestd.core.presence import Presence
+from ingestd.core.when import lasting
 from ingestd.core.window import Window
 from ingestd.daemon import jobs as work
 from ingestd.daemon.apart import Apart
@@ -95,7 +96,8 @@ class Sending:
         self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
         self._troubled = Sparing(Event.TROUBLE, recorder=recorder, lines=1)
-        self.trouble: str | None = None  # what the newest request met, when it came to nothing
+        self._trouble: str | None = None  # what the newest request met, when it came to nothing
+        self._trouble_since = 0.0
         self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since
         self.holding = Holding(
             control=self._control, recorder=recorder, retry=rules.retry, words=rules.words, rand=rand
@@ -111,6 +113,10 @@ class Sending:
     def carrying(self) -> int:
         """Jobs under way that carry instances; a probe can be left alone."""
         return self._jobs.carrying
+
+    def trouble(self, now: float) -> str | None:
+        """Why the newest request came to nothing without a reason to hold, and for how long all have so; else None."""
+        return None if self._trouble is None else f"{self._trouble} (for {lasting(now - self._trouble_since)})"
 
     def due_at(self) -> float | None:
         """When there is something to do that nothing will wake the loop for: a probe, or a batch that has lingered."""
@@ -192,9 +198,10 @@ class Sending:
     def _mind_trouble(self, answer: Answer, files: int, now: float) -> None:
         """What is no reason to hold is said all the same: files that are sent again and again must not look like work."""
         trouble = trouble_with(answer)
-        self.trouble = self._rules.words(trouble) if trouble is not None else None
+        self._trouble_since = now if self._trouble is None else self._trouble_since
+        self._trouble = self._rules.words(trouble) if trouble is not None else None
         if trouble is not None:
-            self._troubled.log(now, files=files, status=answer.outcome, problem=self.trouble)
+            self._troubled.log(now, files=files, status=answer.outcome, problem=self._trouble)
 
     def _verified(self, verified: Verified, now: float) -> None:
         known = verified.known

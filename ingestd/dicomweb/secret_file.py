@@ -62,7 +62,8 @@ class SecretFile:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _UnusableError(f"it can't be read ({os.strerror(error.errno or 0)})") from None
+            text = f"it can't be read ({os.strerror(error.errno or 0)}): put it there, readable for the service's user"
+            raise _UnusableError(text) from None
         if not content.strip() or len(content) > LIMIT:
             raise _UnusableError("it is larger than 64 KiB" if len(content) > LIMIT else "it is empty")
         return content

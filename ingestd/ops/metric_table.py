@@ -168,6 +168,7 @@ IGNORED_REASONS = (
     "bin",
     "no_pattern",
     "not_dicom",
+    "unwritten",
     "unread",
     "excluded",
     "not_a_file",

@@ -10,6 +10,7 @@ has mapped is written, the stamp may stay as it was. All is forgotten once an ho
 
 from __future__ import annotations
 
+import enum
 import errno
 import os
 from pathlib import Path
@@ -51,29 +52,42 @@ def begins_below(root: Path, path: str) -> bool:
         fsutil.close(folder)
 
 
+class Begins(enum.Enum):
+    """How a file begins that nobody is about to write any more."""
+
+    DICOM = enum.auto()
+    OTHERWISE = enum.auto()
+    WITH_ZEROS = enum.auto()  # and has gone on so: room was claimed for it, and its copy was broken off
+
+
+_WHY_NOT = {Begins.DICOM: None, Begins.OTHERWISE: Ignored.NOT_DICOM, Begins.WITH_ZEROS: Ignored.UNWRITTEN}
+
+
 class Beginnings:
     """What is known of how files begin. The scanner's thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[int, bool] = {}
+        self._known: dict[int, Begins] = {}
         self._forget_at = clock.monotonic() + _FORGET_SECONDS
 
-    def known(self, status: os.stat_result) -> bool | None:
+    def known(self, status: os.stat_result) -> Begins | None:
         """What is remembered of a file in this state."""
         if (now := self._clock.monotonic()) >= self._forget_at:
             self._known.clear()
             self._forget_at = now + _FORGET_SECONDS
         return self._known.get(_key(status))
 
-    def read(self, folder: int, name: str, status: os.stat_result) -> bool | None:
+    def read(self, folder: int, name: str, status: os.stat_result) -> Begins | None:
         """Read it; `status` is from before. None where its writer may not have come to its beginning yet. Raises OSError."""
-        found, age = begins(folder, name), self._clock.wall() - status.st_ctime
-        if found is None and age < _UNWRITTEN_SECONDS:
+        like, age = begins(folder, name), self._clock.wall() - status.st_ctime
+        if like is None and age < _UNWRITTEN_SECONDS:
             return None
+        unwritten = like is None and status.st_size > 0
+        found = Begins.DICOM if like else Begins.WITH_ZEROS if unwritten else Begins.OTHERWISE
         if len(self._known) < _MOST_KNOWN and age > _YOUNG_SECONDS:
-            self._known[_key(status)] = bool(found)
-        return bool(found)
+            self._known[_key(status)] = found
+        return found
 
 
 class Reading:
@@ -84,7 +98,8 @@ class Reading:
         self._left = reads
 
     def why_not(self, folder: int, entry: os.DirEntry[str]) -> Ignored | None:
-        """None where it begins like DICOM, NOT_DICOM where it does not, UNREAD where too many were read or somebody writes it.
+        """None where it begins like DICOM, NOT_DICOM or UNWRITTEN where it does not, UNREAD where too many were read or somebody
+        writes it.
 
         Raises OSError.
         """
@@ -100,9 +115,7 @@ class Reading:
                 if error.errno not in _WRITTEN:
                     raise
                 return Ignored.UNREAD
-        if found is None:
-            return Ignored.UNREAD
-        return None if found else Ignored.NOT_DICOM
+        return Ignored.UNREAD if found is None else _WHY_NOT[found]
 
 
 def _key(status: os.stat_result) -> int:

@@ -46,6 +46,7 @@ class Ignored(enum.Enum):
     BIN = "bin"  # a folder of what was deleted
     NO_PATTERN = "no_pattern"  # no intake.include pattern matches, and it begins like DICOM
     NOT_DICOM = "not_dicom"  # no pattern matches, and it does not; nor does it where intake.include = "dicom"
+    UNWRITTEN = "unwritten"  # the same, and zeros are all that its beginning has: its copy was broken off
     UNREAD = "unread"  # how it begins matters, and was not read yet
     EXCLUDED = "excluded"  # an intake.exclude pattern matches
     NOT_A_FILE = "not_a_file"  # FIFO, socket, device; a sub-folder where intake.recursive is off

@@ -120,7 +120,7 @@ def token_gone(folder: Path, stack: ExitStack) -> Scene:
     )
 
 
-def secret_expired(folder: Path, stack: ExitStack) -> Scene:
+def secret_refused(folder: Path, stack: ExitStack) -> Scene:
     (folder / "entra").mkdir()
     endpoint = stack.enter_context(token_endpoint(folder / "entra", life=SECRET_LIFE))
     service = stack.enter_context(running(data=folder / "service", jwt_key_file=endpoint.key_file))
@@ -274,7 +274,7 @@ OUTAGES: dict[str, Stage] = {
     "wrong token": wrong_token,
     "no token": no_token,
     "token file gone": token_gone,
-    "secret expired": secret_expired,
+    "secret refused": secret_refused,
     "wrong path": wrong_path,
     "forbidden (403)": configured('default_type text/plain; return 403 "Authorization failed.";'),
     "expired certificate": certificate(expired=True),

@@ -387,6 +387,7 @@ def test_requests_that_come_to_nothing_are_said() -> None:
     bench.drop(made(1).name, made(1).content)
     bench.after(5, steps=5)
     assert bench.daemon.details()[0].startswith("service: ")
+    assert "(for " in bench.daemon.details()[0]
     bench.after(1000, steps=200)
     lines = list(bench.recorder.of(Event.TROUBLE))
     assert lines[0].fields == {"status": "lost", "problem": "what answers does not speak HTTP/1.1"}

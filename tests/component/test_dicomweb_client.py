@@ -411,7 +411,8 @@ def test_without_a_token_nothing_is_sent(tmp_path: Path) -> None:
         found = origin.store([bodies.add(CONTENT)])
         held = origin.metadata(IDS)
     assert (found.loss, held.loss, server.connections) == (Loss.NOT_SENT, Loss.NOT_SENT, 0)
-    assert found.comment == "no token: auth.token_file: it can't be read (No such file or directory)"
+    why = "it can't be read (No such file or directory): put it there, readable for the service's user"
+    assert found.comment == f"no token: auth.token_file: {why}"
 
 
 # --- metadata ------------------------------------------------------------------------------------------------------------------

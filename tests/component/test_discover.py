@@ -825,6 +825,7 @@ def test_names_that_are_passed_over_are_counted_by_reason(house: House) -> None:
         "bin": 0,
         "no_pattern": 0,
         "not_dicom": 3,
+        "unwritten": 0,
         "unread": 0,
         "excluded": 1,
         "not_a_file": 0,
