@@ -104,14 +104,26 @@ def _file(file: Path | None, environment: Mapping[str, str]) -> Path | None:
         return file
     if name := environment.get("INGESTD_CONFIG"):
         return Path(name)
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    return None if _is_missing(DEFAULT_FILE) else DEFAULT_FILE
+
+
+def _is_missing(file: Path) -> bool:
+    """Only where the system says so: a folder that this user may not look into can hold the file."""
+    try:
+        file.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def _read(file: Path) -> Raw:
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}: give a file that can be read with --config") from None
+        hint = "give a file that can be read with --config"
+        if isinstance(error, PermissionError):
+            hint = f"run this as the service's user, or {hint}"
+        raise ConfigurationError(f"{file}: {error.strerror}: {hint}") from None
     except (ValueError, RecursionError) as error:
         # TOMLDecodeError, UnicodeDecodeError, a number of more than 4300 digits
         raise ConfigurationError(f"{file}: not TOML: {error}") from None

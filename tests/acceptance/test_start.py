@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fakes.admin_pages import AdminPages
 from fakes.house import House
+from fakes.powerless import powerless
 from fakes.room import Room
 from fakes.studies import made
 from fakes.token_endpoint import CLIENT, TENANT, TokenEndpoint, token_endpoint
@@ -52,6 +53,28 @@ def test_a_url_that_leads_nowhere_is_refused_at_once(tmp_path: Path, command: st
     line = only_line(House(tmp_path, ""), command, "--root", ".", "--url", url)
     assert line.startswith(f"ingestd: service.url = '{url}': ")
     assert hint in line
+
+
+SETTINGS_OF_OTHERS = """
+import sys
+from pathlib import Path
+from ingestd.cli import main
+from ingestd.config import loading
+loading.DEFAULT_FILE = Path(sys.argv.pop(1))
+main.main()
+"""
+
+
+@pytest.mark.parametrize("command", [("failed", "list"), ("config", "show"), ("drain",), ("dicomweb", "changefeed")])
+def test_settings_that_only_the_service_may_read_are_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """F70: as the service's page installs them, and another user asks: what there is to read is unknown, not nothing."""
+    (tmp_path / "etc").mkdir(mode=0)
+    file = tmp_path / "etc" / "ingestd.toml"
+    others = powerless([sys.executable, "-c", SETTINGS_OF_OTHERS, str(file), *command])
+    refused = subprocess.run(others, capture_output=True, text=True, check=False, timeout=60)
+    assert (refused.returncode, refused.stdout) == (78, "")
+    hint = "run this as the service's user, or give a file that can be read with --config"
+    assert refused.stderr == f"ingestd: {file}: Permission denied: {hint}\n"
 
 
 def test_a_variable_with_one_underscore_is_named_where_the_url_is_missing(tmp_path: Path) -> None:
