@@ -31,6 +31,7 @@ from ingestd.spool.journal import SqliteJournal
 
 LONGEST_SECONDS = 20.0
 PATIENCE_WITH_HALF_A_FILE = 2.0  # a real daemon waits 15 minutes for the rest of a truncated file
+PATIENCE_WITH_A_WRITER = 1.0  # a real daemon waits a minute where neither lease nor close shows that a file is finished
 
 PLAIN = {"truncated": "part of the file is missing", "not_dicom": "it is not a DICOM file"}
 WHAT_BECAME = {
@@ -122,6 +123,7 @@ def _settings(work: Path, url: str) -> Settings:
             "service": {"url": url, "kind": "azure"},  # the embedded service answers as Azure does
             "intake": {
                 "quiet_seconds": 0.5,
+                "network_quiet_seconds": PATIENCE_WITH_A_WRITER,
                 "rescan_seconds": 1,
                 "incomplete_timeout_seconds": PATIENCE_WITH_HALF_A_FILE,
             },

@@ -9,11 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pydicom.data
 import pytest
 from fakes.bodies_fake import data_set
+from fakes.disks import disk
 from fakes.house import House, digest, held_by
 from fakes.studies import made, studies
 
@@ -54,6 +56,29 @@ def test_demo_ships_six_files_and_names_each_outcome(tmp_path: Path) -> None:
     work = Path(shown["folder"])
     for row in shown["files"]:
         assert (work / row["where"]).is_file()
+
+
+UNWATCHED = """
+from ingestd.cli import demo, main
+made = demo._settings
+def polling(work, url):
+    settings = made(work, url)
+    return settings.model_copy(update={"intake": settings.intake.model_copy(update={"watch": "poll"})})
+demo._settings = polling
+main.main()
+"""
+
+
+def test_demo_ends_where_nothing_shows_that_a_file_is_finished(real: Callable[..., None]) -> None:
+    """I2: on overlayfs, as in a container, leases prove nothing; files that were closed before the watch began have their time."""
+    real("mount", "umount")
+    if os.geteuid():
+        pytest.skip("needs root: it mounts a file system")
+    with disk("overlay") as folder:
+        command = [sys.executable, "-c", UNWATCHED, "demo", "--json", "--root", str(folder / "demo")]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        left = os.listdir(folder / "demo" / "inbox")
+    assert (ended.returncode, left) == (0, []), ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("taken", ["inbox", "service", "ingestd.log"])
