@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -228,11 +228,12 @@ def test_a_new_version_that_can_go_back_is_no_stray(house: House) -> None:
 
 
 @pytest.fixture
-def mortal(tmp_path: Path) -> MortalHouse:
+def mortal(tmp_path: Path) -> Iterator[MortalHouse]:
     home = MortalHouse(tmp_path)
     (tmp_path / "inbox" / "s").mkdir()
     (tmp_path / "inbox" / "s" / "a.dcm").write_bytes(made(1).content)
-    return home
+    yield home
+    home.die()
 
 
 def astray(home: MortalHouse, *, bar: str = "folder") -> None:
