@@ -6,10 +6,10 @@
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
-# pip's own settings, for a mirror or a directory of wheels; the hashes hold whatever the source.
-ARG PIP_INDEX_URL
-ARG PIP_FIND_LINKS
-ARG PIP_NO_INDEX
+# pip's own settings, for a mirror or a directory of wheels; the hashes hold whatever the source. pip passes over empty ones.
+ARG PIP_INDEX_URL=
+ARG PIP_FIND_LINKS=
+ARG PIP_NO_INDEX=
 ARG PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 # Dependencies first: their layer is built again only when a lock changes.

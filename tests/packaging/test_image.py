@@ -52,7 +52,8 @@ def image(buildah: Buildah, repository: Path, locked_wheels: Path) -> Buildah:
     build = ["bud", "--isolation=chroot", "--quiet", "--format=docker", "--pull-never"]
     given = [f"BASE={BASE}", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels"]
     given = [f"--build-arg={argument}" for argument in given]
-    buildah(*build, *given, f"--volume={locked_wheels}:/wheels:ro", "--tag", IMAGE, repository)
+    built = buildah(*build, *given, f"--volume={locked_wheels}:/wheels:ro", "--tag", IMAGE, repository)
+    assert "level=warning" not in built.stderr, built.stderr
     return buildah
 
 
