@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,27 @@ pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
 GATEWAY = 12345
 CAP_LEASE = 28  # linux/capability.h
-INGESTD = "/opt/ingestd/bin/ingestd"
-TARGETS = {
-    "ingestd.service": "usr/lib/systemd/system/ingestd.service",
-    "ingestd.sysusers": "usr/lib/sysusers.d/ingestd.conf",
-    "ingestd.tmpfiles": "usr/lib/tmpfiles.d/ingestd.conf",
-    "ingestd.toml": "etc/ingestd/ingestd.toml",
-}
+HOME = "/opt/ingestd"
+INGESTD = f"{HOME}/bin/ingestd"
+UNIT = "/usr/lib/systemd/system/ingestd.service"
+LINK = "/usr/local/bin/ingestd"
+# What the tree has already, and what takes the wheel in its place.
+IN_THE_TREE = [
+    "apt-get install python3-venv",
+    f"python3 -m venv {HOME}",
+    f"{HOME}/bin/pip install --require-hashes -r deploy/requirements.txt -r deploy/requirements-build.txt",
+]
+CHECKOUT = "--no-deps --no-build-isolation ."
+
+
+def typed(repository: Path) -> tuple[list[str], list[str]]:
+    """What deploy/README.md says to type, line by line: to install it, and to start it once its settings are made."""
+    page = (repository / "deploy/README.md").read_text()
+    section = page.partition("## A systemd service\n")[2].partition("\n## ")[0]
+    install, start = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    lines = [line for line in install.splitlines() if line]
+    assert lines[:3] == IN_THE_TREE
+    return lines[3:], start.splitlines()
 
 
 def until(true: Callable[[], object], seconds: float, what: Callable[[], str]) -> float:
@@ -75,6 +90,11 @@ class Machine:
         enter = ["nsenter", "--target", self.pid, "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--root", "--wd"]
         return subprocess.run([*enter, *command], text=True, capture_output=True, check=False, timeout=60)
 
+    def types(self, line: str) -> None:
+        """A command as a page has it, in root's home."""
+        done = self.run("sh", "-c", f"cd /root && {line}")
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+
     def systemctl(self, *words: str) -> str:
         return self.run("systemctl", *words).stdout.strip() if self.pid else ""
 
@@ -110,25 +130,17 @@ def installed(
     real("unshare", "nsenter")
     machine = Machine(debian, tmp_path_factory.mktemp("systemd"))
     try:
-        for source, target in TARGETS.items():
-            (machine.root / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(repository / "systemd" / source, machine.root / target)
+        shutil.copytree(repository / "systemd", machine.root / "root/systemd")
         shutil.copy(wheel, machine.root / "root")
-        for command in (
-            ["/opt/ingestd/bin/pip", "install", "-qq", "--no-index", "--no-deps", f"/root/{wheel.name}"],
-            ["systemd-sysusers"],
-            ["systemd-tmpfiles", "--create"],
-            ["systemctl", "daemon-reload"],
-        ):
-            done = machine.run(*command)
-            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        for line in typed(repository)[0]:
+            machine.types(line.replace(CHECKOUT, f"-qq --no-index --no-deps {wheel.name}"))
         yield machine
     finally:
         machine.close()
 
 
 @pytest.fixture(scope="module")
-def machine(installed: Machine) -> Machine:
+def machine(installed: Machine, repository: Path) -> Machine:
     """The same with free ports, the emulator on one of them, and the unit started."""
     service, admin = free_port(), free_port()
     emulator = [INGESTD, "emulator", "--host", "127.0.0.1", "--port", str(service), "--data", "/tmp/emulator"]
@@ -137,7 +149,8 @@ def machine(installed: Machine) -> Machine:
     text = config.read_text().replace('mode = "managed-identity"', 'mode = "none"')
     text = re.sub('url = ".*"', f'url = "http://127.0.0.1:{service}/v2"', text)
     config.write_text(f'{text}[admin]\nlisten = "127.0.0.1:{admin}"\n')
-    installed.systemctl("start", "ingestd")
+    for line in typed(repository)[1]:
+        installed.types(line)
     assert installed.systemctl("is-active", "ingestd") == "active", installed.story()
     return installed
 
@@ -160,11 +173,21 @@ def drop(machine: Machine, name: str) -> float:
 
 def test_unit_is_valid_and_exposed_to_little(installed: Machine) -> None:
     """`systemd-analyze verify` finds nothing; exposure is at most 1.5 of 10, and shown."""
-    unit = "/" + TARGETS["ingestd.service"]
-    verified = installed.run("systemd-analyze", "verify", unit)
+    verified = installed.run("systemd-analyze", "verify", UNIT)
     assert (verified.returncode, verified.stderr) == (0, "")
-    secure = installed.run("systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", unit)
+    secure = installed.run("systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", UNIT)
     assert secure.returncode == 0, secure.stdout
+
+
+def test_the_command_is_on_the_path_and_its_settings_are_its_groups(installed: Machine) -> None:
+    """DESIGN 5: `ingestd` is what was installed, and nobody else's account reads how the service is reached (I7)."""
+    said = installed.run(LINK, "--version")
+    assert (said.returncode, said.stdout) == (0, f"ingestd {version('ingestd')}\n")
+    asked = installed.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", LINK, "config", "show")
+    assert (asked.returncode, asked.stdout) == (78, "")
+    assert "Permission denied: run this as the service's user" in asked.stderr
+    member = installed.run("setpriv", "--reuid=65534", "--regid=ingestd", "--clear-groups", LINK, "config", "show")
+    assert "WORKSPACE-SERVICE" in member.stdout + member.stderr
 
 
 def test_becomes_ready_and_ships(machine: Machine, record_property: Callable[[str, object], None]) -> None:
