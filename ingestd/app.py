@@ -19,30 +19,30 @@ from urllib.parse import urlsplit
 
 from ingestd.config import Folders, Settings, unread
 from ingestd.config.rules import batch_rules_of, brake_rules_of, retry_rules_of, settle_rules_of
+from ingestd.core.answers.outcome import DuplicatePolicy
+from ingestd.core.answers.profiles import PROFILES
+from ingestd.core.answers.service_name import service_name
 from ingestd.core.batch import Shelves
-from ingestd.core.brake import Brake
 from ingestd.core.events import Event
-from ingestd.core.outcome import DuplicatePolicy
+from ingestd.core.pace.brake import Brake
 from ingestd.core.ports import Supervised
-from ingestd.core.profiles import PROFILES
 from ingestd.core.second_look import SecondLookRules
-from ingestd.core.service_name import service_name
 from ingestd.core.window import Window
-from ingestd.daemon.afterwards import Afterwards
-from ingestd.daemon.braking import Braking
-from ingestd.daemon.disposing import DisposeRules, Disposing
-from ingestd.daemon.endings import Endings
+from ingestd.daemon.arriving.intake import Intake, IntakeRules
+from ingestd.daemon.arriving.looking import LOOKERS, Looking
+from ingestd.daemon.ending.afterwards import Afterwards
+from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
-from ingestd.daemon.intake import Intake, IntakeRules
-from ingestd.daemon.jobs import AskRules, Jobs, Known
-from ingestd.daemon.looking import LOOKERS, Looking
 from ingestd.daemon.loop import Daemon, LoopRules
-from ingestd.daemon.rechecking import Rechecking
-from ingestd.daemon.sending import BATCHES_AHEAD, Sending, SendRules
-from ingestd.dicomweb.client import OriginServer
-from ingestd.dicomweb.codes import hold_line
-from ingestd.dicomweb.identity import certificates, token_source
-from ingestd.dicomweb.token_cell import TokenCell
+from ingestd.daemon.sending.braking import Braking
+from ingestd.daemon.sending.disposing import DisposeRules, Disposing
+from ingestd.daemon.sending.jobs import AskRules, Jobs, Known
+from ingestd.daemon.sending.rechecking import Rechecking
+from ingestd.daemon.sending.sending import BATCHES_AHEAD, Sending, SendRules
+from ingestd.dicomweb.identity.source import certificates, token_source
+from ingestd.dicomweb.identity.token_cell import TokenCell
+from ingestd.dicomweb.origin.client import OriginServer
+from ingestd.dicomweb.origin.holds import hold_line
 from ingestd.ops.admin import AdminServer, PortTakenError
 from ingestd.ops.clock import SystemClock
 from ingestd.ops.foreign import capture
@@ -51,24 +51,24 @@ from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
 from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import Space
-from ingestd.spool.clock_seen import SeenClock, last_written
-from ingestd.spool.digests import Arrival
-from ingestd.spool.discover import FolderScanner
-from ingestd.spool.empty_folders import EmptyFolders
-from ingestd.spool.filing import Filing
-from ingestd.spool.folders import prepare, salt
-from ingestd.spool.ground import survey
-from ingestd.spool.inbox import InboxFolder
-from ingestd.spool.journal import SqliteJournal
-from ingestd.spool.lease import ignore_sigio
-from ingestd.spool.leftovers import Leftovers
-from ingestd.spool.names import Rules
-from ingestd.spool.orders import FileOrders
-from ingestd.spool.proving import Proving
-from ingestd.spool.retention import DAY_SECONDS, DoneRetention
-from ingestd.spool.second_looks import SecondLooks
-from ingestd.spool.state import StateLock
-from ingestd.spool.upkeep import Task, Upkeep
+from ingestd.part10.digests import Arrival
+from ingestd.spool.disk.lease import ignore_sigio
+from ingestd.spool.filing.filing import Filing
+from ingestd.spool.intake.inbox import InboxFolder
+from ingestd.spool.intake.names import Rules
+from ingestd.spool.intake.scanner import FolderScanner
+from ingestd.spool.memory.clock_seen import SeenClock, last_written
+from ingestd.spool.memory.folders import prepare, salt
+from ingestd.spool.memory.ground import survey
+from ingestd.spool.memory.journal import SqliteJournal
+from ingestd.spool.memory.lock import StateLock
+from ingestd.spool.memory.orders import FileOrders
+from ingestd.spool.upkeep.empty_folders import EmptyFolders
+from ingestd.spool.upkeep.leftovers import Leftovers
+from ingestd.spool.upkeep.proving import Proving
+from ingestd.spool.upkeep.retention import DAY_SECONDS, DoneRetention
+from ingestd.spool.upkeep.second_looks import SecondLooks
+from ingestd.spool.upkeep.worker import Task, Upkeep
 
 LOG_CLOSE_SECONDS = 2.0
 CONTROL_THREADS = 2  # a probe and a lesson may be under way beside the slots

@@ -20,14 +20,14 @@ from ingestd.app import Application, application
 from ingestd.cli.options import Exit
 from ingestd.cli.stopping import Stops
 from ingestd.config import Settings
+from ingestd.core.answers.outcome import Outcome
 from ingestd.core.errors import ConfigurationError
-from ingestd.core.outcome import Outcome
 from ingestd.daemon.loop import Daemon
 from ingestd.emulator import EmulatorError
 from ingestd.emulator.samples import tutorial_samples
 from ingestd.emulator.server import running
 from ingestd.ops.clock import SystemClock
-from ingestd.spool.journal import SqliteJournal
+from ingestd.spool.memory.journal import SqliteJournal
 
 LONGEST_SECONDS = 20.0
 PATIENCE_WITH_HALF_A_FILE = 2.0  # a real daemon waits 15 minutes for the rest of a truncated file

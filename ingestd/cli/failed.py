@@ -18,14 +18,14 @@ from rich.text import Text
 from ingestd.cli.options import Exit
 from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.errors import ConfigurationError, FileError, FilingError, JournalError
-from ingestd.core.reasons import Reason
 from ingestd.core.when import rfc3339
 from ingestd.ops.clock import SystemClock
-from ingestd.spool.names import Rules
-from ingestd.spool.orders import FileOrders, Order
-from ingestd.spool.putting_back import PuttingBack
-from ingestd.spool.quarantined import FailedFolder, Quarantined
+from ingestd.spool.filing.putting_back import PuttingBack
+from ingestd.spool.filing.quarantined import FailedFolder, Quarantined
+from ingestd.spool.intake.names import Rules
+from ingestd.spool.memory.orders import FileOrders, Order
 
 COMMENT = "comment"  # the server's own words, which can hold a patient's data
 

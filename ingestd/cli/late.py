@@ -12,7 +12,7 @@ from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
 from ingestd.core.second_look import Found
 from ingestd.core.when import rfc3339
-from ingestd.spool.late_notes import LateNote, LateNotes
+from ingestd.spool.memory.late_notes import LateNote, LateNotes
 
 TEXTS = {
     Found.CHANGED: "it was written after it was filed: the service holds an earlier state of it",

@@ -17,15 +17,15 @@ from ingestd.cli.late import list_late
 from ingestd.cli.options import Exit
 from ingestd.cli.terminal import console, shown
 from ingestd.config import FolderSettings
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.reasons import Reason
+from ingestd.core.answers.warning_reasons import warning_of
 from ingestd.core.errors import ConfigurationError
-from ingestd.core.outcome import Outcome
-from ingestd.core.reasons import Reason
 from ingestd.core.record import Receipt
-from ingestd.core.warning_reasons import warning_of
 from ingestd.core.when import moment, rfc3339
-from ingestd.spool.journal_file import NAME
-from ingestd.spool.quarantined import Quarantined
-from ingestd.spool.receipts import Receipts
+from ingestd.spool.filing.quarantined import Quarantined
+from ingestd.spool.memory.journal_file import NAME
+from ingestd.spool.memory.receipts import Receipts
 
 WIDTHS = (len("2026-01-02T03:04:05.678Z"), max(len(reason.value) for reason in Reason))
 INDENT = "    "

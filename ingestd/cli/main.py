@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from ingestd.cli.dicomweb.commands import dicomweb_app
 from ingestd.cli.options import Config, Exit, Json, Level, Root, Since, Url, folder_settings, say_unread, settings
+from ingestd.cli.service.commands import dicomweb_app
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.errors import (
     ConfigurationError,
     FolderAwayError,
@@ -23,7 +24,6 @@ from ingestd.core.errors import (
     StateHeldError,
     UnavailableError,
 )
-from ingestd.core.reasons import Reason
 
 STDERR = 2
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -202,7 +202,7 @@ def failed_retry(
 ) -> None:
     """Put files back into the inbox, to be judged anew: give PATH..., --all or --reason. Exit 1: some could not be put back."""
     from ingestd.cli.failed import retry_failed  # noqa: PLC0415
-    from ingestd.spool.orders import Order  # noqa: PLC0415
+    from ingestd.spool.memory.orders import Order  # noqa: PLC0415
 
     if bool(paths) + every + (reason is not None) != 1:
         raise typer.BadParameter("give one of PATH..., --all and --reason CODE")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ingestd.config.sections import Brake, Intake, Retry, Settings
-from ingestd.core.backoff import RetryRules
 from ingestd.core.batch import BatchRules
-from ingestd.core.brake import BrakeRules
+from ingestd.core.pace.backoff import RetryRules
+from ingestd.core.pace.brake import BrakeRules
 from ingestd.core.settle import SettleRules
 
 

@@ -27,7 +27,7 @@ from ingestd.config.modes import (
 )
 from ingestd.config.section import TELLING_SIGNS, Positive, Section, Size
 from ingestd.config.service_url import checked_base, refuse_example
-from ingestd.core.profiles import ServiceKind, kind_of
+from ingestd.core.answers.profiles import ServiceKind, kind_of
 
 
 class Service(Section):

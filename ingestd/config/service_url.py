@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ingestd.core.profiles import ServiceKind, kind_of
+from ingestd.core.answers.profiles import ServiceKind, kind_of
 
 # Our own pages, Microsoft's (https://<workspacename-dicomservicename>..., {Service URL}) and three dots.
 _EXAMPLE = re.compile(r"[<>{}]|//WORKSPACE-SERVICE\.|//\.\.\.|(?i:workspace-?name-dicom-?service-?name)")

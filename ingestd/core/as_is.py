@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ingestd.core.answers.reasons import Wholeness
 from ingestd.core.model import Evidence, Inspection, Lease, Look, Room
-from ingestd.core.reasons import Wholeness
 from ingestd.core.settle import Settled, Settling
 
 

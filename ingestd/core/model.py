@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from ingestd.core.reasons import Wholeness
+from ingestd.core.answers.reasons import Wholeness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

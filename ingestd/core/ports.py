@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
-from ingestd.core.answer import Answer, Fetched, Held, Listed
+from ingestd.core.answers.answer import Answer, Fetched, Held, Listed
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.events import Event
 from ingestd.core.model import Deferral, Identifiers, Inspection, Instance, Look, Sighting, Stamp, Wait
-from ingestd.core.outcome import Outcome
-from ingestd.core.reasons import Reason
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
 from ingestd.core.scan import ScanStatus
 from ingestd.core.second_look import Looked

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ingestd.core.answers.outcome import Outcome, Quarantine
+from ingestd.core.answers.profiles import Profile
+from ingestd.core.answers.proof import OLD_START, DigestKind, Proof
 from ingestd.core.model import Deferral, Identifiers, Stamp
-from ingestd.core.outcome import Outcome, Quarantine
-from ingestd.core.profiles import Profile
-from ingestd.core.proof import OLD_START, DigestKind, Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

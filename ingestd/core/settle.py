@@ -32,8 +32,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ingestd.core.answers.reasons import Reason, Wholeness
 from ingestd.core.model import Close, Deferral, Evidence, Inspection, Lease, Look, Room, Stamp, Wait
-from ingestd.core.reasons import Reason, Wholeness
 
 TICK_SECONDS = 0.02
 COARSE_SECONDS = 2.0

@@ -20,13 +20,13 @@ from ingestd.core.events import Event
 from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, Supervised
 from ingestd.core.scan import Passed
 from ingestd.core.window import Window
-from ingestd.daemon.afterwards import Afterwards
-from ingestd.daemon.braking import Braking
-from ingestd.daemon.endings import Endings
+from ingestd.daemon.arriving.intake import Intake
+from ingestd.daemon.ending.afterwards import Afterwards
+from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
-from ingestd.daemon.intake import Intake
 from ingestd.daemon.pulse import Pulse
-from ingestd.daemon.sending import Sending
+from ingestd.daemon.sending.braking import Braking
+from ingestd.daemon.sending.sending import Sending
 
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.01

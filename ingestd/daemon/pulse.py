@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ingestd.core.backoff import growing
 from ingestd.core.events import Event
 from ingestd.core.lifecycle import State
 from ingestd.core.model import Wait
+from ingestd.core.pace.backoff import growing
 from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, Snapshot, Supervised
 from ingestd.core.scan import ScanStatus
 from ingestd.core.when import lasting
 from ingestd.core.window import Window
-from ingestd.daemon.afterwards import Afterwards
-from ingestd.daemon.braking import Braking
-from ingestd.daemon.endings import Endings
-from ingestd.daemon.left_lying import LeftLying
-from ingestd.daemon.sending import Sending
+from ingestd.daemon.ending.afterwards import Afterwards
+from ingestd.daemon.ending.endings import Endings
+from ingestd.daemon.saying.left_lying import LeftLying
+from ingestd.daemon.sending.braking import Braking
+from ingestd.daemon.sending.sending import Sending
 from ingestd.daemon.standing import Standing
 
 PULSE_SECONDS = 1.0

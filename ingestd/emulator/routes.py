@@ -24,14 +24,14 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingestd.emulator import RefusedError
-from ingestd.emulator.access import Access, BearerOnly
-from ingestd.emulator.archive import Archive
-from ingestd.emulator.changefeed import ChangeFeed
-from ingestd.emulator.endpoints import Endpoint
-from ingestd.emulator.partitions import Partitions
-from ingestd.emulator.retrieve import Retrieve
-from ingestd.emulator.search import Search
-from ingestd.emulator.store import Store
+from ingestd.emulator.archive.archive import Archive
+from ingestd.emulator.http.access import Access, BearerOnly
+from ingestd.emulator.http.endpoints import Endpoint
+from ingestd.emulator.transactions.changefeed import ChangeFeed
+from ingestd.emulator.transactions.partitions import Partitions
+from ingestd.emulator.transactions.retrieve import Retrieve
+from ingestd.emulator.transactions.search import Search
+from ingestd.emulator.transactions.store import Store
 
 VERSION: Final = "v2"
 """The version that the service is announced with."""

@@ -17,8 +17,8 @@ from typing import Final
 import uvicorn
 
 from ingestd.emulator import EmulatorError
-from ingestd.emulator.access import Access, TokenFile
-from ingestd.emulator.archive import Archive
+from ingestd.emulator.archive.archive import Archive
+from ingestd.emulator.http.access import Access, TokenFile
 from ingestd.emulator.routes import MAX_REQUEST_BYTES, VERSION, application
 
 _SERVER_HEADER: Final = "ingestd-emulator (for demos, development and tests)"
@@ -128,7 +128,7 @@ def _access(token_file: Path | None, jwt_key_file: Path | None) -> Access | None
     if token_file is not None and jwt_key_file is not None:
         raise EmulatorError("a token file and a key file exclude each other: give one of them")
     if jwt_key_file is not None:
-        from ingestd.emulator.signed_tokens import SignedTokens  # noqa: PLC0415 - cryptography is heavy
+        from ingestd.emulator.http.signed_tokens import SignedTokens  # noqa: PLC0415 - cryptography is heavy
 
         return SignedTokens(jwt_key_file)
     return TokenFile(token_file) if token_file is not None else None

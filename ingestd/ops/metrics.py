@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ingestd.core.outcome import Outcome
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.ports import Snapshot
-from ingestd.core.reasons import Reason
 from ingestd.core.scan import ScanStatus
 from ingestd.ops.metric_table import (
     BRAKE,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.events import Event
-from ingestd.core.outcome import Outcome
 from ingestd.core.ports import LogValue, Snapshot
-from ingestd.core.reasons import Reason
 from ingestd.ops.logs import Log
 from ingestd.ops.metrics import Metrics
 

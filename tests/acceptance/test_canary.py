@@ -385,12 +385,12 @@ sys.exit(main())
 @pytest.mark.parametrize(
     ("module", "what", "ends"),
     [
-        ("daemon.intake", "Intake._judge", True),  # the loop: the process ends
-        ("daemon.endings", "Endings.file_away", True),
-        ("dicomweb.store_body", "StoreBody.__iter__", False),  # a request's thread: contained
-        ("spool.discover", "FolderScanner._offer", False),  # a supervised thread: started again
+        ("daemon.arriving.intake", "Intake._judge", True),  # the loop: the process ends
+        ("daemon.ending.endings", "Endings.file_away", True),
+        ("dicomweb.payload.store_body", "StoreBody.__iter__", False),  # a request's thread: contained
+        ("spool.intake.scanner", "FolderScanner._offer", False),  # a supervised thread: started again
         ("ops.metrics", "Metrics.gauges", True),
-        ("spool.inbox", "_Opened.__del__", False),  # where nobody can catch it
+        ("spool.intake.inbox", "_Opened.__del__", False),  # where nobody can catch it
     ],
     ids=lambda given: given if isinstance(given, str) and "." in given else "",
 )
@@ -417,7 +417,7 @@ def test_an_error_of_our_own_quotes_nothing(
 
 NOISE = """
 import logging, sys, warnings
-import ingestd.daemon.intake as intake
+import ingestd.daemon.arriving.intake as intake
 from ingestd.cli.main import main
 
 found = intake.Intake._found

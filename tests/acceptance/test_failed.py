@@ -17,7 +17,7 @@ from fakes.house import House, held_by
 from fakes.scripted_origin import STORED, ScriptedOrigin, Warned, judges
 from fakes.studies import Made, made
 
-from ingestd.core.warning_reasons import warning_of
+from ingestd.core.answers.warning_reasons import warning_of
 from ingestd.core.when import rfc3339
 
 REJECTED = made(1, patient_id="X" * 66)  # a PatientID has 64 characters at most: Azure rejects it

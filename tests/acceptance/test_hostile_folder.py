@@ -52,7 +52,7 @@ QUICK = {
 # The waits of unmovable files, 15 s and then ever longer, are made short, so that a test sees many tries.
 MAIN = """
 import sys
-import ingestd.daemon.endings as endings
+import ingestd.daemon.ending.endings as endings
 {patch}
 endings.growing = lambda base, attempt: 0.3
 from ingestd.cli.main import main
@@ -253,7 +253,7 @@ def test_what_is_no_regular_file_is_counted_and_never_opened(plain: MakePlain, t
 
 WIDENED = """
 import random, time
-from ingestd.spool import fsutil
+from ingestd.spool.disk import handles
 def widened(step):
     def slowly(*given, **more):
         time.sleep(random.random() * 0.003)
@@ -263,7 +263,7 @@ def widened(step):
             time.sleep(random.random() * 0.003)
     return slowly
 for name in ("open_below", "open_file", "lstat", "move"):
-    setattr(fsutil, name, widened(getattr(fsutil, name)))
+    setattr(handles, name, widened(getattr(handles, name)))
 """
 
 
@@ -603,8 +603,8 @@ def mounted(home: House, name: str, content: bytes) -> Callable[[], None]:
 
 STUBBORN: tuple[Stubborn, ...] = (read_only, immutable, append_only, sticky, mounted)
 NO_RENAMEAT2 = """
-from ingestd.spool import fsutil
-fsutil._renameat2 = None
+from ingestd.spool.disk import handles
+handles._renameat2 = None
 """
 
 

@@ -251,7 +251,7 @@ def test_no_secret_is_in_any_output(house: MakeHouse, endpoint: TokenEndpoint, t
 
 CRASH = """
 import sys
-import ingestd.dicomweb.token_cell as cell
+import ingestd.dicomweb.identity.token_cell as cell
 from ingestd.cli.main import main
 
 def crash(self, number):

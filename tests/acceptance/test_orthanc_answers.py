@@ -10,13 +10,13 @@ import pytest
 from fakes.bodies_fake import FakeBodies, digest
 from fakes.origin_fake import fetched
 
-from ingestd.core.answer import Answer, Fetched
+from ingestd.core.answers.answer import Answer, Fetched
 from ingestd.core.model import Instance
-from ingestd.dicomweb.client import OriginServer
-from ingestd.dicomweb.replace import NEITHER
+from ingestd.dicomweb.origin.client import OriginServer
+from ingestd.dicomweb.origin.replace import NEITHER
 from ingestd.emulator.samples import ct_instance
 from ingestd.ops.clock import SystemClock
-from ingestd.spool.digests import Arrival
+from ingestd.part10.digests import Arrival
 
 pytestmark = pytest.mark.real
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(120)
 MakeHouse = Callable[..., House]
 
 SOON = """
-import ingestd.daemon.endings as endings, ingestd.daemon.intake as intake
+import ingestd.daemon.ending.endings as endings, ingestd.daemon.arriving.intake as intake
 endings.UNMOVABLE_BASE_SECONDS = intake.BUSY_RETRY_SECONDS = 0.4
 """  # or each test would last a minute
 LARGE = 40_000  # bytes: 25 of them fill a MiB
@@ -289,7 +289,7 @@ threading._start_new_thread = starved
 
 NO_MEMORY = """
 import os
-import ingestd.spool.inbox as inbox, ingestd.spool.journal as journal
+import ingestd.spool.intake.inbox as inbox, ingestd.spool.memory.journal as journal
 real = {what}
 def starved(*arguments, **named):
     if os.path.exists("starved"):

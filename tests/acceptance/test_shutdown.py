@@ -217,7 +217,7 @@ def test_a_share_under_done_that_hangs_holds_up_its_files_alone(room: Room, tmp_
 
 COPY = """
 import os
-import ingestd.spool.crossing as crossing
+import ingestd.spool.filing.copying as crossing
 real = os.read
 def slow(handle, size):
     if os.path.exists("{hang}") and size == crossing._PIECE:
@@ -252,7 +252,7 @@ def test_in_mid_copy_to_another_file_system(room: Room, tmp_path: Path) -> None:
 
 STUCK = """
 import os
-import ingestd.daemon.loop as loop, ingestd.spool.inbox as inbox
+import ingestd.daemon.loop as loop, ingestd.spool.intake.inbox as inbox
 loop.STUCK_SECONDS = 1.5
 def stuck(self, path, **rules):
     os.read(os.pipe()[0], 1)  # interrupted by a signal, Python goes on with it
@@ -319,7 +319,7 @@ def test_a_sidecar_drains_its_inbox_until_the_deadline_and_says_what_is_left(hou
 # --- supervision ------------------------------------------------------------------------------------------------------------------
 
 DIE_ONCE = """
-import ingestd.ops.admin as admin, ingestd.ops.sink as sink, ingestd.spool.upkeep as upkeep
+import ingestd.ops.admin as admin, ingestd.ops.sink as sink, ingestd.spool.upkeep.worker as upkeep
 def dying(owner, name, calls):
     real, left = getattr(owner, name), [calls]
     def wrapped(*arguments, **named):

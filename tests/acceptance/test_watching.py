@@ -290,7 +290,7 @@ def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages:
 
 
 SHORT = """
-import ingestd.daemon.loop as loop, ingestd.spool.discover as discover
+import ingestd.daemon.loop as loop, ingestd.spool.intake.scanner as discover
 loop.STUCK_SECONDS, discover._STUCK_SECONDS = 3.0, 4.0
 """  # or the test would last minutes
 
@@ -487,7 +487,7 @@ def test_our_own_moves_make_no_loop(house: MakeHouse, service: str, pages: Admin
 
 
 DYING = """
-import ingestd.spool.discover as discover, ingestd.spool.watch as watch, sys
+import ingestd.spool.intake.scanner as discover, ingestd.spool.intake.watch as watch, sys
 real, left = {what}, [2]
 def dying(*arguments, **named):
     left[0] -= 1

@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from fakes.part10_cuts import Campaign, campaign, whole_files  # noqa: E402 - behind the path
 
-from ingestd.core.reasons import Wholeness  # noqa: E402 - behind the path
+from ingestd.core.answers.reasons import Wholeness  # noqa: E402 - behind the path
 
 EVERY = 20
 

@@ -25,8 +25,8 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from fakes.part10_bombs import BOMBS  # noqa: E402 - behind the path
 from fakes.part10_verdicts import walk_apart  # noqa: E402 - behind the path
 
-from ingestd.spool.part10 import walk  # noqa: E402 - behind the path
-from ingestd.spool.sources import BytesSource, FileSource  # noqa: E402 - behind the path
+from ingestd.part10.views import BytesSource, FileSource  # noqa: E402 - behind the path
+from ingestd.part10.walk import walk  # noqa: E402 - behind the path
 
 ROUNDS = 300
 DCMREADS = 10  # in a turn

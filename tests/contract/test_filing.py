@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from fakes.spool_fakes import FakeFiler, FakeInbox, part10, settled
 
+from ingestd.core.answers.outcome import Quarantine
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.errors import FileChangedError, FileGoneError
 from ingestd.core.model import Evidence, Instance
-from ingestd.core.outcome import Quarantine
 from ingestd.core.ports import Filer, Inbox
-from ingestd.core.reasons import Reason
 from ingestd.core.record import Verdict
-from ingestd.spool.filing import Filing
-from ingestd.spool.inbox import InboxFolder
+from ingestd.spool.filing.filing import Filing
+from ingestd.spool.intake.inbox import InboxFolder
 
 AT = 1767323045.0  # 2026-01-02 03:04:05 UTC
 

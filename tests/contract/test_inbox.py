@@ -10,11 +10,11 @@ import pytest
 from fakes.bodies_fake import digest
 from fakes.spool_fakes import FakeInbox, part10, settled
 
+from ingestd.core.answers.reasons import Wholeness
 from ingestd.core.errors import FileChangedError, FileGoneError, FileLargeError
 from ingestd.core.model import Instance, Lease, Look, Room
 from ingestd.core.ports import Bodies, Inbox
-from ingestd.core.reasons import Wholeness
-from ingestd.spool.inbox import InboxFolder
+from ingestd.spool.intake.inbox import InboxFolder
 
 LARGE = part10(pixels=800)  # 640 KB: never kept in memory
 

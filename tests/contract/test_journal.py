@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from fakes.spool_fakes import FakeJournal
 
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.proof import DigestKind, Proof
 from ingestd.core.model import Asked, Deferral, Identifiers, Stamp, Wait
-from ingestd.core.outcome import Outcome
 from ingestd.core.ports import Journal
-from ingestd.core.proof import DigestKind, Proof
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray
-from ingestd.spool.journal import SqliteJournal
+from ingestd.spool.memory.journal import SqliteJournal
 
 IDS = Identifiers(
     study_uid="1.2.3",

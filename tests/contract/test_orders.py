@@ -11,7 +11,7 @@ from fakes.spool_fakes import FakeOrders
 
 from ingestd.core.model import Stamp
 from ingestd.core.ports import Orders
-from ingestd.spool.orders import FileOrders, Order
+from ingestd.spool.memory.orders import FileOrders, Order
 
 HERE = Stamp(device=1, inode=2, size=3, mtime_ns=4, ctime_ns=5)
 World = FileOrders | FakeOrders

@@ -11,15 +11,15 @@ import pytest
 from fakes.bodies_fake import FakeBodies, digest
 from fakes.origin_fake import FakeOrigin, fetched
 
-from ingestd.core.answer import Fetched, Listed, Loss
+from ingestd.core.answers.answer import Fetched, Listed, Loss
 from ingestd.core.errors import FileChangedError, FileGoneError
 from ingestd.core.model import Instance
 from ingestd.core.ports import Origin
-from ingestd.dicomweb.client import OriginServer
+from ingestd.dicomweb.origin.client import OriginServer
 from ingestd.emulator.samples import ct_instance
 from ingestd.emulator.server import running
 from ingestd.ops.clock import SystemClock
-from ingestd.spool.digests import Arrival
+from ingestd.part10.digests import Arrival
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 SERIES = STUDY + ".1"

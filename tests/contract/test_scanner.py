@@ -11,8 +11,8 @@ from fakes.scanner_fake import FakeScanner
 
 from ingestd.core.model import Sighting
 from ingestd.core.ports import Clock, Scanner
-from ingestd.spool.discover import FolderScanner
-from ingestd.spool.names import Rules
+from ingestd.spool.intake.names import Rules
+from ingestd.spool.intake.scanner import FolderScanner
 
 
 class SystemClock:

@@ -44,9 +44,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ingestd.core.answers.presence import KNOWN_SECONDS
 from ingestd.core.model import Identifiers
-from ingestd.core.presence import KNOWN_SECONDS
-from ingestd.spool import fsutil
+from ingestd.spool.disk import handles
 
 EXAMPLES = int(os.environ.get("INGESTD_TEST_MACHINE", "100"))
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # memory: the machine is about order, not about disks
@@ -96,8 +96,8 @@ class Ingest(RuleBasedStateMachine):
         self.changed_at: dict[Key, float] = {}  # when others last stored something under these UIDs
         self.numbers = itertools.count(1)
         self.open: dict[str, tuple[Any, bytes]] = {}  # name -> open file and what is still to come
-        self._move = fsutil.move
-        fsutil.move = self._raced
+        self._move = handles.move
+        handles.move = self._raced
 
     @initialize(deletes=st.booleans(), azure=st.booleans())
     def configure(self, *, deletes: bool, azure: bool) -> None:
@@ -244,7 +244,7 @@ class Ingest(RuleBasedStateMachine):
         self.house.trouble.races[name] = Race(before=before, after=after)
 
     def _raced(self, from_folder: int, name: str, to_folder: int, new_name: str) -> None:
-        """In the place of fsutil.move, as the daemon calls it."""
+        """In the place of handles.move, as the daemon calls it."""
         path = os.path.relpath(os.path.join(os.readlink(f"/proc/self/fd/{from_folder}"), name), self.root / "inbox")
         race = self.house.trouble.races.pop(path, None)
         if race is not None:
@@ -447,7 +447,7 @@ class Ingest(RuleBasedStateMachine):
         try:
             self._all_ends()
         finally:
-            fsutil.move = self._move
+            handles.move = self._move
             self.house.die()
             for handle, _ in self.open.values():
                 handle.close()

@@ -24,8 +24,8 @@ from crash.strace import Call, Tampering
 
 from ingestd.core.model import Deferral
 from ingestd.core.record import Receipt
-from ingestd.spool.journal import SqliteJournal
-from ingestd.spool.migrations import STEPS, VERSION
+from ingestd.spool.memory.journal import SqliteJournal
+from ingestd.spool.memory.migrations import STEPS, VERSION
 
 pytestmark = [pytest.mark.real("strace"), pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -38,7 +38,7 @@ FILE = "journal.sqlite"
 OPENS = """
 import pathlib
 from ingestd.core.errors import JournalError
-from ingestd.spool.journal import SqliteJournal
+from ingestd.spool.memory.journal import SqliteJournal
 try:
     journal = SqliteJournal(pathlib.Path({state!r}))
 except JournalError as error:

@@ -21,9 +21,11 @@ from pathlib import Path
 
 import ingestd.app
 import ingestd.cli.daemon
-import ingestd.spool.comparable  # noqa: F401 - what the daemon would import on its way
+import ingestd.part10.comparable  # noqa: F401 - what the daemon would import on its way
 from ingestd.cli.main import main
-from ingestd.daemon import admission, endings, intake, loop, remembering
+from ingestd.daemon import loop
+from ingestd.daemon.arriving import admission, intake
+from ingestd.daemon.ending import endings, remembering
 
 WAITS = {
     endings: ("UNMOVABLE_BASE_SECONDS",),

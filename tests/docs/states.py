@@ -40,9 +40,9 @@ under that name writes it anew |
 rename that lands on nothing: `linkat` | judged again (two links wait as long as an incomplete file); the move finds its own \
 file there, and the `unlinkat` follows |
 | a new version, unsent, in done/ or failed/, a stray in the journal | `MOVED`, while a writer renamed it in and its way back was \
-barred | daemon/strays.py puts it back, also after a restart; it keeps its reason file until then |
-| `.ingestd-*.tmp` in inbox, done/ or failed/, of a byte, or a folder | the start's probes (spool/ground.py): `openat`, `write`, \
-`mkdirat`, `renameat2`, `utimensat` | the next start; upkeep, when it is a day old |
+barred | daemon/ending/strays.py puts it back, also after a restart; it keeps its reason file until then |
+| `.ingestd-*.tmp` in inbox, done/ or failed/, of a byte, or a folder | the start's probes (spool/memory/ground.py): `openat`, \
+`write`, `mkdirat`, `renameat2`, `utimensat` | the next start; upkeep, when it is a day old |
 | in the inbox as `name~1.dcm`, stored | `MOVED` with `done.action = delete`: `renameat2` | found stored by its receipt, removed |
 
 A file on its way to another file system:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ingestd.core.proof import Proof
+from ingestd.core.answers.proof import Proof
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs" / "answers.md"

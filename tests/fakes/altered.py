@@ -1,6 +1,6 @@
 """The daemon as a subprocess with one thing in it altered before it starts, for faults that can't be had from outside.
 
-home = Altered(tmp_path, url, prelude="import ingestd.daemon.endings as e; e.UNMOVABLE_BASE_SECONDS = 2.0")
+home = Altered(tmp_path, url, prelude="import ingestd.daemon.ending.endings as e; e.UNMOVABLE_BASE_SECONDS = 2.0")
 """
 
 from __future__ import annotations

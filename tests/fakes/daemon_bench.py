@@ -12,24 +12,24 @@ from fakes.scanner_fake import FakeScanner
 from fakes.spool_fakes import FakeFiler, FakeInbox, FakeJournal, FakeLooker, FakeOrders
 from fakes.values import AZURE, SERVICE, batch_rules, retry_rules, settle_rules
 
+from ingestd.core.answers.outcome import DuplicatePolicy
+from ingestd.core.answers.profiles import Profile
 from ingestd.core.batch import Shelves
-from ingestd.core.brake import Brake, BrakeRules
-from ingestd.core.outcome import DuplicatePolicy
+from ingestd.core.pace.brake import Brake, BrakeRules
 from ingestd.core.ports import Supervised
-from ingestd.core.profiles import Profile
 from ingestd.core.second_look import SecondLookRules
 from ingestd.core.window import Window
-from ingestd.daemon.afterwards import Afterwards
-from ingestd.daemon.braking import Braking
-from ingestd.daemon.disposing import DisposeRules, Disposing
-from ingestd.daemon.endings import Endings
+from ingestd.daemon.arriving.intake import Intake, IntakeRules
+from ingestd.daemon.arriving.looking import Looking
+from ingestd.daemon.ending.afterwards import Afterwards
+from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.housekeeping import Housekeeping
-from ingestd.daemon.intake import Intake, IntakeRules
-from ingestd.daemon.jobs import AskRules, Jobs, Known
-from ingestd.daemon.looking import Looking
 from ingestd.daemon.loop import Daemon, LoopRules
-from ingestd.daemon.rechecking import Rechecking
-from ingestd.daemon.sending import Sending, SendRules
+from ingestd.daemon.sending.braking import Braking
+from ingestd.daemon.sending.disposing import DisposeRules, Disposing
+from ingestd.daemon.sending.jobs import AskRules, Jobs, Known
+from ingestd.daemon.sending.rechecking import Rechecking
+from ingestd.daemon.sending.sending import Sending, SendRules
 
 
 class HeldExecutor(Executor):

@@ -1,8 +1,8 @@
 """What becomes of a file, for every kind of service, receipt and content: derived from the core's own decisions, step by step.
 
 A *service* here is a small oracle: what it names, what it says when it is asked. `fate` asks it as the daemon does, through
-`dispose` and `decide`, and nothing else decides. docs/answers.md is printed from it, and tests/component/test_fates.py holds the
-real daemon and the real retention to it.
+`dispose` and `decide`, and nothing else decides. docs/answers.md is printed from it, and the
+real daemon and the real retention are held to it (tests/component/daemon/test_fates.py).
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from fakes.values import (
     ref,
 )
 
-from ingestd.core.answer import Answer, Fetched, Held, Loss
-from ingestd.core.disposition import dispose
-from ingestd.core.model import Identifiers
-from ingestd.core.outcome import (
+from ingestd.core.answers.answer import Answer, Fetched, Held, Loss
+from ingestd.core.answers.disposition import dispose
+from ingestd.core.answers.outcome import (
     AlreadyStored,
     Disposition,
     DuplicatePolicy,
@@ -38,10 +37,11 @@ from ingestd.core.outcome import (
     StoredWithWarning,
     Verify,
 )
-from ingestd.core.profiles import Profile
-from ingestd.core.proof import DigestKind, Proof
+from ingestd.core.answers.profiles import Profile
+from ingestd.core.answers.proof import DigestKind, Proof
+from ingestd.core.answers.verification import Facts, Step, decide
+from ingestd.core.model import Identifiers
 from ingestd.core.record import Receipt
-from ingestd.core.verification import Facts, Step, decide
 
 FILE = replace(
     instance(), ids=replace(identifiers(), study_uid="1.2.3", series_uid="1.2.3.4", sop_instance_uid="1.2.3.4.5")

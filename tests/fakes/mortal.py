@@ -26,16 +26,16 @@ from fakes.spool_fakes import FakeOrders
 from fakes.studies import data_set
 from fakes.values import AZURE
 
-from ingestd.core.answer import Answer, Fetched, Held, Listed, Loss, Referenced, StoreResponse
+from ingestd.core.answers.answer import Answer, Fetched, Held, Listed, Loss, Referenced, StoreResponse
+from ingestd.core.answers.profiles import Profile
+from ingestd.core.answers.proof import Proof
 from ingestd.core.errors import FilingError, JournalError, StrayError
 from ingestd.core.model import Identifiers, Instance
-from ingestd.core.profiles import Profile
-from ingestd.core.proof import Proof
 from ingestd.core.record import Stray
-from ingestd.spool.comparable import comparable_elements
-from ingestd.spool.filing import Filing
-from ingestd.spool.inbox import InboxFolder
-from ingestd.spool.journal import SqliteJournal
+from ingestd.part10.comparable import comparable_elements
+from ingestd.spool.filing.filing import Filing
+from ingestd.spool.intake.inbox import InboxFolder
+from ingestd.spool.memory.journal import SqliteJournal
 
 Key = tuple[str, str, str]
 REFUSALS = {

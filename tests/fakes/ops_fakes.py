@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.events import Event
-from ingestd.core.outcome import Outcome
 from ingestd.core.ports import LogValue, Snapshot
-from ingestd.core.reasons import Reason
 from ingestd.ops.logs import LOG_KEYS
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ingestd.core.answer import Answer, Failed, Fetched, Held, Listed, Loss, Referenced, StoreResponse
+from ingestd.core.answers.answer import Answer, Failed, Fetched, Held, Listed, Loss, Referenced, StoreResponse
 from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.errors import FileError
 from ingestd.core.model import Identifiers, Instance

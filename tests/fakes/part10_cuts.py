@@ -20,7 +20,7 @@ from fakes.part10_verdicts import SENDABLE, verdict
 from fakes.part10_writer import DEFLATES
 from pydicom.uid import UID
 
-from ingestd.core.reasons import Wholeness
+from ingestd.core.answers.reasons import Wholeness
 
 ALL_BELOW = 4096
 RANDOM = 200

@@ -11,16 +11,16 @@ from pathlib import Path
 from fakes.part10_writer import CANARY, DEFLATES
 
 import ingestd
+from ingestd.core.answers.reasons import Wholeness
 from ingestd.core.model import Inspection
-from ingestd.core.reasons import Wholeness
-from ingestd.spool.part10 import walk
-from ingestd.spool.sources import BytesSource, Source
+from ingestd.part10.views import BytesSource, Source
+from ingestd.part10.walk import walk
 
 SENDABLE = (Wholeness.WHOLE, Wholeness.WHOLE_ZERO_TAIL)
 
 
 def judge(content: bytes, source: Source | None = None) -> Inspection:
-    """But for where the data set begins: tests/component/test_digests.py is about that. `source`: another one of these bytes."""
+    """But for where the data set begins, which test_digests.py is about. `source`: another one of these bytes."""
     return replace(walk(source or BytesSource(content), len(content)), data_set_at=0)
 
 
@@ -68,8 +68,8 @@ class Cost:
 
 _PROGRAM = (
     "import os, re, sys, time\n"
-    "from ingestd.spool.part10 import walk\n"
-    "from ingestd.spool.sources import FileSource\n"
+    "from ingestd.part10.walk import walk\n"
+    "from ingestd.part10.views import FileSource\n"
     "usage = lambda: int(re.search(r'VmHWM:\\s+([0-9]+) kB', open('/proc/self/status').read())[1]) / 1024\n"
     "opened = os.open(sys.argv[1], os.O_RDONLY)\n"
     "before, start = usage(), time.process_time()\n"

@@ -20,6 +20,9 @@ from fakes.values import LOCAL, NETWORK
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from ingestd.core.answers.proof import Proof
+from ingestd.core.answers.reasons import Wholeness
+from ingestd.core.answers.service_name import service_of
 from ingestd.core.errors import (
     FarFolderError,
     FileChangedError,
@@ -43,16 +46,13 @@ from ingestd.core.model import (
     Wait,
 )
 from ingestd.core.ports import Inbox
-from ingestd.core.proof import Proof
-from ingestd.core.reasons import Wholeness
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray, Verdict
 from ingestd.core.second_look import Found, Looked
-from ingestd.core.service_name import service_of
 from ingestd.core.when import utc_day
-from ingestd.spool.comparable import comparable_elements
-from ingestd.spool.orders import Order
-from ingestd.spool.part10 import walk
-from ingestd.spool.sources import BytesSource
+from ingestd.part10.comparable import comparable_elements
+from ingestd.part10.views import BytesSource
+from ingestd.part10.walk import walk
+from ingestd.spool.memory.orders import Order
 
 SMALL = 64 << 10
 PIECE = 256 << 10

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ingestd.core.answer import Answer, Failed, Referenced, StoreResponse
-from ingestd.core.backoff import RetryRules
+from ingestd.core.answers.answer import Answer, Failed, Referenced, StoreResponse
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.profiles import PROFILES, Profile, ServiceKind
+from ingestd.core.answers.proof import DigestKind, Proof
+from ingestd.core.answers.reasons import Wholeness
 from ingestd.core.batch import BatchRules
 from ingestd.core.model import (
     Batch,
@@ -20,10 +23,7 @@ from ingestd.core.model import (
     Stamp,
     Wait,
 )
-from ingestd.core.outcome import Outcome
-from ingestd.core.profiles import PROFILES, Profile, ServiceKind
-from ingestd.core.proof import DigestKind, Proof
-from ingestd.core.reasons import Wholeness
+from ingestd.core.pace.backoff import RetryRules
 from ingestd.core.record import Receipt
 from ingestd.core.settle import SettleRules
 

@@ -4,7 +4,7 @@
 
 needs `pip install atheris`, which is no dependency of the project. FOLDER keeps the corpus; what fails is written to FOLDER.failed,
 a file for each place that fails, and the run goes on. What fails and is small belongs into tests/fuzz/corpus, which
-tests/component/test_part10_fuzz.py walks in every run.
+tests/component/part10/test_part10_fuzz.py walks in every run.
 
 Inputs are mutated as files (`Part10Mutator`): the elements of a data set are moved, doubled, nested, given other lengths and VRs,
 and what is deflated is inflated, mutated and deflated again. Bytes alone would die in the preamble.
@@ -24,7 +24,7 @@ import atheris
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 with atheris.instrument_imports(include=["ingestd.spool"]):
-    from ingestd.spool import part10  # noqa: F401 - instrumented here, before it is imported below
+    from ingestd.part10 import walk  # noqa: F401 - instrumented here, before it is imported below
 
 from fakes.part10_files import MADE  # noqa: E402 - behind the instrumentation
 from fakes.part10_mutator import Part10Mutator  # noqa: E402 - behind the instrumentation

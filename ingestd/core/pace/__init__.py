@@ -1,0 +1,1 @@
+"""How fast, how often and how long: concurrency, waits, the breaker and the brake."""

@@ -1,0 +1,1 @@
+"""The end of the way: what is remembered, the move, and what comes after it."""

@@ -1,0 +1,1 @@
+"""What a folder can hold a hundred thousand of, said in a few lines."""

@@ -1,0 +1,1 @@
+"""The way out: batches, slots, answers, and what each answer leads to."""

@@ -1,0 +1,1 @@
+"""The origin server as a person's command asks it."""

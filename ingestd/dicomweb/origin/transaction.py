@@ -1,0 +1,64 @@
+"""One Store transaction (PS3.18 10.5): a request, and what came of it as an Answer.
+
+Nothing is raised for what a service, a network or a file does; what the answer means is core.answers.disposition's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ingestd.core.answers.answer import Answer, Loss
+from ingestd.core.errors import FileError
+from ingestd.core.ports import Clock
+from ingestd.dicomweb.origin.failures import page
+from ingestd.dicomweb.payload.retry_after import seconds_to_wait
+from ingestd.dicomweb.payload.store_body import SingleBody, StoreBody
+from ingestd.dicomweb.payload.store_response import answer_limit, read_store_response
+from ingestd.dicomweb.payload.warning_header import with_warning
+from ingestd.dicomweb.wire.authorized import Body
+from ingestd.dicomweb.wire.exchange import Reply
+
+
+def transaction(
+    body: Callable[[], StoreBody | SingleBody],
+    send: Callable[[Callable[[], Body], int], Reply],
+    *,
+    instances: int,
+    clock: Clock,
+    said: Callable[[Reply], str | None],
+) -> Answer:
+    """`send` makes the request, with a fresh `body` for each try, and takes so many bytes of an answer.
+
+    `instances`: how many there are in it; `said`: the words of an answer without a Store Instances Response.
+    """
+    limit = answer_limit(instances)
+    attempts: list[StoreBody | SingleBody] = []
+    started = clock.monotonic()
+
+    def fresh() -> StoreBody | SingleBody:
+        attempts.append(body())
+        return attempts[-1]
+
+    try:
+        reply = send(fresh, limit)
+    except FileError:
+        changed = attempts[-1].failed
+        return Answer(
+            loss=Loss.FILE_CHANGED,
+            seconds=clock.monotonic() - started,
+            digests=attempts[-1].digests,
+            changed=() if changed is None else (changed,),
+        )
+    response = read_store_response(reply.content_type, reply.content, limit=limit) if reply.whole else None
+    return Answer(
+        status=reply.status,
+        loss=reply.loss,
+        response=with_warning(response, reply.warning),
+        retry_after=seconds_to_wait(reply.retry_after, now=clock.wall()),
+        comment=None if response else said(reply),
+        problem=reply.problem,
+        page=None if response else page(reply),
+        sent_bytes=reply.sent,
+        seconds=clock.monotonic() - started,
+        digests=attempts[-1].digests if attempts else (),
+    )

@@ -1,0 +1,1 @@
+"""What requests and answers carry, written and read as it passes."""

@@ -1,0 +1,1 @@
+"""DICOM as the service reads it."""

@@ -1,0 +1,1 @@
+"""How the service is asked and how it answers."""

@@ -1,0 +1,1 @@
+"""The transactions of PS3.18, one module each."""

@@ -1,0 +1,1 @@
+"""Where a file goes once its outcome is known, and back."""

@@ -1,0 +1,1 @@
+"""What was dropped: found, watched and looked at."""

@@ -1,0 +1,102 @@
+"""One pass over the inbox: what it offers, what it ignores, and how far it has come.
+
+A pass offers names as fast as they are taken, so behind a backlog or an outage its end, and with it the count of what is ignored,
+can be days away; and "412 files are ignored by name" is what the person who waits for them has to hear today. So while a pass
+stands still, the tree is walked to its end beside it, offering nothing: no sooner than a rescan would be, and for no more than a
+twentieth of the time.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from math import inf
+
+from ingestd.core.model import Sighting
+from ingestd.core.ports import Clock
+from ingestd.core.scan import Passed
+from ingestd.spool.intake.beginning import READS, Beginnings, Reading
+from ingestd.spool.intake.names import Rules
+from ingestd.spool.intake.pass_notes import PassNotes
+from ingestd.spool.intake.tree import Tree
+
+_STEP = 500  # names that are taken, between two looks at whether the pass can go on
+_SHARE = 20
+
+
+class Pass:
+    """Use once. Both its methods raise OSError if the open folder `root` can't be listed."""
+
+    def __init__(self, rules: Rules, beginnings: Beginnings, clock: Clock, *, rescan_seconds: float) -> None:
+        """`rescan_seconds` may be inf: it is the only pass, and reads how all files begin."""
+        self._rules = rules
+        self._beginnings = beginnings
+        self._clock = clock
+        self._rescan_seconds = rescan_seconds
+        self._notes = PassNotes()
+        self._tree = self._another(self._notes)
+        self._steps = 0
+        self._counting: Iterator[Sighting] | None = None
+        self._counted = PassNotes()
+        self._count_at = clock.monotonic() + rescan_seconds
+        self._spent = 0.0
+
+    def _another(self, notes: PassNotes) -> Tree:
+        reads = inf if self._rules.dicom or self._rescan_seconds == inf else READS
+        return Tree(self._rules, reading=Reading(self._beginnings, reads), notes=notes)
+
+    @property
+    def progress(self) -> int:
+        """Grows while the file system answers. Any thread."""
+        return self._steps + self._tree.looked + self._notes.total
+
+    @property
+    def passed(self) -> Passed:
+        """So far."""
+        return self._notes.passed(self._rules.include)
+
+    @property
+    def counting(self) -> bool:
+        return self._counting is not None
+
+    def sightings(self, root: int) -> Iterator[Sighting]:
+        """What is offered."""
+        for sighting in self._tree.sightings(root):
+            self._steps += 1
+            yield sighting
+
+    def count(self, root: int) -> Passed | None:
+        """Standing still: count a little, if it is time; what is passed over once the end is reached."""
+        self._steps += 1
+        began = self._clock.monotonic()
+        if self._counting is None:
+            if began < self._count_at:
+                return None
+            self._spent, self._counted = 0.0, PassNotes()
+            self._counting = self._another(self._counted).sightings(root)
+        for _ in range(_STEP):
+            if next(self._counting, None) is None:
+                self._counting = None
+                break
+        now = self._clock.monotonic()
+        self._spent += now - began
+        if self._counting is not None:
+            return None
+        self._count_at = now + max(self._rescan_seconds, _SHARE * self._spent)
+        return self._counted.passed(self._rules.include)
+
+
+def problem_of(error: OSError) -> str:
+    """Why the inbox can't be read and how to mend it, in one line without a path (I7)."""
+    match error.errno:
+        case errno.ENOENT:
+            return "the inbox is missing: make the folder or mount it"
+        case errno.ENOTDIR | errno.ELOOP:
+            return "the inbox is not a folder: folders.inbox must name a folder itself, not a link to one"
+        case errno.EACCES | errno.EPERM:
+            return "the inbox can't be listed: give the user that ingestd runs as the right to read, write and enter it"
+        case errno.EMFILE | errno.ENFILE:
+            return "the inbox can't be opened: too many open files; raise the limit (LimitNOFILE)"
+        case _:
+            name = errno.errorcode.get(error.errno or 0, "unknown error")
+            return f"the inbox can't be listed ({name}): look at its disk, mount or share"

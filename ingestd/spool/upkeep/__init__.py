@@ -1,0 +1,1 @@
+"""What may take its time, on a thread of its own."""

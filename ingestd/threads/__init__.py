@@ -1,0 +1,1 @@
+"""What knows of threads and of nothing else."""
