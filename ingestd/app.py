@@ -70,7 +70,7 @@ from ingestd.spool.upkeep.retention import DAY_SECONDS, DoneRetention
 from ingestd.spool.upkeep.second_looks import SecondLooks
 from ingestd.spool.upkeep.worker import Task, Upkeep
 
-LOG_CLOSE_SECONDS = 2.0
+LOG_CLOSE_SECONDS = 2.0  # log lines that wait when the process ends: an output that is blocked must not hold it up
 CONTROL_THREADS = 2  # a probe and a lesson may be under way beside the slots
 
 

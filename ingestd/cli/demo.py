@@ -29,9 +29,9 @@ from ingestd.emulator.server import running
 from ingestd.ops.clock import SystemClock
 from ingestd.spool.memory.journal import SqliteJournal
 
-LONGEST_SECONDS = 20.0
-PATIENCE_WITH_HALF_A_FILE = 2.0  # a real daemon waits 15 minutes for the rest of a truncated file
-PATIENCE_WITH_A_WRITER = 1.0  # a real daemon waits a minute where neither lease nor close shows that a file is finished
+LONGEST_SECONDS = 20.0  # the demo, for all of its files to end
+HALF_A_FILE_SECONDS = 2.0  # the demo, for the rest of a truncated file: a real daemon waits 15 minutes
+A_WRITER_SECONDS = 1.0  # the demo, for a file that no lease and no close proves: a real daemon waits a minute
 
 PLAIN = {"truncated": "part of the file is missing", "not_dicom": "it is not a DICOM file"}
 WHAT_BECAME = {
@@ -123,9 +123,9 @@ def _settings(work: Path, url: str) -> Settings:
             "service": {"url": url, "kind": "azure"},  # the embedded service answers as Azure does
             "intake": {
                 "quiet_seconds": 0.5,
-                "network_quiet_seconds": PATIENCE_WITH_A_WRITER,
+                "network_quiet_seconds": A_WRITER_SECONDS,
                 "rescan_seconds": 1,
-                "incomplete_timeout_seconds": PATIENCE_WITH_HALF_A_FILE,
+                "incomplete_timeout_seconds": HALF_A_FILE_SECONDS,
             },
             "admin": {"listen": "off"},
         }

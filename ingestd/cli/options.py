@@ -16,13 +16,42 @@ from ingestd.ops.clock import SystemClock
 
 
 class Exit(IntEnum):
-    """The exit codes of the contract."""
+    """The exit codes of the contract, each with what it says."""
 
-    DONE = 0
-    SOME_FAILED = 1
-    USAGE = 2
-    SOME_LEFT = 75  # or another ingestd holds the state
-    CONFIGURATION = 78
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Exit:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    DONE = (
+        0,
+        (
+            "`run` was stopped by a signal, and what is left waits in the inbox; `drain` filed everything, and nothing in failed/; "
+            "another command did what it was asked"
+        ),
+    )
+    SOME_FAILED = (
+        1,
+        (
+            "`drain` filed everything, some of it in failed/; `failed show` or `retry` could not do it with each file, or "
+            "`resume` not with the brake; the service said no to a command of `dicomweb`, or to one of its files; a person did not "
+            "confirm a `delete`; the output has no room; an error of our own, which is said in one line"
+        ),
+    )
+    USAGE = 2, "options or arguments that can't be; `dicomweb delete` without `--yes` where nobody can be asked"
+    SOME_LEFT = (
+        75,
+        (
+            "the same again may do: `drain` left something, or DICOM files that no name of `intake.include` fits; another ingestd "
+            "holds the state folder, or it was taken away; a folder's disk does not answer; the journal can't be used; a stop took "
+            "longer than its deadline; the service did not answer a command, or takes nothing from us just now; the demo's files "
+            "did not end in time"
+        ),
+    )
+    CONFIGURATION = 78, "a setting, or a folder that it names, can't work: one line says which; no file was touched"
 
 
 SHARED = "Options on every command"

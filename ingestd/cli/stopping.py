@@ -24,8 +24,8 @@ from ingestd.cli.options import Exit
 from ingestd.core.events import Event
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-GRACE_SECONDS = 3.0  # beyond the deadline: to join threads and write the last lines
-LAST_LINES_SECONDS = 1.0
+GRACE_SECONDS = 3.0  # a stop, beyond its deadline: to join threads and write the last lines
+LAST_LINES_SECONDS = 1.0  # log lines that wait when the process is ended by force
 
 
 class Stops:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ingestd.core.when import utc_day
 
-DAY_SECONDS = 86_400.0
+DAY_SECONDS = 86_400.0  # a clock so far past all that was seen is doubted, for so long where no answer has a Date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

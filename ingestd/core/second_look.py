@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ingestd.core.model import Evidence, Instance, Stamp
 from ingestd.core.record import SecondLook
 
-DAY_SECONDS = 86_400.0
+DAY_SECONDS = 86_400.0  # a second look that is overdue this long is timed anew: a clock of another year set it
 
 
 class Found(enum.Enum):

@@ -35,9 +35,11 @@ from dataclasses import dataclass
 from ingestd.core.answers.reasons import Reason, Wholeness
 from ingestd.core.model import Close, Deferral, Evidence, Inspection, Lease, Look, Room, Stamp, Wait
 
-TICK_SECONDS = 0.02
-COARSE_SECONDS = 2.0
-RECHECK_SECONDS = 15.0  # a file that waits for its time is looked at again this often, unless an event comes first
+TICK_SECONDS = 0.02  # a file that changed just now, until it is judged: time stamps advance by ticks
+COARSE_SECONDS = (
+    2.0  # a file that changed just now where stamps are whole seconds, until it is judged: FAT counts in two seconds
+)
+RECHECK_SECONDS = 15.0  # a file that waits for its time, until it is looked at again if no event comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

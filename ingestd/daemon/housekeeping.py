@@ -13,12 +13,12 @@ from ingestd.core.errors import JournalError, StateHeldError
 from ingestd.core.events import Event
 from ingestd.core.ports import Clock, Journal, Recorder, Retention, RetentionStatus
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 1.0  # the next check that the state folder is still ours
 PRUNED_AT_ONCE = 100  # receipts: some milliseconds, and more in a day than any site stores
-PRUNE_AGAIN_SECONDS = 10.0
-SAID_SECONDS = 60.0
-UNPROVEN_SAID_SECONDS = 86_400.0
-CLOCK_SAID_SECONDS = 86_400.0
+PRUNE_AGAIN_SECONDS = 10.0  # the next try to forget old receipts, when none is left or the journal can't be written
+SAID_SECONDS = 60.0  # the next line `retention`, while files are removed
+UNPROVEN_SAID_SECONDS = 86_400.0  # the next line `retention` that says only what is kept without a proof
+CLOCK_SAID_SECONDS = 86_400.0  # the next line `clock_doubted`, while it is doubted
 
 
 class Housekeeping:

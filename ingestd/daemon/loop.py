@@ -28,11 +28,11 @@ from ingestd.daemon.pulse import Pulse
 from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.sending import Sending
 
-LONGEST_SLEEP_SECONDS = 1.0
-SHORTEST_SLEEP_SECONDS = 0.01
-STOP_SLEEP_SECONDS = 0.02
-JOIN_SECONDS = 1.0  # for all threads together; none of them has anything to lose
-STUCK_SECONDS = 60.0  # a loop that has not ticked for so long is not alive
+LONGEST_SLEEP_SECONDS = 1.0  # the loop, when nothing wakes it
+SHORTEST_SLEEP_SECONDS = 0.01  # the loop between two ticks, at least
+STOP_SLEEP_SECONDS = 0.02  # the loop between two ticks while it stops
+JOIN_SECONDS = 1.0  # the end of all threads together: none of them has anything to lose
+STUCK_SECONDS = 60.0  # a loop that does not tick, until /livez is red
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,13 @@ from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.sending import Sending
 from ingestd.daemon.standing import Standing
 
-PULSE_SECONDS = 1.0
-RESTART_CAP_SECONDS = 60.0
-FOLDERS_SAID_SECONDS = 60.0
-FOLDERS_AGAIN_SECONDS = 600.0
-SILENT_SECONDS = 60.0
+PULSE_SECONDS = 1.0  # the next look at threads, folders, the brake; and a dead thread's first restart
+RESTART_CAP_SECONDS = 60.0  # a thread that dies again and again, until its restart, at most
+FOLDERS_SAID_SECONDS = (
+    60.0  # the next line `folder_trouble` or `folder_back`, when it changed: a disk that is nearly full comes and goes
+)
+FOLDERS_AGAIN_SECONDS = 600.0  # the next line `folder_trouble`, while the same lasts
+SILENT_SECONDS = 60.0  # a service that has taken a request and says nothing, until the log says so (`silent`)
 SILENT_TEXT = (
     "it has taken a request and says nothing: look at the service and what stands before it; "
     "the request is given up after service.response_timeout_seconds, and sent again"

@@ -13,21 +13,38 @@ import errno
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer, TCPServer, ThreadingMixIn
+from types import MappingProxyType
 from typing import Any
 
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.ports import Clock
 
 CONNECTIONS = 16
-LIFE_SECONDS = 5.0
-TICK_SECONDS = 0.25
+LIFE_SECONDS = 5.0  # a connection to health and metrics, in all, however slowly it speaks
+TICK_SECONDS = 0.25  # the admin thread, until it looks at old connections and whether to stop
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PLAIN_TYPE = "text/plain; charset=utf-8"
+
+LIVEZ, READYZ, METRICS = "/livez", "/readyz", "/metrics"
+PAGES: Mapping[str, str] = MappingProxyType(
+    {
+        LIVEZ: (
+            "200 and `ok` while the daemon's loop ticks, else 503 and what is wrong. Red means: restart the process. It never "
+            "depends on the service, nor on a share."
+        ),
+        READYZ: (
+            "200 and `ok` once the inbox was looked at, else 503 and a line each: a folder is away, full or read-only, the "
+            "journal can't be written, nothing at all could be moved out of the inbox since the start. It never depends on the "
+            "service."
+        ),
+        METRICS: "200 and all metrics in Prometheus' text format 0.0.4.",
+    }
+)
 
 Problem = Callable[[], str | None]
 Details = Callable[[], Sequence[str]]
@@ -55,7 +72,7 @@ class AdminServer:
         metrics: Callable[[], bytes],
         details: Details = tuple,
     ) -> None:
-        pages = {"/livez": _health(live, details), "/readyz": _health(ready, details), "/metrics": _page(metrics)}
+        pages = {LIVEZ: _health(live, details), READYZ: _health(ready, details), METRICS: _page(metrics)}
         self._server = _bind(listen, clock, pages)
         self._address: tuple[str, int] = self._server.socket.getsockname()[:2]
         self._thread: threading.Thread | None = None

@@ -31,7 +31,7 @@ LIBRARIES = (
     "uvicorn",
     "py.warnings",
 )
-QUIET_SECONDS = 60.0
+QUIET_SECONDS = 60.0  # the next line about the same place in a library
 FRAMES = 4
 
 

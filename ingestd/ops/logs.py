@@ -18,6 +18,10 @@ from typing import Any, Literal
 
 import structlog
 
+from ingestd.core import scan
+from ingestd.core.answers.outcome import HoldCause
+from ingestd.core.answers.profiles import ServiceKind
+from ingestd.core.answers.reasons import Reason
 from ingestd.core.events import Event, Level
 from ingestd.core.ports import Clock, LogValue
 from ingestd.core.when import rfc3339
@@ -29,21 +33,25 @@ LONGEST_TEXT = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogKey:
-    """What a key of a log line means; `unit` where it has one."""
+    """What a key of a log line means; `unit` where it has one; `values`: the closed set of them, where there is one."""
 
     meaning: str
     unit: str = ""
+    values: tuple[str, ...] = ()
 
 
 LOG_KEYS: Mapping[str, LogKey] = {
-    "service_kind": LogKey(meaning="which store service it is taken for: service.kind, or what the address tells"),
+    "service_kind": LogKey(
+        meaning="which store service it is taken for: service.kind, or what the address tells",
+        values=tuple(kind.value for kind in ServiceKind),
+    ),
     "path": LogKey(meaning="the file: digest of its path in the inbox, or the path itself with log.paths = name"),
     "files": LogKey(meaning="how many files the line is about"),
     "bytes": LogKey(meaning="their size, or what was sent", unit="bytes"),
     "seconds": LogKey(meaning="how long it took", unit="seconds"),
     "held_seconds": LogKey(meaning="for how long it has lasted, such as that nothing goes out", unit="seconds"),
     "wait_seconds": LogKey(meaning="how long until the next attempt or look", unit="seconds"),
-    "status": LogKey(meaning="HTTP status code of the answer"),
+    "status": LogKey(meaning="HTTP status code of the answer; connect_error, timeout or lost where there was none"),
     "stored": LogKey(meaning="instances that were named as stored"),
     "stored_with_warning": LogKey(meaning="instances that were stored with a WarningReason"),
     "already_stored": LogKey(meaning="instances that the service was shown to hold"),
@@ -55,9 +63,11 @@ LOG_KEYS: Mapping[str, LogKey] = {
     "changed": LogKey(meaning="instances whose file changed while it was sent"),
     "unproven": LogKey(meaning="files of done/ that are kept because no receipt proves them stored"),
     "quarantined": LogKey(meaning="instances or files that went to failed/"),
-    "reason": LogKey(meaning="a code of the contract: of a quarantine, a wait or an ignored name"),
+    "reason": LogKey(
+        meaning="why files are in failed/, or not taken", values=(*(reason.value for reason in Reason), *scan.REASONS)
+    ),
     "failure_reason": LogKey(meaning="FailureReason (0008,1197), a number"),
-    "cause": LogKey(meaning="whose fault a hold is"),
+    "cause": LogKey(meaning="whose fault a hold is", values=tuple(cause.value for cause in HoldCause)),
     "control": LogKey(meaning="HTTP status code or loss of the control that was sent because of this answer"),
     "passed": LogKey(meaning="whether the control came back as it should"),
     "hint": LogKey(meaning="how to mend it"),

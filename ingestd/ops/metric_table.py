@@ -6,7 +6,31 @@ A label is never a path, a UID or a patient: those would be a leak (I7) and with
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ingestd.core.answers.outcome import Outcome
+from ingestd.core.answers.reasons import Reason
+
+STAGES = ("waiting", "ready", "in_flight", "unmovable")
+LOSSES = ("connect_error", "timeout", "lost")
+EXPECTED_STATUSES = (200, 202, 204, 400, 401, 403, 404, 406, 408, 409, 413, 415, 424, 429, 500, 502, 503, 504)
+IGNORED_REASONS = (
+    "temporary",
+    "hidden",
+    "bin",
+    "no_pattern",
+    "not_dicom",
+    "unwritten",
+    "unread",
+    "excluded",
+    "not_a_file",
+    "symlink",
+    "unreadable",
+)
+THREADS = ("scanner", "admin", "log", "token", "upkeep")
+FOLDERS = ("inbox", "done", "failed", "state")
+OTHER = "other"  # what none of the sets above holds
 
 
 class Kind(enum.Enum):
@@ -17,13 +41,16 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSpec:
-    """One row of the contract. `buckets` in the metric's unit, histograms only."""
+    """One row of the contract. `labels`: name and closed set, which is empty where any value may come.
+
+    `buckets`, of histograms only, in the metric's unit.
+    """
 
     name: str
     kind: Kind
     help: str
     unit: str = ""
-    labels: tuple[str, ...] = ()
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
 
 
@@ -32,14 +59,14 @@ INSTANCES = MetricSpec(
     kind=Kind.COUNTER,
     help="Files that have ended, by outcome; reason is the code in the reason file of a quarantined one, else empty.",
     unit="files",
-    labels=("outcome", "reason"),
+    labels={"outcome": tuple(o.value for o in Outcome), "reason": ("", *(r.value for r in Reason))},
 )
 STORE_REQUESTS = MetricSpec(
     name="ingestd_store_requests_total",
     kind=Kind.COUNTER,
     help="Store transactions, by HTTP status code, or connect_error, timeout or lost where no status was read.",
     unit="requests",
-    labels=("status",),
+    labels={"status": (*map(str, EXPECTED_STATUSES), *LOSSES, OTHER)},
 )
 STORE_REQUEST_SECONDS = MetricSpec(
     name="ingestd_store_request_seconds",
@@ -66,7 +93,7 @@ PENDING_FILES = MetricSpec(
     kind=Kind.GAUGE,
     help="Files that have not ended yet, by stage.",
     unit="files",
-    labels=("stage",),
+    labels={"stage": STAGES},
 )
 OLDEST_PENDING_SECONDS = MetricSpec(
     name="ingestd_oldest_pending_seconds",
@@ -109,14 +136,14 @@ IGNORED_FILES = MetricSpec(
     kind=Kind.GAUGE,
     help="Names in the inbox that the last full scan passed over, by reason; no_pattern are those that begin like DICOM.",
     unit="files",
-    labels=("reason",),
+    labels={"reason": (*IGNORED_REASONS, OTHER)},
 )
 FOLDER_FREE_BYTES = MetricSpec(
     name="ingestd_folder_free_bytes",
     kind=Kind.GAUGE,
     help="Free space that the daemon may use where the folder lies; absent while the file system does not answer.",
     unit="bytes",
-    labels=("folder",),
+    labels={"folder": FOLDERS},
 )
 TOKEN_EXPIRY = MetricSpec(
     name="ingestd_token_expiry_timestamp_seconds",
@@ -129,13 +156,13 @@ THREADS_RESTARTED = MetricSpec(
     kind=Kind.COUNTER,
     help="Threads that had died and were started again.",
     unit="threads",
-    labels=("thread",),
+    labels={"thread": (*THREADS, OTHER)},
 )
 BUILD_INFO = MetricSpec(
     name="ingestd_build_info",
     kind=Kind.GAUGE,
     help="Always 1; the labels say what is running.",
-    labels=("version", "python"),
+    labels={"version": (), "python": ()},
 )
 
 METRICS = (
@@ -158,22 +185,3 @@ METRICS = (
     THREADS_RESTARTED,
     BUILD_INFO,
 )
-
-STAGES = ("waiting", "ready", "in_flight", "unmovable")
-LOSSES = ("connect_error", "timeout", "lost")
-EXPECTED_STATUSES = (200, 202, 204, 400, 401, 403, 404, 406, 408, 409, 413, 415, 424, 429, 500, 502, 503, 504)
-IGNORED_REASONS = (
-    "temporary",
-    "hidden",
-    "bin",
-    "no_pattern",
-    "not_dicom",
-    "unwritten",
-    "unread",
-    "excluded",
-    "not_a_file",
-    "symlink",
-    "unreadable",
-)
-THREADS = ("scanner", "admin", "log", "token", "upkeep")
-OTHER = "other"  # what none of the sets above holds

@@ -153,13 +153,13 @@ class Metrics:
             self._restarts.labels(thread)
 
     def _counter(self, spec: MetricSpec) -> Counter:
-        return Counter(spec.name, spec.help, spec.labels, registry=self._registry)
+        return Counter(spec.name, spec.help, tuple(spec.labels), registry=self._registry)
 
     def _gauge(self, spec: MetricSpec) -> Gauge:
-        return Gauge(spec.name, spec.help, spec.labels, registry=self._registry)
+        return Gauge(spec.name, spec.help, tuple(spec.labels), registry=self._registry)
 
     def _histogram(self, spec: MetricSpec) -> Histogram:
-        return Histogram(spec.name, spec.help, spec.labels, registry=self._registry, buckets=spec.buckets)
+        return Histogram(spec.name, spec.help, tuple(spec.labels), registry=self._registry, buckets=spec.buckets)
 
 
 class _FreeSpace(Collector):
@@ -178,7 +178,7 @@ class _FreeSpace(Collector):
         return [family]
 
     def _family(self) -> GaugeMetricFamily:
-        return GaugeMetricFamily(FOLDER_FREE_BYTES.name, FOLDER_FREE_BYTES.help, labels=FOLDER_FREE_BYTES.labels)
+        return GaugeMetricFamily(FOLDER_FREE_BYTES.name, FOLDER_FREE_BYTES.help, labels=tuple(FOLDER_FREE_BYTES.labels))
 
 
 def _series(name: str, labels: Mapping[str, str]) -> str:

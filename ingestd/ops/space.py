@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ingestd.core.errors import READ_ONLY
 
-ANSWER_SECONDS = 0.25
+ANSWER_SECONDS = 0.25  # a scrape, for the free space of all folders: a share that hangs has no number
 LEAST_FREE_BYTES = 64 << 20  # with less, a move across file systems or a commit may fail any moment
 LEAST_FREE_SHARE = 10  # of a small file system: a tenth
 

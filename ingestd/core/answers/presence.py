@@ -16,8 +16,8 @@ from ingestd.core.answers.answer import Listed
 from ingestd.core.model import Batch, Instance, Stamp
 
 MOST_NAMES = 200_000  # SOP Instance UIDs that are remembered: some 40 MB
-KNOWN_SECONDS = 600.0
-ASK_AGAIN_SECONDS = 60.0  # while no search of this service was ever answered
+KNOWN_SECONDS = 600.0  # what a search of a study has shown, until it is asked for anew: others store there, too
+ASK_AGAIN_SECONDS = 60.0  # the next search, while no search of this service was ever answered
 
 _Bytes = tuple[str, Stamp]  # a file in one state
 

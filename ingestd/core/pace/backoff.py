@@ -16,12 +16,12 @@ from ingestd.core.answers.outcome import Quarantine, Retry
 from ingestd.core.answers.reasons import Reason
 from ingestd.core.model import Deferral, Instance, Wait
 
-LONGEST_WAIT_SECONDS = 900.0
-MINUTE = 60.0
+LONGEST_WAIT_SECONDS = 900.0  # a file that is tried again, and all else whose waits grow, at most
+SLOW_BASE_SECONDS = 60.0  # a file that the service still creates, or that was set apart, at least
 _IN_MINUTES = frozenset({Wait.CREATING, Wait.APART})  # 45071 and a gateway's refusals clear slowly, if at all
 REFUSED_ALONE_LIMIT = 3
 UNNAMED_LIMIT = 3
-WORD_AFTER_SECONDS = 600.0  # a new role takes five minutes to spread
+WORD_AFTER_SECONDS = 600.0  # a service that lets nothing be read, until its word is taken: roles need minutes to spread
 _TROUBLE = frozenset({Wait.SERVER_TROUBLE, Wait.REQUEST_TROUBLE})  # one patience: they alternate in one outage
 _OURS = frozenset({Wait.INCOMPLETE, Wait.UNMOVABLE, Wait.RESTING})  # nothing the service said
 
@@ -71,7 +71,7 @@ def defer(
     counted = (same.counted if same is not None else 0) + counts
     if verdict := _out_of_patience(retry, counted=counted, waited=now - since, rules=rules):
         return verdict
-    base = MINUTE if retry.wait in _IN_MINUTES else rules.base_seconds
+    base = SLOW_BASE_SECONDS if retry.wait in _IN_MINUTES else rules.base_seconds
     after = base + full_jitter(base=base, cap=LONGEST_WAIT_SECONDS, attempt=attempts, rand=rand)
     if retry.wait is Wait.UNANSWERED and (left := since + rules.word_after_seconds - now) > 0:
         after = min(after, left)  # the question whose answer may be its word

@@ -18,7 +18,7 @@ from ingestd.core.settle import SettleRules
 from ingestd.core.window import Window
 from ingestd.daemon.arriving.looking import NO_STAMP
 
-DUE_EVERY_SECONDS = 0.5
+DUE_EVERY_SECONDS = 0.5  # the next question to the journal, for files whose time has come
 
 
 class Admission:

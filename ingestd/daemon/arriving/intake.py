@@ -44,13 +44,13 @@ from ingestd.daemon.saying.unreadable import Unreadable
 from ingestd.threads.handover import NoThreadError
 
 SLICE = 256  # files a tick
-SLICE_SECONDS = 0.05
+SLICE_SECONDS = 0.05  # looks at files in one tick, together: the loop has other stages, too
 CONTENT_LIMIT = 64 << 20  # bytes of small files held ahead of the slots
-BUSY_RETRY_SECONDS = 2.0
-BUSY_CAP_SECONDS = 60.0
+BUSY_RETRY_SECONDS = 2.0  # a file that can't be read now, the first time; then twice as long each time
+BUSY_CAP_SECONDS = 60.0  # a file that can't be read now, at most; and one in a folder that nothing can be moved out of
 LOCKED_TEXT = "nothing can be moved out of the file's folder just now: it is not sent"
 CHANGES = 2
-STEP_SECONDS = 1.0  # of the machine's clock against the monotonic one
+STEP_SECONDS = 1.0  # a clock that is off the monotonic one by so much was set: what is older has no known age
 CHANGING_TEXT = "the file changes again and again: waiting until it is left alone"
 
 NO_MEANS_TEXT = "no memory or no thread to read the file just now: it is looked at again; raise the service's limits"

@@ -13,7 +13,7 @@ from ingestd.core.second_look import Found, Looked, SecondLookRules, due, next_l
 from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.saying.sparing import Sparing
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 1.0  # the next question to the journal, for second looks that are due
 AT_ONCE = 1000  # looks
 
 PROBLEMS = {

@@ -40,8 +40,8 @@ from ingestd.daemon.saying.sparing import Sparing
 from ingestd.threads.handover import NoThreadError
 
 SLICE = 256  # files moved a tick
-SLICE_SECONDS = 0.05
-UNMOVABLE_BASE_SECONDS = 15.0
+SLICE_SECONDS = 0.05  # moves of one tick, together: the loop has other stages, too
+UNMOVABLE_BASE_SECONDS = 15.0  # a file that could not be moved, the first time; then twice as long each time
 KEPT_TEXT = "nothing shows that nobody writes it, or that the service holds its bytes: it stays in done/"
 _NO_MEANS = "the file can't be moved (no memory or no thread): raise the service's limits, the move is tried again"
 

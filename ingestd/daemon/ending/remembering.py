@@ -11,8 +11,8 @@ from ingestd.core.model import Deferral
 from ingestd.core.ports import Clock, Journal, Recorder
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray
 
-RETRY_SECONDS = 1.0
-SAID_SECONDS = 60.0
+RETRY_SECONDS = 1.0  # a commit that failed, until the next try
+SAID_SECONDS = 60.0  # the next line `journal_trouble`: a disk that is nearly full comes and goes
 
 
 class Remembering:

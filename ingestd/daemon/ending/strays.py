@@ -22,10 +22,10 @@ from ingestd.daemon.ending.remembering import Remembering
 from ingestd.daemon.saying.sparing import Sparing
 from ingestd.threads.handover import Handover, NoThreadError
 
-BASE_SECONDS = 5.0
+BASE_SECONDS = 5.0  # a stray that can't be put back, the first time; then twice as long each time
 LOADED = 1000  # of those that the journal knows at the start
-LOAD_EVERY_SECONDS = 60.0
-GIVEN_UP_SECONDS = 86_400.0
+LOAD_EVERY_SECONDS = 60.0  # the next question to the journal, for strays of an earlier process
+GIVEN_UP_SECONDS = 86_400.0  # a stray that is not at its place, until it is forgotten: its disk may only be away
 
 REMEMBERED = "a new version still stands in {0}/, where a move carried it: see to the rights and disks of inbox and {0}"
 

@@ -11,8 +11,10 @@ from ingestd.core.events import Event
 from ingestd.core.ports import Recorder
 from ingestd.core.scan import NO_PATTERN, REASONS, Passed
 
-CHANGED_SECONDS = 60.0
-AGAIN_SECONDS = 600.0
+CHANGED_SECONDS = 60.0  # the next line `ignored` or `locked`, when the count has changed
+AGAIN_SECONDS = (
+    600.0  # the next line `ignored` or `locked`, while the count has not: what is not heard again is forgotten
+)
 _LOCKED = "locked"
 
 

@@ -6,7 +6,7 @@ from ingestd.core.events import Event
 from ingestd.core.ports import LogValue, Recorder
 
 LINES = 20
-SECONDS = 60.0
+SECONDS = 60.0  # a log event that has said its lines (20 at most), until it may say more
 
 
 class Sparing:

@@ -10,7 +10,7 @@ import math
 from ingestd.core.events import Event
 from ingestd.core.ports import Recorder
 
-SECONDS = 60.0
+SECONDS = 60.0  # the next line `unreadable`, while there are such files
 MOST = 10_000  # paths that are kept to count each file once
 
 

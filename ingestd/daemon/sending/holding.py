@@ -14,7 +14,7 @@ from ingestd.core.ports import Rand, Recorder
 from ingestd.core.when import lasting
 from ingestd.daemon.sending.control import Control
 
-SAID_SECONDS = 60.0
+SAID_SECONDS = 60.0  # the next line `held`, while the same outage lasts
 NO_MEANS = "a request can't be made (no memory or no thread): raise the service's limits, it is tried again"
 
 

@@ -17,8 +17,8 @@ from ingestd.core.ports import Clock, Journal, Origin, Recorder
 from ingestd.core.record import Receipt
 from ingestd.daemon.sending.jobs import Jobs, Rechecked
 
-EVERY_SECONDS = 10.0
-AFTER_SILENCE_SECONDS = 300.0
+EVERY_SECONDS = 10.0  # the next file that was filed on the service's word, to be asked for: slowly, beside the work
+AFTER_SILENCE_SECONDS = 300.0  # the next file that was filed on the service's word, after a question that got no answer
 NOT_THERE = "it was filed on the service's word, and the service does not have it: copy it from done/ into the inbox"
 ANOTHER = "it was filed on the service's word, and the service holds other bytes: compare the two, done/ has ours"
 

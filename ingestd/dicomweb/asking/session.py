@@ -29,7 +29,7 @@ from ingestd.dicomweb.wire.authorized import MINIMUM_RATE, Body, Signed
 from ingestd.dicomweb.wire.exchange import Exchange, Reply, Sink
 
 PASSES = frozenset({408, 429, 502, 503, 504})
-PATIENCE_SECONDS = 30.0  # for a token: a person's own login runs a program
+PATIENCE_SECONDS = 30.0  # a command, for its token: a person's own login runs a program
 
 BARE = "!$'()*,/:?@"  # what a query may hold as it is (RFC 3986 3.4), but for & = + ; which form decoders take apart
 Query = Sequence[tuple[str, str]]

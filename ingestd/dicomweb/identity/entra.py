@@ -32,8 +32,8 @@ from ingestd.dicomweb.identity.token_cell import Token, TokenTroubleError
 if TYPE_CHECKING:
     from azure.core.credentials import AccessTokenInfo
 
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 10.0
+CONNECT_SECONDS = 5.0  # a connection to the identity provider
+READ_SECONDS = 10.0  # the identity provider's answer
 PUBLIC_CLOUD = "login.microsoftonline.com"
 _DEVELOPERS = (
     "shared_token_cache",

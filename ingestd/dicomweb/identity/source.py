@@ -11,7 +11,7 @@ from ingestd.dicomweb.identity.headers import BasicPassword, TokenFile, TokenSou
 from ingestd.dicomweb.identity.tls import Certificates
 from ingestd.dicomweb.identity.token_cell import TokenCell
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0  # a request without a token, for the fetch that is under way: an identity provider can hang
 
 
 def token_source(

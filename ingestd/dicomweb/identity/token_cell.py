@@ -38,7 +38,8 @@ from ingestd.core.ports import Clock
 from ingestd.dicomweb.identity.headers import Headers, TokenError, bearer
 
 ATTEMPTS = 3  # in one fetch
-LONGEST_REST_SECONDS = 60.0
+FETCH_SECONDS = 30.0  # a fetch of a token, until it is left to itself and another begins: IMDS hangs for 75 s
+LONGEST_REST_SECONDS = 60.0  # the next fetch, after one that failed or brought the same token, at most
 HUNG_LIMIT = 2
 
 _ON_THE_WAY = "look at what stands between (DNS, firewall, service.proxy)"
@@ -76,7 +77,12 @@ class TokenCell:
     """A TokenSource and a Supervised thread "token". `fetch` blocks, and raises TokenError."""
 
     def __init__(
-        self, fetch: Callable[[], Token], *, clock: Clock, patience_seconds: float = 5.0, fetch_seconds: float = 30.0
+        self,
+        fetch: Callable[[], Token],
+        *,
+        clock: Clock,
+        patience_seconds: float = 5.0,
+        fetch_seconds: float = FETCH_SECONDS,
     ) -> None:
         self._fetch = fetch
         self._clock = clock

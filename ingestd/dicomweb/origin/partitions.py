@@ -10,7 +10,7 @@ import json
 
 from ingestd.core.ports import Clock
 
-KNOWN_SECONDS = 600.0
+KNOWN_SECONDS = 600.0  # a partition that was listed, until the list is asked for anew: none can be taken away
 ACCEPT = "application/json"
 _NO_SUCH_ROUTE = frozenset({400, 404, 405, 501})  # 400: Azure, where partitions are not enabled
 

@@ -16,7 +16,7 @@ import httpx
 from ingestd.dicomweb.wire.backend import Wires
 from ingestd.dicomweb.wire.connection import Wire
 
-KEEP_IDLE_SECONDS = 30.0  # less than what servers and load balancers keep an idle connection for
+KEEP_IDLE_SECONDS = 30.0  # an idle connection, until it is closed: servers and load balancers keep one longer
 
 
 class Transport(httpx.BaseTransport):

@@ -22,9 +22,9 @@ from ingestd.spool.intake.names import Ignored
 
 READS = 10_000  # files a pass, of those that no pattern takes
 _MOST_KNOWN = 100_000
-_YOUNG_SECONDS = 60.0
-_FORGET_SECONDS = 3600.0
-_UNWRITTEN_SECONDS = 900.0  # a file without a beginning is not waited for any longer
+_YOUNG_SECONDS = 60.0  # a file that changed, until its first bytes are remembered: a mapped page leaves no trace
+_FORGET_SECONDS = 3600.0  # first bytes that are remembered, until all are forgotten: no stamp hides a file for ever
+_UNWRITTEN_SECONDS = 900.0  # a file without first bytes, until it counts as no DICOM
 _WRITTEN = frozenset({errno.EAGAIN, errno.EBUSY, errno.ETXTBSY})  # a lease is broken, or the file is locked
 
 

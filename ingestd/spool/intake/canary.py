@@ -32,7 +32,7 @@ from ingestd.spool.intake.watch import CANARY
 
 _MIB = 1 << 20
 _NEARLY = 64 << 10
-_AGAIN_SECONDS = 60.0
+_AGAIN_SECONDS = 60.0  # what is known of a disk's leases, until it is asked anew: an NFS export may come later
 _EXPORTS = Path("/proc/fs/nfsd/exports")
 _OLD_NS = 1_000_000_000_000_000_000  # 2001-09-09
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})

@@ -35,11 +35,9 @@ from ingestd.spool.intake.pass_notes import PassNotes
 from ingestd.spool.intake.scan_pass import Pass, problem_of
 from ingestd.spool.intake.watch import Watcher, WatchMode
 
-_BREATH_SECONDS = 0.2  # at least, between two scans
-_TROUBLE_SECONDS = (
-    10.0  # at most, until a root that could not be listed is tried again, or a paused scan tends the watch
-)
-_STUCK_SECONDS = 60.0
+_BREATH_SECONDS = 0.2  # the next scan, at least
+_TROUBLE_SECONDS = 10.0  # the next try to list the inbox after it failed, at most; a paused scan's look at the watch
+_STUCK_SECONDS = 60.0  # a scan that gets nowhere, until /readyz is red
 _HINTS = 10_000
 
 NO_ANSWER = "the inbox has not answered for a minute: look at its disk, mount or share"

@@ -52,10 +52,10 @@ Identity = tuple[int, int]  # st_dev, st_ino
 Hint = Callable[[str, bool, str], None]
 
 CANARY = ".ingestd-canary-"
-_CANARY_SECONDS = 2.0
-_TRY_AGAIN_SECONDS = 600.0
-_JOIN_SECONDS = 2.0
-_PAIRING_SECONDS = 0.02
+_CANARY_SECONDS = 2.0  # the event of a file of our own, until events count as not working
+_TRY_AGAIN_SECONDS = 600.0  # file events that do not work, until they are tried again
+_JOIN_SECONDS = 2.0  # the end of a thread of the watch
+_PAIRING_SECONDS = 0.02  # half of a rename, for its other half: each hint that follows waits with it
 _TOLD = [FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
 _REFUSED = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 

@@ -32,7 +32,7 @@ from ingestd.spool.disk import handles
 
 BRAKE_FILE = "brake.json"
 VERSION = 1
-SETTLED_SECONDS = 3600.0  # an order this old was not given by a command that is still moving its file
+SETTLED_SECONDS = 3600.0  # an order without its file, until it is void: a command may still be moving the file
 
 _LONGEST = 64 << 10
 _UNREADABLE = "brake.json stands in folders.state and does not say why"

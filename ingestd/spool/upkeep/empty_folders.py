@@ -18,7 +18,8 @@ from ingestd.spool.disk.descent import At, Descent, Folder
 from ingestd.spool.intake.names import passed_by
 
 MOST = 10_000  # folders that are remembered from one look to the next
-OFTEN_SECONDS, SELDOM_SECONDS = 1.0, 600.0
+OFTEN_SECONDS = 1.0  # the next look for empty folders, at least: a quarter of the time that they may stay
+SELDOM_SECONDS = 600.0  # the next look for empty folders, at most
 
 _Folder = tuple[int, int, int]  # device, inode, mtime
 

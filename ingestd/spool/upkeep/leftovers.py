@@ -17,7 +17,7 @@ from pathlib import Path
 from ingestd.core.ports import Clock
 from ingestd.spool.disk import handles
 
-AGE_SECONDS = 86_400.0
+AGE_SECONDS = 86_400.0  # a temporary file that a crash has left, until it is removed; and the next look for such
 
 
 class Leftovers:

@@ -40,9 +40,9 @@ from ingestd.spool.filing.removal import remove
 from ingestd.spool.memory.receipts import Receipts
 from ingestd.spool.upkeep.proving import Proving, Steps, tells_of
 
-DAY_SECONDS = 86_400.0
-LEAST_REST_SECONDS = 1.0  # between two rounds
-AFTER_TROUBLE_SECONDS = 600.0
+DAY_SECONDS = 86_400.0  # the next round of retention, at most
+LEAST_REST_SECONDS = 1.0  # the next round of retention, at least
+AFTER_TROUBLE_SECONDS = 600.0  # the next round of retention after trouble, or while the clock is doubted, at most
 
 
 @dataclass(slots=True, kw_only=True)

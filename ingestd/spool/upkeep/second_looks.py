@@ -29,9 +29,9 @@ from ingestd.spool.memory.receipts import Receipts
 from ingestd.spool.upkeep.proving import Proving
 from ingestd.spool.upkeep.retention import holds, remove_proved
 
-POLL_SECONDS = 1.0
-SWEEP_SECONDS = 10.0
-NOTE_SECONDS = 0.01  # more between two sweeps for each note: ten thousand of them must not keep the disk busy
+POLL_SECONDS = 1.0  # second looks, until those that have come in are taken up
+SWEEP_SECONDS = 10.0  # the next look at what was written late
+NOTE_SECONDS = 0.01  # the next look at what was written late, longer for each: ten thousand must not keep the disk busy
 
 Looking = Generator[None, None, Looked]
 

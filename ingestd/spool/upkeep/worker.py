@@ -13,9 +13,9 @@ from typing import Protocol
 
 from ingestd.core.ports import Clock
 
-SLICE_SECONDS = 0.02
+SLICE_SECONDS = 0.02  # work of the upkeep thread without a rest: it rests three times as long
 REST = 3.0
-LONGEST_WAIT_SECONDS = 3600.0
+LONGEST_WAIT_SECONDS = 3600.0  # the upkeep thread, when nothing is due sooner
 
 
 class Task(Protocol):
