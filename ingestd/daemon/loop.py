@@ -263,10 +263,9 @@ class Daemon:
         self._stopping = True
         drained = False
         self._notifier.stopping(self._rules.deadline_seconds)
-        under_way = self._sending.in_flight
-        requests = "1 request" if under_way == 1 else f"{under_way} requests"
-        hint = f"finishing {requests}, at most {self._rules.deadline_seconds:g} s; Ctrl-C again stops now"
-        self._recorder.log(Event.STOPPING, in_flight=under_way, left=self.left, hint=hint if under_way else None)
+        self._recorder.log(
+            Event.STOPPING, in_flight=self._sending.in_flight, left=self.left, hint=self._why_it_takes_time()
+        )
         whole = self._rules.drain_inbox and self._signals > 0
         if not whole:
             drained = self.empty()
@@ -290,6 +289,13 @@ class Daemon:
         for thread in self._threads:
             thread.join(max(enough - self._clock.monotonic(), 0.0))
         return left
+
+    def _why_it_takes_time(self) -> str | None:
+        requests, files = self._sending.in_flight, len(self._endings)
+        if not requests and not files:
+            return None
+        what = f"finishing {requests} request{'s' if requests > 1 else ''}" if requests else f"filing {files} files"
+        return f"{what}, at most {self._rules.deadline_seconds:g} s; a second signal (Ctrl-C) stops now"
 
     def _busy(self, whole: bool) -> bool:
         return bool(self._sending.carrying or len(self._endings)) or (whole and not self.empty())

@@ -16,6 +16,9 @@ from fakes.hostile_server import Peer, Script, answer, answering, hostile
 from fakes.pki import Authority
 from fakes.scripted_origin import ScriptedOrigin, Warned, chokes, closes, judges, says
 from fakes.studies import made
+from ingestd.core.answer import Answer
+from ingestd.core.disposition import hold_for_control
+from ingestd.dicomweb.codes import hold_line
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -118,15 +121,22 @@ def test_nobody_there_is_said_at_once(unused_port: int) -> None:
     assert "Connection refused: check service.url (--url)" in ran.err
 
 
-def test_a_page_that_is_not_the_service_is_told() -> None:
-    for status, code in ((200, 1), (302, 75)):
-        with hostile(answering(status, b"<html>Welcome</html>", content_type="text/html")) as server:
-            ran = commanded("dicomweb", "search", "studies", "--url", server.url)
-        assert ran.code == code
-        assert f"something that is not DICOMweb answered ({status}, text/html): check service.url (--url)" in ran.err
-        assert "Welcome" not in ran.err
-    with hostile(answering(200, b"{", content_type="application/json")) as server:
-        assert "not what was asked for" in commanded("dicomweb", "search", "studies", "--url", server.url).err
+@pytest.mark.parametrize("status", [200, 302])
+def test_a_page_that_is_not_the_service_is_told(status: int) -> None:
+    """F53: in the words that the daemon has for it, and nothing was decided."""
+    with hostile(answering(status, b"<html>Welcome</html>", content_type="text/html")) as server:
+        ran = commanded("dicomweb", "search", "studies", "--url", server.url)
+        daemons = hold_line(hold_for_control(Answer(status=status, page="text/html")), url=server.url, identified=False)
+    assert (ran.code, ran.err) == (75, f"ingestd: search studies: {daemons}\n")
+
+
+def test_a_page_with_a_status_of_its_own_is_the_services_answer() -> None:
+    """A servlet container says "there is none such" with a page."""
+    with hostile(answering(404, b"<html>Not found</html>", content_type="text/html")) as server:
+        ran = commanded("dicomweb", "metadata", "1.2.3", "--url", server.url)
+    assert ran.code == 1
+    assert "404" in ran.err
+    assert "not DICOMweb" not in ran.err
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,8 @@ class Session:
     def failure(
         self, doing: Doing, *, status: int | None, loss: Loss | None, said: str | None, page: str | None
     ) -> ServiceError:
-        """The same, of what is known; `said`: the service's words, or why nothing was sent; `page` as in Answer."""
-        identified = self._identified
-        return failure(doing, status=status, loss=loss, said=said, url=self.url, identified=identified, page=page)
+        """The same, of what is known; `said`: the service's words, or why nothing was sent; `page`: as in Answer."""
+        return failure(doing, status=status, loss=loss, said=said, url=self.url, identified=self._identified, page=page)
 
     def rest(self, retry_after: float | None, why: str, tries: int) -> None:
         """Wait before the next try, as long as the service wants (`retry_after`, seconds) and we bear."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ingestd.core.answers.answer import Loss
 from ingestd.core.errors import ServiceError, UnavailableError
-from ingestd.dicomweb.origin.holds import foreign, hint, lost, passes
+from ingestd.dicomweb.origin.holds import another, hint, lost, passes
 from ingestd.dicomweb.payload.media_type import JSON_TYPES, media_type
 from ingestd.dicomweb.wire.exchange import Reply
 
@@ -46,13 +46,14 @@ def failure(
     page: str | None = None,
 ) -> ServiceError:
     """The error for what is not what was asked for. `said`: the service's words, or why nothing was sent; `identified`: we said
-    who we are; `page`: the media type of an answer that no DICOMweb service gives."""
+    who we are; `page`: as in Answer."""
     if loss is not None or status is None:
         return UnavailableError(f"{doing.what}: {lost(loss, said, url=url)}")
+    # Above, a servlet container's own page may stand for the service's "there is none such".
+    if status < 400 and (stranger := another(status, page, url=url)) is not None:
+        return UnavailableError(f"{doing.what}: {stranger}")
     quoted = f' "{said}"' if said else ""
     line = f"{doing.what}: {url} answers {status}{quoted}: {_hint(doing, status, identified=identified)}"
-    if page is not None and status < 400:  # a route that a service lacks may well be a page of its web server, with 404
-        line = f"{doing.what}: {foreign(status, page, url=url)}"
     # 502 and the like say nothing about what was asked; 501 does: it is never going to.
     undecided = status in _UNDECIDED or 300 <= status < 400 or status >= 500
     return UnavailableError(line) if undecided and status not in _NO_SUCH_METHOD else ServiceError(line)
@@ -84,7 +85,7 @@ def words(reply: Reply) -> str:
 def page(reply: Reply) -> str | None:
     """The media type of an answer that no DICOMweb service gives, such as a login page's; None of what may be its own."""
     kind = media_type(reply.content_type).name
-    poured = reply.status == 200 and bool(kind)  # then a sink that was given has had its body
-    if not (reply.content or poured) or kind in _ITS_OWN:
+    nothing_came = not reply.content and (reply.whole or not kind)  # not whole, with a kind: a sink did not want it
+    if nothing_came or kind in _ITS_OWN:
         return None
     return kind if _PLAIN.fullmatch(kind) else "an unknown type"

@@ -88,7 +88,7 @@ def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try a
     """What became of a request that was not answered. `problem`: our own words about it; `then`: what comes now."""
     match loss:
         case Loss.NOT_SENT if problem is not None and problem.startswith(UNSIGNED):
-            return f"{problem}; nothing was sent to {url}: {then}"
+            return f"{problem}; nothing was sent to {url}"
         case Loss.NOT_SENT:
             said = (problem or "no connection").removesuffix(".")
             return f"{url}: {said}: {_mend(said)}"
@@ -98,8 +98,10 @@ def lost(loss: Loss | None, problem: str | None, *, url: str, then: str = "try a
             return f"{url}: {problem or 'the connection broke before the answer was whole'}: {then}"
 
 
-def foreign(status: int, page: str, *, url: str) -> str:
-    """What to say of an answer that no DICOMweb service gives. `page`: its media type."""
+def another(status: int, page: str | None, *, url: str) -> str | None:
+    """The line about an answer that no DICOMweb service gives, by its media type `page`; None where it may be the service's own."""
+    if page is None or status in (401, 407) or passes(status):
+        return None
     return f"{url}: something that is not DICOMweb answered ({status}, {page}): {_NOT_THE_SERVICE}"
 
 
@@ -113,8 +115,8 @@ def hold_line(hold: Hold, *, url: str, identified: bool) -> str:
         return lost(hold.loss, hold.problem, url=url, then="it is tried again")
     if hold.status is None or hold.problem is not None:
         return hold.problem or "no request can be made"
-    if hold.page is not None and hold.status not in (401, 407) and not passes(hold.status):
-        return foreign(hold.status, hold.page, url=url)
+    if (stranger := another(hold.status, hold.page, url=url)) is not None:
+        return stranger
     if hold.cause is HoldCause.CONTROL and not passes(hold.status):
         return f"{url} answers {hold.status} {_EVEN_EMPTY}"
     mend = _NO_STORE if hold.status == 404 else hint(hold.status, identified=identified, role=WRITER)

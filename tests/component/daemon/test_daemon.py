@@ -563,6 +563,46 @@ def test_files_that_each_scan_offers_again_are_counted_once() -> None:
     assert str(dict(bench.notifier.sent)["status"]).startswith("10 files pending: ")
 
 
+@pytest.mark.parametrize(("files", "what"), [(1, "1 request"), (2, "2 requests")])
+def test_an_end_that_waits_for_requests_says_so(files: int, what: str) -> None:
+    """F66: who has pressed Ctrl-C learns what it waits for, how long at most, and that a second one stops it."""
+    bench = Bench()
+    bench.executor.at_once = False
+    for n in range(1, files + 1):
+        bench.drop(made(n, study=n).name, made(n, study=n).content)
+    bench.after(1)
+    bench.daemon.signal()
+    bench.daemon.signal()
+    bench.daemon.stop()
+    (line,) = bench.recorder.of(Event.STOPPING)
+    assert line.fields["hint"] == f"finishing {what}, at most 5 s; a second signal (Ctrl-C) stops now"
+
+
+def test_an_end_that_waits_for_the_journal_says_so() -> None:
+    """F39, F66: a full disk held it up for the whole deadline, without a word."""
+    bench = Bench()
+    bench.executor.at_once = False
+    bench.drop(made(1).name, made(1).content)
+    bench.after(1)
+    bench.journal.problem = JournalError("the disk is full")
+    bench.executor.at_once = True
+    bench.executor.run()
+    bench.after(1)
+    bench.daemon.signal()
+    bench.daemon.signal()
+    bench.daemon.stop()
+    (line,) = bench.recorder.of(Event.STOPPING)
+    assert str(line.fields["hint"]).startswith("filing 1 files, at most 5 s; ")
+
+
+def test_an_end_that_waits_for_nothing_says_nothing() -> None:
+    bench = Bench()
+    bench.after(1)
+    bench.daemon.signal()
+    bench.daemon.stop()
+    assert [line.fields["hint"] for line in bench.recorder.of(Event.STOPPING)] == [None]
+
+
 def test_sigterm_finishes_what_is_in_flight_and_files_it() -> None:
     """F66, I1: between "the service said stored" and the move nothing is cut; what was not sent stays."""
     bench = Bench(concurrency=1)

@@ -134,7 +134,7 @@ def test_an_outage_says_when_it_is_tried_again() -> None:
 def test_one_trouble_is_one_line() -> None:
     """Without a token nothing goes out: the outage and our side of the connection are the same then."""
     why = "auth.token_file: it can't be read (No such file or directory)"
-    outage = f"no token: {why}; nothing was sent to host: it is tried again (for 2 min, next try in 20 s)"
+    outage = f"no token: {why}; nothing was sent to host (for 2 min, next try in 20 s)"
     one = Standing(outage=outage, connection=f"no fresh token: {why}")
     assert one.lines() == (f"service: {outage}",)
     two = Standing(outage="host answers 503", connection=f"no fresh token: {why}")

@@ -28,7 +28,7 @@ NOT_SENT = {"loss": Loss.NOT_SENT}
             True,
             ["refused: check its date", "service.ca_bundle"],
         ),
-        (Answer(**NOT_SENT, problem="no token: the file is empty"), True, ["no token", "is empty", URL, "tried again"]),
+        (Answer(**NOT_SENT, problem="no token: the file is empty"), True, ["no token", "the file is empty", URL]),
         (Answer(loss=Loss.TIMEOUT), True, [URL, "no whole answer in time", "service.response_timeout_seconds"]),
         (Answer(loss=Loss.LOST), True, [URL, "the connection broke"]),
         (Answer(loss=Loss.LOST, problem="the answer is no HTTP/1.1"), True, [URL, "no HTTP/1.1"]),
