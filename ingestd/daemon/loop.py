@@ -295,7 +295,7 @@ class Daemon:
         if not requests and not files:
             return None
         what = f"finishing {requests} request{'s' if requests > 1 else ''}" if requests else f"filing {files} files"
-        return f"{what}, at most {self._rules.deadline_seconds:g} s; a second signal (Ctrl-C) stops now"
+        return f"{what}, at most {self._rules.deadline_seconds:g} s; Ctrl-C again stops now"
 
     def _busy(self, whole: bool) -> bool:
         return bool(self._sending.carrying or len(self._endings)) or (whole and not self.empty())

@@ -31,7 +31,7 @@ FOLDERS_SAID_SECONDS = (
 FOLDERS_AGAIN_SECONDS = 600.0  # the next line `folder_trouble`, while the same lasts
 SILENT_SECONDS = 60.0  # a service that has taken a request and says nothing, until the log says so (`silent`)
 SILENT_TEXT = (
-    "it has taken a request and says nothing: look at the service and what stands before it; "
+    "the service has taken a request and says nothing: ask those who run it, or what stands before it; "
     "the request is given up after service.response_timeout_seconds, and sent again"
 )
 

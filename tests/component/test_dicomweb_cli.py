@@ -16,9 +16,10 @@ from fakes.hostile_server import Peer, Script, answer, answering, hostile
 from fakes.pki import Authority
 from fakes.scripted_origin import ScriptedOrigin, Warned, chokes, closes, judges, says
 from fakes.studies import made
-from ingestd.core.answer import Answer
-from ingestd.core.disposition import hold_for_control
-from ingestd.dicomweb.codes import hold_line
+
+from ingestd.core.answers.answer import Answer
+from ingestd.core.answers.disposition import hold_for_control
+from ingestd.dicomweb.origin.holds import hold_line
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -88,8 +89,8 @@ def write(*numbers: int, **options: int) -> list[bytes]:
 # --- what a person is told ------------------------------------------------------------------------
 
 LINES = [
-    (401, "wants to know who we are and auth.mode is none", 75),
-    (403, "give our identity the role DICOM Data Reader", 75),
+    (401, "it wants a login and auth.mode is none", 75),
+    (403, "it forbids this, and auth.mode is none: set auth.mode", 75),
     (404, "this service has no change feed", 1),
     (302, "sends us elsewhere", 75),
     (400, "does not take the request", 1),
@@ -98,7 +99,7 @@ LINES = [
     (424, "check its storage account", 75),
     (500, "it is in trouble", 75),
     (418, "it refuses", 1),
-    (503, "it is in trouble: look at its log; try again later", 75),
+    (503, "it is in trouble: ask those who run it, or what stands before it; try again later", 75),
 ]
 
 
@@ -333,7 +334,7 @@ def test_401_draws_one_fresh_token_and_no_more(tmp_path: Path) -> None:
         ran = commanded("dicomweb", "changefeed", "--url", server.url, **mode)
         assert len(server.requests) == 1  # the file has nothing fresher
     assert ran.code == 75
-    assert "does not take who we say we are" in ran.err
+    assert "it rejects our login" in ran.err
     assert "new" not in ran.err  # I7
 
 
@@ -864,7 +865,7 @@ def test_a_wrong_role_stops_everything_at_once() -> None:
     code, rows, err = store(service, "1.dcm", "2.dcm", "3.dcm", INGESTD_BATCH__MAX_INSTANCES="1")
     assert code == 75
     assert outcomes(rows) == {"1.dcm": "stored"}
-    assert "DICOM Data Owner" in err
+    assert "it forbids this, and auth.mode is none" in err
     assert service.count("store") == 2
 
 

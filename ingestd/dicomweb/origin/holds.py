@@ -31,11 +31,11 @@ _MENDS = {
     "Connection refused": "check service.url (--url), that the service runs and listens there, and the firewall",
 }
 _UNKNOWN_TO_IT = (
-    "it wants to know who we are and auth.mode is none: set auth.mode, for Azure INGESTD_AUTH__MODE=managed-identity, "
-    "beside a logged-in Azure CLI azure-cli, for a token that you have token-file and INGESTD_AUTH__TOKEN_FILE"
+    "it wants a login and auth.mode is none: set auth.mode, on an Azure machine INGESTD_AUTH__MODE=managed-identity; other ways: "
+    "azure-cli (where it is logged in), token-file with INGESTD_AUTH__TOKEN_FILE"
 )
 _NOT_TAKEN = (
-    "it does not take who we say we are: check auth.mode, auth.scope, that the token is not expired and is for this service, "
+    "it rejects our login: check that the token is not expired and is for this service (auth.mode, auth.scope), "
     "and this machine's clock"
 )
 _NO_STORE = (
@@ -70,11 +70,13 @@ def hint(status: int, *, identified: bool, role: str) -> str:
         case 401:
             return _NOT_TAKEN if identified else _UNKNOWN_TO_IT
         case 403:
-            return f"we may not: give our identity the role {role} on the service; a new role takes up to five minutes"
+            if not identified:
+                return "it forbids this, and auth.mode is none: set auth.mode, or have what stands before it let this machine in"
+            return f"it forbids this to our login: give it the role {role} on the service; a new role takes up to five minutes"
         case _ if 300 <= status < 400:
             return "it sends us elsewhere, where we don't follow: check service.url (--url)"
         case _ if status >= 500:
-            return "it is in trouble: look at its log"
+            return "it is in trouble: ask those who run it, or what stands before it"
         case _:
             return HINTS.get(status, "it refuses")
 

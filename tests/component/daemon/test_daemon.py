@@ -575,7 +575,7 @@ def test_an_end_that_waits_for_requests_says_so(files: int, what: str) -> None:
     bench.daemon.signal()
     bench.daemon.stop()
     (line,) = bench.recorder.of(Event.STOPPING)
-    assert line.fields["hint"] == f"finishing {what}, at most 5 s; a second signal (Ctrl-C) stops now"
+    assert line.fields["hint"] == f"finishing {what}, at most 5 s; Ctrl-C again stops now"
 
 
 def test_an_end_that_waits_for_the_journal_says_so() -> None:

@@ -82,7 +82,7 @@ def test_a_service_that_takes_a_request_and_says_nothing_is_said_after_a_minute(
     bench.origin.silent_seconds = 61.0
     bench.after(30.0, steps=30)
     (line,) = bench.daemon.details()
-    assert line.startswith("service: it has taken a request and says nothing: look at the service")
+    assert line.startswith("service: the service has taken a request and says nothing: ask those who run it")
     assert line.endswith("(for 61 s)")
     (said,) = bench.recorder.of(Event.SILENT)
     assert (said.fields["held_seconds"], said.fields["files"]) == (61.0, 0)  # not how often it was not said

@@ -36,6 +36,7 @@ NOT_SENT = {"loss": Loss.NOT_SENT}
         (Answer(status=401), True, ["401", "auth.mode", "expired", "clock"]),
         (Answer(status=401), False, ["401", "auth.mode is none", "INGESTD_AUTH__MODE"]),
         (Answer(status=403), True, ["403", "DICOM Data Owner", "five minutes"]),
+        (Answer(status=403), False, ["403", "auth.mode is none"]),
         (Answer(status=404), True, ["404", "/v2", "service.partition"]),
         (Answer(status=404, problem="service.partition: no such one"), True, ["service.partition: no such one"]),
         (Answer(status=406), True, ["406", "form that we read"]),
