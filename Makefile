@@ -6,17 +6,20 @@ BIN := .venv/bin
 PIP = $(shell test -x $(BIN)/pip && echo $(BIN)/python -m pip || echo $(PYTHON) -m pip --python $(BIN)/python) \
 	-qq --disable-pip-version-check
 UV ?= uv
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+PYTEST = $(BIN)/coverage run -m pytest --ignore=tests/bench
 CORE_COVERAGE = echo "core/ alone, where anything less than all of it fails:" && \
 	$(BIN)/coverage report --include='ingestd/core/*' --fail-under=100
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 
-.PHONY: help demo test check crash soak lock clean
+.PHONY: help demo test quick check crash soak lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    the embedded service and the real daemon on six files, in .venv (made when missing)"
 	@echo "make test    every test with branch coverage; core/ must have all of it   (ARGS=... goes to pytest)"
+	@echo "make quick   the rules and the daemon on fakes, without coverage: for the time while you write"
 	@echo "make check   ruff, mypy --strict, the import contract"
 	@echo "make crash   the crash matrix, all of it: every state-changing system call killed and failed; needs strace"
 	@echo "make soak    forty minutes of kills and a bad service; ARGS='--minutes 5' for less"
@@ -27,10 +30,16 @@ demo: .venv/.run
 	@$(BIN)/ingestd demo $(ARGS)
 
 # A part of the tests covers a part of the code: only all of them are measured, and tests/unit, which alone covers core/.
+# What is marked `alone` comes after the rest, which runs on one worker more than there are cores, because most tests wait.
 test: .venv/.dev
-	@$(BIN)/coverage run -m pytest --ignore=tests/bench $(ARGS)
+	@rm -f .coverage .coverage.*
+	@$(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist worksteal -m "not alone" && $(PYTEST) -m alone)
+	@$(BIN)/coverage combine --quiet
 	@$(if $(ARGS),,$(BIN)/coverage report)
 	@$(if $(filter-out tests/unit,$(ARGS)),,$(CORE_COVERAGE))
+
+quick: .venv/.dev
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/contract tests/component/daemon $(ARGS)
 
 check: .venv/.dev
 	@$(BIN)/ruff check .

@@ -25,6 +25,13 @@ def require_real(*binaries: str) -> None:
     pytest.skip(line)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Coverage is told by the environment to measure each process: meant are the workers, not the daemons that tests start."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
+            del os.environ[name]
+
+
 @pytest.fixture(scope="session")
 def real() -> Callable[..., None]:
     """`real("Orthanc")` skips, or fails in CI, where a program is missing."""

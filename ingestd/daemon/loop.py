@@ -127,6 +127,9 @@ class Daemon:
         """Why /readyz is red, a line each cause: inbox, journal, folders, no file could be moved yet. Never the service."""
         if not self._pulse.ready:
             return "starting: the inbox has not been looked at yet"
+        return "\n".join(self._causes()) or None
+
+    def _causes(self) -> list[str]:
         inbox, journal, locked = self._scanner.status().problem, self._endings.problem, self.passed.locked
         causes = (
             f"inbox: {inbox}" if inbox is not None else None,
@@ -134,7 +137,7 @@ class Daemon:
             f"moves: {locked.text()}" if locked.everything and not self.filed else None,
             self._folders_problem(),
         )
-        return "\n".join(cause for cause in causes if cause is not None) or None
+        return [line for cause in causes if cause is not None for line in cause.splitlines()]
 
     def details(self) -> Sequence[str]:
         """What is wrong and turns neither /livez nor /readyz red, a line each."""
@@ -142,8 +145,7 @@ class Daemon:
 
     def held(self) -> Sequence[str]:
         """What keeps files from going out, a line each: the service, the brake, or what turns /readyz red; locked folders apart."""
-        red = (self.ready_problem() or "").splitlines()
-        return (*(line for line in red if not line.startswith("moves: ")), *self._pulse.held)
+        return (*(line for line in self._causes() if not line.startswith("moves: ")), *self._pulse.held)
 
     @property
     def left(self) -> int:

@@ -31,6 +31,7 @@ MISSED_SHARE = 0.05
 pytestmark = [
     pytest.mark.real("strace"),
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.timeout(14_400 if FULL else 600),
 ]
 

@@ -27,7 +27,7 @@ from ingestd.core.record import Receipt
 from ingestd.spool.memory.journal import SqliteJournal
 from ingestd.spool.memory.migrations import STEPS, VERSION
 
-pytestmark = [pytest.mark.real("strace"), pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.real("strace"), pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1200)]
 
 FULL = os.environ.get("INGESTD_TEST_CRASH") == "full"
 SEED = int(os.environ.get("INGESTD_TEST_SEED", "0"))

@@ -8,6 +8,7 @@ import pytest
 from crash.soak import soak
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_killed_again_and_again_under_a_bad_service_nothing_is_lost(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from fakes.ports import free_port
 from pydicom.data import get_testdata_file
 
 # The first run on a machine makes the Debian tree, which takes a minute or two.
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
 
 GATEWAY = 12345
 CAP_LEASE = 28  # linux/capability.h

@@ -363,7 +363,7 @@ def test_a_kill_in_between_is_repeated_safely(house: House, monkeypatch: pytest.
             os._exit(9)
 
         if killed == "rename":
-            monkeypatch.setattr(retention_module.fsutil, "move", end)
+            monkeypatch.setattr(retention_module.handles, "move", end)
         else:
             monkeypatch.setattr(os, killed, end)
         swept(house.retention())

@@ -184,7 +184,7 @@ def test_an_open_that_an_oplock_refuses_is_a_writer(
     def refuse(_folder: int, _name: str) -> tuple[int, os.stat_result]:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr(module.fsutil, "open_file", refuse)
+    monkeypatch.setattr(module.handles, "open_file", refuse)
     assert module._refused(0, "a.dcm")
     monkeypatch.undo()
     monkeypatch.setattr(module, "_refused", lambda *_: True)
