@@ -7,11 +7,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 _DURATION = re.compile(r"(\d{1,9})([smhdw])")
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0  # of the years 1 to 9999, which a datetime has
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 in UTC, to the millisecond: `2026-01-02T03:04:05.678Z`."""
+    """Seconds since the epoch as RFC 3339 in UTC, to the millisecond: `2026-01-02T03:04:05.678Z`.
+
+    Never raises, because people and damage write times, too: beyond the years 1 to 9999 it is their first or last second.
+    """
+    seconds = min(max(_FIRST, seconds), _LAST)  # in this order NaN is the first
     return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -29,6 +30,12 @@ def test_a_time_is_rfc_3339_in_utc_whatever_the_machine_is_set_to(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize("seconds", [math.inf, -math.inf, math.nan, 1e300, -1e12, 253_402_300_800.0])
+def test_a_time_that_no_calendar_has_ends_no_list(seconds: float) -> None:
+    """DESIGN 5, F90: one damaged reason file, note or receipt must not hide all that follow it."""
+    assert rfc3339(seconds) in {"0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.000Z"}
 
 
 def test_times_sort_as_their_texts_do() -> None:
