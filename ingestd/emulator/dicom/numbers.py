@@ -42,6 +42,8 @@ def decimal_string(text: str) -> int | float:
     if _DS.fullmatch(text) is None:
         raise ValueError
     value = Decimal(text)
+    if not value:
+        return 0  # whatever its exponent: spelled out, 0E-999999999 is a gigabyte
     if abs(value) > _LARGEST:
         return _double(value)
     if (ended := value.quantize(_SMALLEST, context=_WIDE)) != value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fakes.part10_writer import BIG, EXPLICIT, IMPLICIT, Writer, identity, image
 
 from ingestd.core.answers.elements import contradict
 from ingestd.dicomweb.payload.metadata_reader import Elements, ElementsSink, Places
+from ingestd.emulator.dicom.numbers import decimal_string
 from ingestd.part10.comparable import comparable_elements
 
 URL = "studies/1.2.3.1/series/1.2.3.2/instances/1.2.3.3"
@@ -171,6 +173,17 @@ def test_numbers_are_what_net_makes_of_them(service: httpx.Client, tmp_path: Pat
     assert model["00700010"]["Value"] == [0.1, "Infinity"]
     assert model["00281050"] == {"vr": "DS"}
     assert contradicted(service, tmp_path, content) == []
+
+
+@pytest.mark.parametrize("text", ["0E-9999999", "-0E-9999999", "0E+9999999", "1E-9999999"])
+def test_a_number_of_twelve_characters_costs_no_megabytes(text: str) -> None:
+    """I8: spelled out, a zero has as many places as its exponent says; one DS may have thousands of them."""
+    tracemalloc.start()
+    try:
+        assert decimal_string(text) == 0
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
