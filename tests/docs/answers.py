@@ -47,7 +47,7 @@ image.
 - **`asked` is as old as its question.** That a study or a series lacked an instance is believed for ten minutes: whoever else
   stores other bytes under the same UIDs in between, at a service that then keeps those, is not seen. Nothing is removed on it.
 - **A conflict** is proved by other bytes that were fetched. The reason file names the elements that differ (`differs`: tags,
-  never values), or says that only the pixels do.
+  never values), or says that metadata show no difference, as where only the pixels do.
 - **Retention** removes what a receipt of `new` or `fetched` at this service proves; for others it fetches once, slowly.
 
 ## What becomes of a file, for each kind of service

@@ -220,7 +220,7 @@ def _conflict(facts: Facts, *, same_syntax: bool) -> Quarantine:
         text += f"; these elements differ: {', '.join(f'({t[:4]},{t[4:]})' for t in tags[:8])}"
         text += f" and {len(tags) - 8} more" if len(tags) > 8 else ""
     elif known:
-        text += "; its metadata are the same, so the pixels or other bulk data differ"
+        text += "; its metadata show no difference: what they don't show, or not exactly, differs, such as the pixels"
     return Quarantine(
         reason=Reason.CONFLICT,
         text=text,

@@ -32,7 +32,7 @@ KEYS: Final[Mapping[str, str]] = MappingProxyType(
         "series_uid": "Series Instance UID (0020,000e)",
         "sop_instance_uid": "SOP Instance UID (0008,0018)",
         "sha256": "SHA-256 of the data set (adr/0011), in hex; null where it can't be had, or would take long",
-        "differs": "of a conflict the elements that differ, as tags; [] where only the pixels do",
+        "differs": "of a conflict the elements that differ, as tags; [] where metadata show none, as of pixels",
     }
 )
 

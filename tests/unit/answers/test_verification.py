@@ -304,7 +304,19 @@ def test_a_conflict_in_what_is_no_metadata_says_so() -> None:
     """F78: half an image has the metadata of the whole one."""
     found = decide(replace(HELD, fetched=OTHER, held=SHOWN, own=OWN))
     assert isinstance(found, Quarantine)
-    assert found.text.endswith("its metadata are the same, so the pixels or other bulk data differ")
+    assert found.text.endswith(
+        "its metadata show no difference: what they don't show, or not exactly, differs, such as the pixels"
+    )
+    assert found.differs == ()
+
+
+def test_a_conflict_in_what_metadata_do_not_show_exactly_does_not_blame_the_pixels_alone() -> None:
+    """DESIGN 3a, F78: of two names in bytes that no character set declares the service shows the same "?"."""
+    own = OWN | {"00100010": ("\ufffd^\ufffd",)}
+    held = Held(status=200, elements=OWN | {"00100010": ("????^???",)})
+    found = decide(replace(HELD, fetched=OTHER, held=held, own=own))
+    assert isinstance(found, Quarantine)
+    assert "or not exactly" in found.text
     assert found.differs == ()
 
 
