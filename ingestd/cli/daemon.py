@@ -19,7 +19,7 @@ from ingestd.cli.stopping import Stops, leave
 from ingestd.cli.terminal import shown
 from ingestd.config import Settings
 from ingestd.core.errors import IngestdError
-from ingestd.core.scan import UNWRITTEN, Passed
+from ingestd.core.scan import TAKE_DICOM, UNWRITTEN, Passed
 from ingestd.daemon.loop import Daemon, End
 
 STDERR = 2
@@ -68,11 +68,9 @@ def drain_inbox(settings: Settings, *, timeout: float | None, json: bool) -> Exi
         else:
             ended = "everything else has ended" if left and end is End.DRAINED else end.value
             print("\n".join([f"{done} done, {failed} failed, {left} left: {ended}", *notes]))
-        if unknown := daemon.passed.unknown:
-            what = f"{unknown} of its folders could not be listed, or of its files be read, or have no beginning yet"
-            hint = "let the service's user read and enter them, then drain again"
-            print(f"ingestd: folders.inbox: {what}: {hint}", file=sys.stderr)
-        some_left = left or unknown or end is not End.DRAINED
+        for problem in not_known(daemon.passed):
+            print(f"ingestd: folders.inbox: {problem}", file=sys.stderr)
+        some_left = left or daemon.passed.unknown or end is not End.DRAINED
         code = Exit.SOME_LEFT if some_left else Exit.SOME_FAILED if failed else Exit.DONE
         _end(app, code)
     return code
@@ -82,11 +80,25 @@ def left_lying(passed: Passed, inbox: Path) -> Iterator[str]:
     """A line each for what the scan did not offer and is perhaps meant to be sent; a person's terminal may show names."""
     if passed.not_taken:
         such_as = f", such as {shown(os.path.basename(passed.example))}" if passed.example else ""
-        yield f"{passed.why_not_taken()}{such_as}"
+        yield f"{passed.why_not_taken()}{such_as}: {TAKE_DICOM}"
     if passed.counts.get(UNWRITTEN, 0):
         yield passed.text(UNWRITTEN)
     for locked in passed.locked.alike:
         yield locked.text(shown(shlex.quote(os.fspath(inbox / locked.place))))
+
+
+def not_known(passed: Passed) -> Iterator[str]:
+    """A line each for what keeps the scan from knowing whether all was taken."""
+    if passed.unreadable:
+        yield (
+            f"{passed.unreadable} of its folders could not be listed, or of its files be read: "
+            "let the service's user read and enter them, then drain again"
+        )
+    if passed.unread:
+        yield (
+            f"it is not known yet whether {passed.unread} of its files are DICOM, because their beginning is not written or was "
+            "not read: remove what nobody writes any more, or drain again in a quarter of an hour"
+        )
 
 
 @contextmanager

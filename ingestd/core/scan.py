@@ -16,12 +16,14 @@ UNREADABLE = "unreadable"
 UNWRITTEN = "unwritten"
 UNREAD = "unread"
 
+TAKE_DICOM = 'set intake.include = "dicom" to take every file that begins like DICOM'
+
 FOLDER = "FOLDER"  # where a command has the path
 WHO = "{who}"  # where it says who may run it
 
 _HINTS = {
     SYMLINK: "links are never followed: copy the files into the inbox, or mount the folder there",
-    UNWRITTEN: "their beginning holds nothing but zeros, so their copy was broken off: copy them again, or remove them",
+    UNWRITTEN: "such a file begins with nothing but zeros, because its copy was broken off: copy it again, or remove it",
     UNREADABLE: "folders that can't be listed, or files that can't be read: let the service's user read and enter them",
 }
 REASONS = (NO_PATTERN, SYMLINK, UNWRITTEN, UNREADABLE)  # of what is perhaps meant to be sent
@@ -48,12 +50,12 @@ class LockedAlike:
     def text(self, place: str = "") -> str:
         """What is wrong, and what mends it. `place` is the path as a shell takes it; without it a command says FOLDER or INBOX."""
         files = "1 file is" if self.files == 1 else f"{self.files} files are"
-        out_of = "a folder that lets nothing" if self.folders == 1 else f"{self.folders} folders that let nothing"
+        folders = "1 folder" if self.folders == 1 else f"{self.folders} folders"
         who, where = (
-            ("its owner or root", FOLDER) if self.folders == 1 else ("root", "INBOX")
+            ("the folder's owner or root", FOLDER) if self.folders == 1 else ("root", "INBOX")
         )  # several may have several owners
         mend = self.mend.replace(WHO, who).replace(FOLDER, place or where)
-        return f"{files} not sent, because of {out_of} be moved out: {mend}"
+        return f"{files} not sent, because ingestd can't move files out of {folders}: {mend}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,20 +94,30 @@ class Passed:
     @property
     def unknown(self) -> int:
         """Folders that could not be listed, and files of which it is not known whether they should be taken."""
-        return self.counts.get(UNREADABLE, 0) + self.counts.get(UNREAD, 0)
+        return self.unreadable + self.unread
+
+    @property
+    def unreadable(self) -> int:
+        """Folders that can't be listed, and files that can't be read."""
+        return self.counts.get(UNREADABLE, 0)
+
+    @property
+    def unread(self) -> int:
+        """Files whose beginning is not known yet."""
+        return self.counts.get(UNREAD, 0)
 
     def why_not_taken(self) -> str:
-        least = "at least " if self.counts.get(UNREAD, 0) else ""
-        were = "file was" if self.not_taken == 1 else "files were"
-        return (
-            f"{least}{self.not_taken} {were} not taken: no name fits intake.include = {json.dumps(list(self.include))}"
-        )
+        least = "at least " if self.unread else ""
+        were, names = ("file was", "its name does") if self.not_taken == 1 else ("files were", "their names do")
+        include = json.dumps(list(self.include))
+        return f"{least}{self.not_taken} {were} not taken: {names} not match intake.include = {include}"
 
     def text(self, reason: str) -> str:
         """What is passed over for one of REASONS, and what to do about it."""
         if reason == NO_PATTERN:
-            return f'{self.why_not_taken()}: set intake.include = "dicom" to take whatever begins like DICOM'
-        return f"{self.counts.get(reason, 0)} names are not taken ({reason}): {_HINTS[reason]}"
+            return f"{self.why_not_taken()}: {TAKE_DICOM}"
+        count = self.counts.get(reason, 0)
+        return f"{count} {'name is' if count == 1 else 'names are'} not taken ({reason}): {_HINTS[reason]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ def a_media_folder(home: House) -> None:
     home.drop("a.dcm", made(10).content)
 
 
-NOT_TAKEN = '5 files were not taken: no name fits intake.include = ["*.dcm"], such as IM00000'
+NOT_TAKEN = '5 files were not taken: their names do not match intake.include = ["*.dcm"], such as IM00000'
 
 
 def test_drain_says_what_no_pattern_takes_however_short_it_is(plain: MakePlain) -> None:
@@ -132,6 +132,17 @@ def test_dicom_takes_whatever_begins_like_it(plain: MakePlain, value: str) -> No
     assert (ended.returncode, home.count()) == (0, {"inbox": 3, "done": 6, "failed": 0})
 
 
+def test_drain_does_not_speak_of_rights_where_a_beginning_is_missing(plain: MakePlain) -> None:
+    """F93: zeros may still become DICOM: exit 75, and what helps."""
+    with hostile(ScriptedOrigin()) as server:
+        home = plain(server.url, INGESTD_INTAKE__INCLUDE="dicom")
+        home.drop("IM1", bytes(100_000))
+        ended = home.drain()
+    assert ended.returncode == 75
+    (line,) = (line for line in ended.stderr.splitlines() if line.startswith("ingestd: "))
+    assert line.startswith("ingestd: folders.inbox: it is not known yet whether 1 of its files are DICOM, because ")
+
+
 def test_run_says_what_no_pattern_takes_on_its_page_in_metrics_and_log(plain: MakePlain) -> None:
     """F93: /readyz stays green and names no file."""
     with hostile(ScriptedOrigin()) as server:
@@ -168,8 +179,8 @@ def test_drain_says_which_folder_nothing_can_be_moved_out_of_and_the_command_wor
         first, second = ended.stdout.splitlines()
         assert first == "1 done, 0 failed, 2 left: everything else has ended"
         assert second == (
-            "2 files are not sent, because of a folder that lets nothing be moved out: "
-            f"as its owner or root, run chmod -R g+rwX '{folder}'"
+            "2 files are not sent, because ingestd can't move files out of 1 folder: "
+            f"as the folder's owner or root, run chmod -R g+rwX '{folder}'"
         )
         (line,) = [json.loads(text) for text in ended.stderr.splitlines() if '"locked"' in text]
         assert (line["files"], "study" in json.dumps(line)) == (2, False)

@@ -851,8 +851,8 @@ def test_names_that_are_not_taken_are_said() -> None:
     (line,) = bench.recorder.of(Event.IGNORED)
     assert (line.fields["files"], line.fields["path"]) == (412, "ct/IM1")
     assert line.fields["hint"] == (
-        '412 files were not taken: no name fits intake.include = ["*.dcm"]: '
-        'set intake.include = "dicom" to take whatever begins like DICOM'
+        '412 files were not taken: their names do not match intake.include = ["*.dcm"]: '
+        'set intake.include = "dicom" to take every file that begins like DICOM'
     )
     bench.after(1180, steps=118)
     assert [line.fields["files"] for line in bench.recorder.of(Event.IGNORED)] == [412, 412]

@@ -20,9 +20,12 @@ def test_nothing_passed_over_is_nothing() -> None:
 @pytest.mark.parametrize(
     ("counts", "text"),
     [
-        ({"no_pattern": 1}, '1 file was not taken: no name fits intake.include = ["*.dcm"]'),
-        ({"no_pattern": 100}, '100 files were not taken: no name fits intake.include = ["*.dcm"]'),
-        ({"no_pattern": 9, UNREAD: 4}, 'at least 9 files were not taken: no name fits intake.include = ["*.dcm"]'),
+        ({"no_pattern": 1}, '1 file was not taken: its name does not match intake.include = ["*.dcm"]'),
+        ({"no_pattern": 100}, '100 files were not taken: their names do not match intake.include = ["*.dcm"]'),
+        (
+            {"no_pattern": 9, UNREAD: 4},
+            'at least 9 files were not taken: their names do not match intake.include = ["*.dcm"]',
+        ),
     ],
 )
 def test_what_no_pattern_takes_is_said_with_the_setting(counts: dict[str, int], text: str) -> None:
@@ -50,8 +53,8 @@ def test_one_locked_folder_is_mended_itself() -> None:
     """F94: with its path where a person may see it."""
     locked = LockedAlike(files=1, folders=1, example="a b", mend=f"as {WHO}, run chmod -R g+rwX {FOLDER}")
     assert locked.text() == (
-        "1 file is not sent, because of a folder that lets nothing be moved out: "
-        "as its owner or root, run chmod -R g+rwX FOLDER"
+        "1 file is not sent, because ingestd can't move files out of 1 folder: "
+        "as the folder's owner or root, run chmod -R g+rwX FOLDER"
     )
     assert locked.text("'/in/a b'").endswith("run chmod -R g+rwX '/in/a b'")
 
@@ -61,7 +64,7 @@ def test_many_locked_folders_are_mended_by_one_command() -> None:
     mend = f"as {WHO}, run chown -R :x {FOLDER} && chmod -R g+rwX {FOLDER}"
     locked = LockedAlike(files=40, folders=2, example="a", mend=mend)
     assert locked.text() == (
-        "40 files are not sent, because of 2 folders that let nothing be moved out: "
+        "40 files are not sent, because ingestd can't move files out of 2 folders: "
         "as root, run chown -R :x INBOX && chmod -R g+rwX INBOX"
     )
     assert (locked.place, replace(locked, folders=1).place) == ("", "a")
@@ -73,6 +76,6 @@ def test_what_mends_one_folder_is_not_said_of_another() -> None:
     locked = Locked(alike=(one, replace(one, files=5, folders=2, mend="mount it writable")))
     assert locked.files == 6
     assert locked.text() == (
-        "1 file is not sent, because of a folder that lets nothing be moved out: as its owner or root, run chmod FOLDER; "
-        "5 files are not sent, because of 2 folders that let nothing be moved out: mount it writable"
+        "1 file is not sent, because ingestd can't move files out of 1 folder: as the folder's owner or root, run chmod FOLDER; "
+        "5 files are not sent, because ingestd can't move files out of 2 folders: mount it writable"
     )
