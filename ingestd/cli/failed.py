@@ -9,11 +9,9 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-from rich.table import Table
-from rich.text import Text
 
 from ingestd.cli.options import Exit
 from ingestd.cli.terminal import console, shown
@@ -24,10 +22,13 @@ from ingestd.core.when import rfc3339
 from ingestd.ops.clock import SystemClock
 from ingestd.spool.filing.putting_back import PuttingBack
 from ingestd.spool.filing.quarantined import FailedFolder, Quarantined
+from ingestd.spool.filing.reason_file import KEYS
 from ingestd.spool.intake.names import Rules
 from ingestd.spool.memory.orders import FileOrders, Order
 
 COMMENT = "comment"  # the server's own words, which can hold a patient's data
+PROSE = ("text", "what_to_do", COMMENT)
+KEY_WIDTH = max(map(len, KEYS)) + 2
 
 
 def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
@@ -37,13 +38,19 @@ def show_failed(settings: FolderSettings, path: str, *, json: bool) -> Exit:
         if json:
             print(jsonlib.dumps(why))
             continue
-        table = Table(show_header=False, box=None, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
         for key, value in {"file": f"failed/{one.path}", **why}.items():
-            table.add_row(Text(key), Text(as_text(value)))
-        console().print(table)
+            print(*_lines(key, as_text(value)), sep="\n")
     return Exit.DONE if all(one.why is not None for one in found) else Exit.SOME_FAILED
+
+
+def _lines(key: str, text: str) -> Sequence[str]:
+    """The key and its value: prose as wide as the terminal, a path or a UID whole, so that it can be copied."""
+    label = key.ljust(KEY_WIDTH)
+    if key not in PROSE:
+        return [f"{label}{text}".rstrip()]
+    indent = " " * KEY_WIDTH
+    width = max(console().width, 2 * KEY_WIDTH)
+    return textwrap.wrap(text, width, initial_indent=label, subsequent_indent=indent) or [key]
 
 
 def retry_failed(

@@ -31,7 +31,7 @@ WIDTHS = (len("2026-01-02T03:04:05.678Z"), max(len(reason.value) for reason in R
 INDENT = "    "
 MOST = 100  # kinds that are counted apart, because a reason file can say anything
 MORE = ("of more kinds", "see `ingestd failed show PATH`")
-HINT = "`ingestd failed show PATH` says all about one, also in the service's words; `ingestd failed retry` sends them again"
+HINT = "`ingestd failed show PATH` says all about one, also in the service's words; `ingestd failed retry PATH` sends it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,8 +80,8 @@ def drain(
     json: Json = False,
     log_level: Level = None,
 ) -> None:
-    """Ship what is in the inbox now, then end: 0 all stored, 1 some failed, 75 some left (also DICOM files that no name of
-    intake.include fits)."""
+    """Ship what is in the inbox now, then end: 0 all stored, 1 some failed, 75 some left (also DICOM files whose names
+    intake.include does not match)."""
     _let_ctrl_c_end_it()
     from ingestd.cli.daemon import drain_inbox  # noqa: PLC0415
 
@@ -250,7 +250,7 @@ def main() -> None:
             typer.main.get_command(app)()
         finally:
             if sys.stdout is not None:  # closed at start
-                sys.stdout.flush()
+                _flush_output()
     except OSError as error:
         if error.errno not in _NO_ROOM or error.filename is not None:
             raise
@@ -276,6 +276,15 @@ def _let_ctrl_c_end_it() -> None:
     would have to be undone has begun."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _flush_output() -> None:
+    """Who reads it may have seen enough, as `head` has: that is no error, and nothing to say."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(Exit.SOME_FAILED)
 
 
 def _discard_output() -> None:

@@ -36,8 +36,8 @@ class Exit(IntEnum):
     SOME_FAILED = (
         1,
         (
-            "`drain` filed everything, some of it in failed/; `failed show` or `retry` could not do it with each file, or "
-            "`resume` not with the brake; the service said no to a command of `dicomweb`, or to one of its files; a person did not "
+            "`drain` filed everything, some of it in failed/; `failed show` or `retry` could not be done for each file, or "
+            "`resume` could not take the brake off; the service said no to a command of `dicomweb`, or to one of its files; a person did not "
             "confirm a `delete`; the output has no room; an error of our own, which is said in one line"
         ),
     )
@@ -45,7 +45,7 @@ class Exit(IntEnum):
     SOME_LEFT = (
         75,
         (
-            "the same again may do: `drain` left something, or DICOM files that no name of `intake.include` fits; another ingestd "
+            "try the same again later: `drain` left files, or DICOM files whose names `intake.include` does not match; another ingestd "
             "holds the state folder, or it was taken away; a folder's disk does not answer; the journal can't be used; a stop took "
             "longer than its deadline; the service did not answer a command, or takes nothing from us just now; the demo's files "
             "did not end in time"

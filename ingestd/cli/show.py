@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json as jsonlib
+import textwrap
 from typing import Literal, get_args, get_origin
 
 from ingestd.config import Section, Settings
 
+WIDTH = 80
+
 
 def show(settings: Settings, *, json: bool) -> None:
-    """Every key with the value in force. Secrets stand in files and so never here."""
+    """Every key with the value in force, below its meaning. Secrets stand in files and so never here."""
     values = settings.model_dump(mode="json")
     if json:
         print(jsonlib.dumps(values, indent=2))
@@ -19,9 +22,10 @@ def show(settings: Settings, *, json: bool) -> None:
         described = type(settings).model_fields[section].annotation
         lines = [f"[{section}]"]
         for key, value in keys.items():
-            meaning = _meaning(described.model_fields[key].description) if described is not None else None
-            shown = f"{key} = {jsonlib.dumps(value)}" if value is not None else f"# {key} is not set"
-            lines.append(f"{shown}  # {meaning}" if meaning and value is not None else f"{shown}: {meaning}")
+            if described is not None:
+                field = described.model_fields[key]
+                lines.append(_comment(f"{_meaning(field.description)}{_one_of(field.annotation)}"))
+            lines.append(f"{key} = {jsonlib.dumps(value)}" if value is not None else f"# {key} is not set")
         sections.append("\n".join(lines))
     print("\n\n".join(sections))
 
@@ -37,10 +41,18 @@ def docs() -> str:
         out.append(f"\n## [{section}]\n\n{meaning}\n\n| key | default | what it does |\n|---|---|---|")
         for key, one in described.model_fields.items():
             default = "required" if one.is_required() else _shown(one.default)
-            choices = get_args(one.annotation) if get_origin(one.annotation) is Literal else ()
-            of = f" One of {', '.join(f'`{c}`' for c in choices)}." if choices else ""
-            out.append(f"| `{key}` | {default} | {_meaning(one.description)}{of} |")
+            out.append(f"| `{key}` | {default} | {_meaning(one.description)}{_one_of(one.annotation)} |")
     return "\n".join(out) + "\n"
+
+
+def _one_of(annotation: object) -> str:
+    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    return f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
+
+
+def _comment(text: str) -> str:
+    """Above its key, for a terminal of 80 columns."""
+    return textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
 
 
 def _meaning(description: str | None) -> str:

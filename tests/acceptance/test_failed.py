@@ -169,6 +169,40 @@ def test_a_newcomer_reads_what_failed_when_why_and_what_to_do(house: type[House]
     )
 
 
+def test_show_wraps_prose_and_leaves_a_uid_whole(house: type[House]) -> None:
+    """At 80 columns: what a person copies, a UID or a path, stands on one line, and nothing behind it."""
+    home = house("", COLUMNS="80")
+    home.failed.mkdir()
+    uid, name = f"1.2.{'3' * 60}", f"{'n' * 40} {'m' * 40}.dcm"
+    why = {
+        "version": 1,
+        "reason": "rejected",
+        "text": "no word " * 20,
+        "path": name,
+        "sop_instance_uid": uid,
+        "comment": None,
+    }
+    (home.failed / name).write_bytes(b"x")
+    (home.failed / f"{name}.reason.json").write_text(json.dumps(why))
+    lines = on_a_terminal(home, "failed", "show", name).splitlines()
+    assert {f"sop_instance_uid  {uid}", f"path              {name}", "comment"} <= set(lines)
+    assert max(len(line) for line in lines if "word" in line) <= 80
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(house: type[House]) -> None:
+    """`ingestd config show | head`: said to nobody, because nothing is wrong."""
+    home = house("http://127.0.0.1:9/v2")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = home.command("config", "show", "--root", str(home.root), "--url", "http://127.0.0.1:9/v2")
+    ended = subprocess.run(
+        command, check=False, env=home.environment(), stdout=writer, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
 def test_kinds_that_nobody_bounds_are_counted_together(house: type[House]) -> None:
     """F90: what stands in a reason file may be anything."""
     home = house("")

@@ -477,6 +477,17 @@ def test_what_config_show_prints_can_be_read_back(capsys: pytest.CaptureFixture[
     assert load(file=write(tmp_path, capsys.readouterr().out), environment={}, flags={}) == settings
 
 
+def test_the_meaning_of_a_key_stands_above_it_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 5: eighty columns, with the values that can be."""
+    show(made(), json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if line.startswith("# ")) <= 80
+    above, value = lines[lines.index('layout = "{date}/{path}"') - 1 :][:2]
+    assert above.startswith("# The path of a file in done/")
+    assert value == 'layout = "{date}/{path}"'
+    assert any(line.endswith("One of `auto`, `events`, `poll`.") for line in lines)
+
+
 def test_folders_that_begin_alike_do_not_overlap() -> None:
     assert made(folders={"done": f"{ROOT}/inbox-done"}).folders.done == Path(ROOT, "inbox-done")
 
