@@ -23,11 +23,11 @@ class Folders(Section):
     inbox: Path
     """The drop folder; must be there."""
     done: Path
-    """Files that the service is proved to hold (answers.md)."""
+    """Files that the service has, as docs/answers.md proves it."""
     failed: Path
     """Quarantined files, each with its reason beside it."""
     state: Path
-    """Journal, lock, brake and orders; on a local disk."""
+    """What ingestd remembers: its journal, its lock, the brake and orders of `failed retry`; on a local disk."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -51,30 +51,33 @@ class Intake(Section):
     """Which files are taken, and when one is complete."""
 
     include: Include = ("*.dcm",)
-    """Names to take, case-insensitive; a pattern with / is matched against the whole relative path. Or "dicom": whatever begins
-    like DICOM (`DICM` at byte 128, or a data set without that header), whatever its name. Files that begin so and that no name fits
-    are counted and said."""
+    """Patterns of file names to take; upper and lower case are the same, and a pattern with / is matched against the whole path
+    below the inbox. Or "dicom": every file that begins like DICOM (`DICM` at byte 128, or a data set without that header), whatever
+    its name. DICOM files whose names do not match are counted, and the log and `drain` say so."""
     exclude: Patterns = ()
-    """Names to leave alone although `include` takes them."""
+    """Patterns of file names to leave alone although `include` takes them."""
     recursive: bool = True
     """Also take files in sub-folders."""
     watch: Literal["auto", "events", "poll"] = "auto"
-    """File events as hints: where they are proved to work, always, or never. The scan finds every file in any case."""
+    """Use the kernel's file events to react faster. auto: where they are shown to work, such as on local disks; events: always;
+    poll: never. The scan finds every file in any case."""
     rescan_seconds: Positive = 10.0
-    """Between the end of a scan and the next."""
+    """The time between the end of a scan of the inbox and the next."""
     quiet_seconds: Seconds = 2.0
-    """Where no read lease proves that nobody writes a file: how long after its close or its rename into place it is sent."""
+    """How long after a file was closed or renamed into place it is sent, where no read lease shows that nobody writes it any
+    more."""
     network_quiet_seconds: Seconds = 60.0
-    """Where no close was seen either, as on network file systems: how long a file must be left alone before it is sent."""
+    """How long a file must not change before it is sent, where ingestd can neither have a read lease nor see the close, as on
+    network file systems."""
     incomplete_timeout_seconds: Positive = 900.0
-    """A file that is truncated, not DICOM or partly unwritten goes to failed/ after it has been unchanged this long; one that is
-    kept open for writing, has a second name or may be unfilled is sent then."""
+    """A file that is truncated, not DICOM or partly unwritten goes to failed/ when it has not changed for this long. One that is
+    kept open for writing, has a second name, or ends in zeros that perhaps nobody wrote is sent then."""
     headerless: Literal["quarantine", "send"] = "quarantine"
     """DICOM data sets without a Part 10 header, or without a transfer syntax in it. quarantine: to failed/, as no_header. send: as
     they are, where the service takes such files (Orthanc does)."""
     holes: Literal["wait", "zeros"] = "wait"
-    """Parts of a file that were never written. wait: for a writer to fill them. zeros: send them as zeros after
-    network_quiet_seconds (ZFS with compression, sparse copies)."""
+    """What to do about parts of a file that were never written. wait: wait for a writer to fill them. zeros: send them as zeros
+    after network_quiet_seconds (ZFS with compression, sparse copies)."""
     window: Annotated[int, Field(ge=16)] = 5000
     """Files held in memory at once; as many again may wait there for a second look."""
     remove_empty_dirs_after_seconds: Positive | None = None
@@ -85,7 +88,7 @@ class BatchSection(Section):
     """Which instances travel in one Store transaction."""
 
     by: Literal["study", "any"] = "study"
-    """One study a request, or whatever is ready."""
+    """study: the files of one study in a request; any: whatever is ready."""
     max_instances: Annotated[int, Field(ge=1, le=10000)] = 100
     """Instances in one request."""
     max_bytes: Size = 64 << 20
@@ -95,12 +98,12 @@ class BatchSection(Section):
 
 
 class Retry(Section):
-    """How often and how long."""
+    """How often a file is sent again, and how long ingestd waits."""
 
     instance_attempts: Annotated[int, Field(ge=1)] = 8
-    """Attempts that may count against one file before it is quarantined."""
+    """How often the service may fail on one file, while it stores others, before the file goes to failed/."""
     base_seconds: Positive = 1.0
-    """The first wait."""
+    """The first wait before something is tried again; later waits grow."""
     cap_seconds: Positive = 60.0
     """The longest wait between two probes of a service that is down."""
     retry_after_cap_seconds: Positive = 3600.0
@@ -108,15 +111,17 @@ class Retry(Section):
     creating_hours: Positive = 24.0
     """How long an instance may stay "being created" (FailureReason 45071)."""
     patience_seconds: Seconds = 3600.0
-    """The least time over which attempts that count are spread; `drain` gives up when nothing moved for this long."""
+    """A file on which the service fails is not given up before this much time has passed. `drain` ends when nothing moved for this
+    long."""
 
 
 class Duplicates(Section):
-    """What to do when the service says that it has an instance already."""
+    """What to do when the service says that it already has an instance."""
 
     policy: Literal["verify", "compare", "metadata", "accept"] = "verify"
-    """What proves it. verify: our receipt and its metadata, else its bytes. compare: always its bytes. metadata: its metadata
-    alone, which show neither other pixels nor half an image. accept: its word alone, which proves nothing."""
+    """What shows that it has the same bytes. verify: our receipt and the service's metadata, else its bytes, which are fetched.
+    compare: always its bytes. metadata: its metadata alone, which show neither other pixels nor half an image. accept: its word
+    alone, which proves nothing."""
     conflict: Literal["quarantine", "replace"] = "quarantine"
     """When it holds other bytes under the same UIDs. quarantine: the file goes to failed/. replace: it takes their place."""
 
@@ -125,24 +130,24 @@ class Brake(Section):
     """When the service refuses nearly everything, sending stops until `ingestd resume`. At most ten of one study count."""
 
     in_a_row: Annotated[int, Field(ge=1)] = 50
-    """So many instances refused in a row."""
+    """The brake goes on after so many refused instances in a row."""
     last: Annotated[int, Field(ge=1)] = 200
-    """How many of the newest instances `share` looks at."""
+    """How many of the newest instances `share` is taken of."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """The share of them that the service refused."""
+    """The brake goes on when the service refused this share of them."""
 
 
 class Done(Section):
     """What happens to a stored file."""
 
     action: Literal["move", "delete"] = "move"
-    """move: to done/. delete: remove it, once its receipt is on the disk and says `new` or `fetched`; on a lesser proof it is
-    moved (answers.md). Where no read lease proves that nobody writes it, it is moved, and removed
-    intake.incomplete_timeout_seconds later if it is still the same."""
+    """move: move the file to done/. delete: remove the file once the service provably has the same bytes (proof `new` or `fetched`,
+    docs/answers.md) and that is recorded; with a weaker proof it is moved. Where no read lease shows that nobody writes it, it is
+    moved, and removed intake.incomplete_timeout_seconds later if it is still the same."""
     retention_days: Days | None = None
-    """Remove files from done/ this long after they were stored, if the service is proved to hold these bytes; not set: never."""
+    """Remove files from done/ this long after they were stored, if the service provably has the same bytes; not set: never."""
     layout: str = "{date}/{path}"
-    """Its path in done/; date is the UTC day of filing."""
+    """The path of a file in done/; date is the UTC day on which it was moved there."""
 
     @property
     def removes(self) -> bool:
@@ -178,7 +183,8 @@ class Shutdown(Section):
     deadline_seconds: Seconds = 25.0
     """The longest time from the first SIGTERM to the end."""
     drain: Literal["in-flight", "inbox"] = "in-flight"
-    """Finish what is in flight, or (sidecars) go on until the inbox is empty or the deadline comes."""
+    """in-flight: finish the requests that are under way. inbox (for sidecars): go on until the inbox is empty or the deadline
+    comes."""
 
 
 class Admin(Section):
@@ -200,11 +206,11 @@ class Log(Section):
     """The log on standard output."""
 
     format: Literal["json", "console"] = "json"
-    """For machines or for people."""
+    """json: for machines; console: for people."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level that is written."""
     paths: Literal["digest", "name"] = "digest"
-    """File names often hold a patient's name: write a digest, or the name."""
+    """How a file is named: by a digest of its path, because paths often hold a patient's name, or by the path itself (name)."""
 
 
 class Settings(Section):

@@ -31,29 +31,31 @@ from ingestd.core.answers.profiles import ServiceKind, kind_of
 
 
 class Service(Section):
-    """The origin server."""
+    """The DICOMweb service that files are sent to."""
 
     url: str
     """Base URL with the version and without /studies, such as https://WORKSPACE-SERVICE.dicom.azurehealthcareapis.com/v2."""
     kind: Literal["auto", "azure", "orthanc", "generic"] = "auto"
-    """What its answers mean. azure: what it names as stored it did not have before. orthanc, generic: it may have kept an older
-    file, so it is asked before the send and afterwards. auto: azure by the host's name, else generic."""
+    """What the service's answers mean. azure: it names as stored only what it did not have before. orthanc, generic: it may have
+    kept an older file and say stored, so it is asked before a send and afterwards. auto: azure by the host's name, else generic."""
     partition: str | None = None
     """Azure's data partition to store to. A name that does not exist yet is created by the first store, mistyped or not."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 4
-    """Store transactions at once."""
+    """How many requests are sent at the same time, at most."""
     connect_timeout_seconds: Positive = 10.0
-    """To connect, TLS included."""
+    """How long a connection may take to come about, TLS included."""
     response_timeout_seconds: Positive = 300.0
-    """From the last byte sent to the answer."""
+    """How long the answer may take, from the last byte sent."""
     max_request_bytes: Annotated[Size, Field(ge=65536)] = 4293918720
-    """The service's own limit on one request."""
+    """The largest request that the service takes; a larger file goes to failed/ (too_large)."""
     ca_bundle: Path | None = None
-    """CA certificates (PEM) to trust instead of the system's, for Entra ID beside them: a file, or a folder of files."""
+    """CA certificates (PEM) to trust instead of the system's; for Entra ID in addition to them. A file, or a folder of files."""
     client_cert: Path | None = None
-    """Our certificate (PEM, with its chain) where the service or a gateway wants one; read again when it changes."""
+    """A file that holds ingestd's certificate (PEM, with its chain) where the service or a gateway wants one; read again when it
+    changes."""
     client_key: Path | None = None
-    """Its key (PEM, no passphrase), which other users may not read; not set: it stands in `client_cert`."""
+    """A file that holds the key of that certificate (PEM, no passphrase), which other users may not read; not set: the key is in
+    `client_cert`."""
     proxy: str | None = None
     """HTTP proxy, such as http://proxy.example:3128, without user or password; proxy settings of the environment have no effect."""
     allow_http: bool = False
@@ -136,13 +138,13 @@ Id = Annotated[str, AfterValidator(checked_id)]
 
 
 class Auth(Section):
-    """How the daemon proves who it is."""
+    """How ingestd proves to the service who it is."""
 
     mode: Mode = "none"
     """The one credential that is used. default: the AZURE_ variables, a workload or a managed identity, whichever is there.
     azure-cli: the login of `az`, of the user that ingestd runs as."""
     scope: Annotated[str, AfterValidator(checked_scope)] = SCOPE
-    """What the token is for (Entra ID)."""
+    """The scope of the token (Entra ID): which service it is for."""
     authority: Annotated[str, AfterValidator(checked_authority)] | None = None
     """Entra ID's host in a sovereign cloud, such as login.microsoftonline.us; not set: AZURE_AUTHORITY_HOST, or the public one."""
     tenant_id: Id | None = None
@@ -150,13 +152,14 @@ class Auth(Section):
     client_id: Id | None = None
     """The application, or the user-assigned identity; for workload-identity not set: AZURE_CLIENT_ID."""
     client_secret_file: Path | None = None
-    """A file that holds the application's secret. All users may read neither this nor the other files; a change is seen at once."""
+    """A file that holds the application's secret. No file of this section may be
+    readable to all users; a change is seen at once."""
     certificate_file: Path | None = None
     """A file that holds the application's certificate and its RSA key: PEM, or PKCS#12 without a password."""
     token_file: Path | None = None
     """A file that holds a bearer token; for workload-identity the pod's own token, not set: AZURE_FEDERATED_TOKEN_FILE."""
     username: Annotated[str, AfterValidator(checked_username)] | None = None
-    """For basic."""
+    """The user name, for basic."""
     password_file: Path | None = None
     """A file that holds the password, for basic."""
 
