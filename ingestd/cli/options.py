@@ -37,18 +37,19 @@ class Exit(IntEnum):
         1,
         (
             "`drain` filed everything, some of it in failed/; `failed show` or `retry` could not be done for each file, or "
-            "`resume` could not take the brake off; the service said no to a command of `dicomweb`, or to one of its files; a person did not "
-            "confirm a `delete`; the output has no room; an error of our own, which is said in one line"
+            "`resume` could not take the brake off; the service said no to a command of `dicomweb`, or to one of its files; a "
+            "person did not confirm a `delete`; nobody reads the output any more, or it has no room; an error of our own, which is "
+            "said in one line"
         ),
     )
     USAGE = 2, "options or arguments that can't be; `dicomweb delete` without `--yes` where nobody can be asked"
     SOME_LEFT = (
         75,
         (
-            "try the same again later: `drain` left files, or DICOM files whose names `intake.include` does not match; another ingestd "
-            "holds the state folder, or it was taken away; a folder's disk does not answer; the journal can't be used; a stop took "
-            "longer than its deadline; the service did not answer a command, or takes nothing from us just now; the demo's files "
-            "did not end in time"
+            "try the same again later: `drain` left files, or DICOM files whose names `intake.include` does not match; another "
+            "ingestd holds the state folder, or it was taken away; a folder's disk does not answer; the journal can't be used; a "
+            "stop took longer than its deadline; the service did not answer a command, or takes nothing from us just now; the "
+            "demo's files did not end in time"
         ),
     )
     CONFIGURATION = 78, "a setting, or a folder that it names, can't work: one line says which; no file was touched"

@@ -35,9 +35,35 @@ HEAD = """# Reference
 What ingestd says, and how long it waits: [exit codes](#exit-codes), [reason codes](#reason-codes), [health](#health),
 [metrics](#metrics), [log](#log), [waits](#waits). Every key of the settings: [configuration.md](configuration.md); what an answer
 of the service means: [answers.md](answers.md)."""
-CODES = (
-    "Why a file is in failed/: in its reason file, for `ingestd failed list --reason` and in `ingestd_instances_total`."
-)
+CODES = """Why a file is in failed/: in its reason file, for `ingestd failed list --reason` and in `ingestd_instances_total`. No
+file is given up because of an outage, an expired token, a wrong URL or a missing role, however long that lasts."""
+SETTLED = "when it has not changed for `intake.incomplete_timeout_seconds` (15 min)"
+TIMES = "`retry.instance_attempts` (8) failures, spread over at least `retry.patience_seconds` (1 h), while other files were stored"
+REASONS = {
+    Reason.NOT_DICOM: ("it is empty, or does not begin as DICOM does", SETTLED),
+    Reason.NO_HEADER: ("a DICOM data set without a Part 10 header, or without a transfer syntax in it", SETTLED),
+    Reason.TRUNCATED: ("it ends before its last element does", SETTLED),
+    Reason.UNFILLED: ("parts of it were never written", SETTLED),
+    Reason.NO_PIXEL_DATA: ("its SOP class is that of an image, and it has no pixels", SETTLED),
+    Reason.DICOMDIR: ("it is the index of a medium", "at once"),
+    Reason.NO_UID: ("a UID that the service files by is missing or wrong", SETTLED),
+    Reason.BOUNDS: ("it has more elements, or deeper nested ones, than ingestd reads", SETTLED),
+    Reason.HARD_LINK: ("it has a second name, and its owner does not own the folder", SETTLED),
+    Reason.TOO_LARGE: ("the service, or `service.max_request_bytes`, takes no request of its size", "at once"),
+    Reason.REJECTED: (
+        "the service refuses it and says why, or fails on it again and again",
+        f"at once, or after {TIMES}",
+    ),
+    Reason.CONFLICT: ("the service has other bytes under the same UIDs", "as soon as the service's bytes show it"),
+    Reason.CREATING: (
+        "the service has not ended an earlier attempt to store it",
+        "after `retry.creating_hours` (24 h)",
+    ),
+    Reason.POISON: (
+        "the service refuses it, or fails on it, alone, and does not say why",
+        f"after 3 refusals without a word, or {TIMES}",
+    ),
+}
 REASON_FILE = "Beside `failed/x.dcm` lies `failed/x.dcm.reason.json`, ASCII JSON with all of these keys; what is not known is null."
 DETAILS = """GET and HEAD, at `admin.listen`. Below the `ok` of /livez and /readyz stands what is wrong and turns neither red, a
 line each, with how to mend it; no line has a path in it."""
@@ -50,7 +76,7 @@ BY_KEY = """### With a key
 A key of `docs/configuration.md`, in the unit that its name ends in."""
 CONSTANT = """### Without a key
 
-So long the first column's thing waits, lasts or holds. A reason stands where it is known."""
+How long what the first column names waits, lasts or is believed; and why, where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +138,10 @@ def _lines() -> Iterator[str]:
     yield from _section("Reason codes")
     yield CODES
     yield ""
-    yield from _table("code | what to do", ((f"`{reason.value}`", reason.advice) for reason in Reason))
+    yield from _table(
+        "code | what is wrong | when it goes to failed/ | what to do",
+        ((f"`{reason.value}`", *REASONS[reason], reason.advice) for reason in Reason),
+    )
     yield ""
     yield REASON_FILE
     yield ""
@@ -137,6 +166,8 @@ def _lines() -> Iterator[str]:
         ((f"`{key}`", one.unit, one.meaning + _values(": ", one.values)) for key, one in LOG_KEYS.items()),
     )
     yield from _section("Waits")
+    yield "After how long a file is given up: [reason codes](#reason-codes)."
+    yield ""
     yield f"An upload may take `service.response_timeout_seconds` and, beyond that, its size at {MINIMUM_RATE >> 10} KiB a second."
     yield ""
     yield BY_KEY

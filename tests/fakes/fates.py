@@ -97,7 +97,7 @@ class Known(enum.Enum):
     NONE = "no receipt"
     OURS = "our receipt of these bytes"
     ELSEWHERE = "another service's receipt"
-    OLD = "a receipt of the first kind"
+    OLD = "an older ingestd's receipt"
 
     def receipt(self) -> Receipt | None:
         if self is Known.NONE:
