@@ -60,7 +60,7 @@ HINTS = {
     413: "the request is larger than it takes",
     415: "it takes no request of this form",
     424: "a resource that it needs refuses it: check its storage account and its customer-managed key",
-    429: "it throttles: if that lasts, lower service.max_concurrency, or have its limit raised",
+    429: "it throttles: if that lasts, lower service.concurrency, or have its limit raised",
 }
 
 
