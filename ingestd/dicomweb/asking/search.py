@@ -75,12 +75,7 @@ def search(
     query = (*wanted.query, *paging)
     count = session.objects(wanted.path, doing, each=each, query=query)
     if count == 0 and any(_CARET in value for _, value in query):
-        try:
-            return session.objects(wanted.path, doing, each=each, query=query, bare=_CARET)
-        except UnavailableError:
-            raise
-        except ServiceError:
-            return count  # it takes none: its first answer holds
+        return _unless_refused(lambda: session.objects(wanted.path, doing, each=each, query=query, bare=_CARET))
     return count
 
 
@@ -132,11 +127,7 @@ def instances(session: Session, resource: Resource, *, what: str) -> frozenset[s
         found.add(_value(one, _INSTANCE).strip())
 
     wanted = Search(level=Level.INSTANCES, study=resource.study, series=resource.series)
-    try:
-        search_all(session, wanted, each=each, what=what)
-    except UnavailableError:
-        raise
-    except ServiceError:
+    if not _unless_refused(lambda: search_all(session, wanted, each=each, what=what)):
         return None
     return frozenset(found - {""}) or None
 
@@ -150,13 +141,17 @@ def describe(session: Session, resource: Resource, *, what: str) -> Object | Non
         return None
     wanted = Search(level=resource.level, study=resource.study, series=resource.series)
     found: list[Object] = []
+    return found[0] if _unless_refused(lambda: search(session, wanted, each=found.append, what=what)) else None
+
+
+def _unless_refused(ask: Callable[[], int]) -> int:
+    """How many came; 0 where the service takes no such question. Raises UnavailableError."""
     try:
-        search(session, wanted, each=found.append, what=what)
+        return ask()
     except UnavailableError:
         raise
     except ServiceError:
-        return None
-    return found[0] if found else None
+        return 0
 
 
 def _value(found: Object, tag: str) -> str:
