@@ -9,7 +9,6 @@ the note                             the service holds an earlier state of it   
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -20,10 +19,10 @@ from pathlib import Path
 from ingestd.core.model import Stamp
 from ingestd.core.second_look import Found
 from ingestd.spool.disk import handles
+from ingestd.spool.memory import documents
 
 FOLDER = "late"
 VERSION = 1
-_LONGEST = 64 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +67,7 @@ class LateNotes:
         document = {"version": VERSION, **asdict(note), "found": note.found.value}
         name = _name(note.place)
         new = not (self._folder / name).exists()
-        folder = handles.open_root(self._folder)
-        try:
-            handles.write_durably(folder, name, (json.dumps(document) + "\n").encode("ascii"))
-        finally:
-            os.close(folder)
+        documents.keep(self._folder, name, document)
         return new
 
     def drop(self, place: str) -> bool:
@@ -98,14 +93,8 @@ def _name(place: str) -> str:
 
 
 def _read(file: Path) -> LateNote | None:
+    document = documents.loaded(file)
     try:
-        folder = handles.open_root(file.parent)
-        try:
-            handle, _ = handles.open_file(folder, file.name)  # a FIFO of that name is not waited for
-        finally:
-            os.close(folder)
-        with open(handle, "rb") as opened:
-            document = json.loads(opened.read(_LONGEST))
         return LateNote(
             place=str(document["place"]),
             path=str(document["path"]),
@@ -113,5 +102,5 @@ def _read(file: Path) -> LateNote | None:
             found_at=float(document["found_at"]),
             stamp=Stamp(**document["stamp"]),
         )
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Collection
@@ -29,12 +28,12 @@ from pathlib import Path
 from ingestd.core.errors import FileRefusedError, JournalError
 from ingestd.core.model import Stamp
 from ingestd.spool.disk import handles
+from ingestd.spool.memory import documents
 
 BRAKE_FILE = "brake.json"
 VERSION = 1
 SETTLED_SECONDS = 3600.0  # an order without its file, until it is void: a command may still be moving the file
 
-_LONGEST = 64 << 10
 _UNREADABLE = "brake.json stands in folders.state and does not say why"
 
 
@@ -74,7 +73,7 @@ class FileOrders:
         document = {"version": VERSION, "why": why}
         try:
             if self._read_brake() is None:
-                self._write(self._state, BRAKE_FILE, document)
+                documents.keep(self._state, BRAKE_FILE, document)
         except OSError as error:
             raise _journal_error("the brake can't be written", error) from error
         self._last_why = why
@@ -139,10 +138,10 @@ class FileOrders:
     def _give(self, file: Path, document: dict[str, object]) -> None:
         _adopted(file.parent, self._state)
         try:
-            self._write(file.parent, file.name, document)
+            documents.keep(file.parent, file.name, document)
         except FileNotFoundError:  # the daemon has just taken the folder away, with the last order in it
             _adopted(file.parent, self._state)
-            self._write(file.parent, file.name, document)
+            documents.keep(file.parent, file.name, document)
 
     def clear_void(self, inbox: Path, *, now: float) -> int:
         """Forget the orders whose file is no longer in the inbox; how many. A young one may be about a file still on its way."""
@@ -153,16 +152,8 @@ class FileOrders:
             since = os.stat(self._brake, follow_symlinks=False).st_mtime
         except FileNotFoundError:
             return None
-        why = _loaded(self._brake).get("why")
+        why = documents.loaded(self._brake).get("why")
         return BrakeFile(why=" ".join(why.split()) if isinstance(why, str) and why else _UNREADABLE, since=since)
-
-    @staticmethod
-    def _write(folder: Path, name: str, document: dict[str, object]) -> None:
-        handle = handles.open_root(folder)
-        try:
-            handles.write_durably(handle, name, (json.dumps(document) + "\n").encode("ascii"))
-        finally:
-            os.close(handle)
 
 
 def _clear_void(folder: Path, inbox: Path, now: float) -> int:
@@ -184,7 +175,7 @@ def _digest(path: str, stamp: Stamp) -> str:
 
 def _standing(inbox: Path, order: Path) -> str | None:
     """The name that an order for the file that is in the inbox now, at the path of `order`, would have; None where none is."""
-    path = _loaded(order).get("path")
+    path = documents.loaded(order).get("path")
     if not isinstance(path, str):
         return None
     try:
@@ -196,21 +187,6 @@ def _standing(inbox: Path, order: Path) -> str | None:
             os.close(folder)
     except (OSError, FileRefusedError):
         return None
-
-
-def _loaded(file: Path) -> dict[str, object]:
-    """The JSON object in a file of ours, empty where there is none that can be read."""
-    try:
-        folder = handles.open_root(file.parent)
-        try:
-            handle, _ = handles.open_file(folder, file.name)  # a FIFO of that name is not waited for
-        finally:
-            os.close(folder)
-        with open(handle, "rb") as opened:
-            document = json.loads(opened.read(_LONGEST))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _adopted(folder: Path, parent: Path) -> None:
