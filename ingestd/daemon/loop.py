@@ -296,8 +296,9 @@ class Daemon:
         requests, files = self._sending.in_flight, len(self._endings)
         if not requests and not files:
             return None
-        what = f"finishing {requests} request{'s' if requests > 1 else ''}" if requests else f"filing {files} files"
-        return f"{what}, at most {self._rules.deadline_seconds:g} s; Ctrl-C again stops now"
+        doing, count, what = ("finishing", requests, "request") if requests else ("filing", files, "file")
+        many = what if count == 1 else f"{what}s"
+        return f"{doing} {count} {many}, at most {self._rules.deadline_seconds:g} s; Ctrl-C again stops now"
 
     def _busy(self, whole: bool) -> bool:
         return bool(self._sending.carrying or len(self._endings)) or (whole and not self.empty())

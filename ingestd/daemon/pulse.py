@@ -1,11 +1,12 @@
 """Once a second: the threads are alive, the gauges are true, and what has changed is said.
 
-Nothing here decides anything about a file. A line is written when something changes, not for as long as it lasts, and for a thread
-that dies again and again ever more rarely, as it is started (I8).
+Nothing here decides anything about a file. A line is written when something changes. What stops files is said again while it lasts,
+once a minute or every ten; of a thread that dies again and again ever more rarely, as it is started (I8).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from ingestd.core.events import Event
@@ -76,7 +77,7 @@ class Pulse:
         self._next = 0.0
         self._restarts: dict[str, tuple[int, float]] = {}  # how often in a row, and when it may be started again
         self._folders_said: str | None = None
-        self._say_folders_at = 0.0
+        self._folders_said_at = -math.inf
         self._folders_since = 0.0
         self._inbox_problem: str | None = None
         self._connection_problem: str | None = None
@@ -221,12 +222,11 @@ class Pulse:
 
     def _say_folders(self, now: float) -> None:
         """What changes at most once a minute, because a disk that is nearly full comes and goes; what lasts every ten minutes."""
-        problem, said, at = self._folders_problem(), self._folders_said, self._say_folders_at
-        if now < at or (
-            problem == said and (problem is None or now < at + FOLDERS_AGAIN_SECONDS - FOLDERS_SAID_SECONDS)
-        ):
+        problem, said = self._folders_problem(), self._folders_said
+        after = FOLDERS_AGAIN_SECONDS if problem == said else FOLDERS_SAID_SECONDS
+        if (problem is None and said is None) or now < self._folders_said_at + after:
             return
-        self._folders_said, self._say_folders_at = problem, now + FOLDERS_SAID_SECONDS
+        self._folders_said, self._folders_said_at = problem, now
         self._folders_since = now if said is None else self._folders_since
         lasted = round(now - self._folders_since, 1)
         event = Event.FOLDER_TROUBLE if problem else Event.FOLDER_BACK

@@ -269,9 +269,8 @@ class Sending:
         """Keep batches ready ahead of the slots; how many were made."""
         made = 0
         arriving = self._window.arriving()
-        more = self._window.count(State.SIGHTED) > 0 or bool(
-            self._disposing.questions
-        )  # each that ends lets another file in
+        # Each question that ends lets another file in.
+        more = self._window.count(State.SIGHTED) > 0 or bool(self._disposing.questions)
         while len(self._prepared) < self._rules.concurrency + BATCHES_AHEAD:
             free = self.concurrency.limit - self.in_flight - len(self._prepared)
             batch = self._shelves.take(now=now, idle=free > 0 and not more, arriving=arriving)

@@ -5,8 +5,8 @@ hospital's private CA already is; otherwise certifi's. The environment has no sa
 OpenSSL's "default locations" and SSLKEYLOGFILE only by ssl.create_default_context, and neither is used here (F59).
 
 Files are looked at when a connection is made, so a certificate that was renewed (cert-manager swaps a symlink) is used from the
-next connection on; wire/connection.py lets idle ones that were made with another go, and requests under way keep theirs. What can't be used
-now does not replace what could: the context before stays, and `problem` says why.
+next connection on; wire/connection.py lets idle ones that were made with another go, and requests under way keep theirs. What
+can't be used now does not replace what could: the context before stays, and `problem` says why.
 """
 
 from __future__ import annotations

@@ -592,7 +592,7 @@ def test_an_end_that_waits_for_the_journal_says_so() -> None:
     bench.daemon.signal()
     bench.daemon.stop()
     (line,) = bench.recorder.of(Event.STOPPING)
-    assert str(line.fields["hint"]).startswith("filing 1 files, at most 5 s; ")
+    assert str(line.fields["hint"]).startswith("filing 1 file, at most 5 s; ")
 
 
 def test_an_end_that_waits_for_nothing_says_nothing() -> None:
