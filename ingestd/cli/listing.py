@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ingestd.cli.failed import COMMENT, as_text, failed_folder, having, say_flaw
 from ingestd.cli.late import list_late
 from ingestd.cli.options import Exit
-from ingestd.cli.terminal import console, shown
+from ingestd.cli.terminal import console, many, shown
 from ingestd.config import FolderSettings
 from ingestd.core.answers.outcome import Outcome
 from ingestd.core.answers.reasons import Reason
@@ -68,9 +68,9 @@ class Tally:
         times = ""
         if self.first < self.last:
             times = f", from {rfc3339(self.first)} to {rfc3339(self.last)}"
-        yield f"{_files(self.rows)} {what}{times}:"
+        yield f"{many(self.rows, 'file')} {what}{times}:"
         for (kind, what_to_do), count in sorted(self.kinds.items(), key=lambda item: -item[1]):
-            text = f"{label}{kind}, {_files(count)}: {what_to_do}"
+            text = f"{label}{kind}, {many(count, 'file')}: {what_to_do}"
             yield from textwrap.wrap(text, _width(), initial_indent="  ", subsequent_indent=INDENT)
 
 
@@ -195,10 +195,6 @@ def _seconds(failed_at: object) -> float | None:
 
 def _is_before(when: float | None, since: float | None) -> bool:
     return when is not None and since is not None and when < since
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
 
 
 def _since(since: float | None) -> str:

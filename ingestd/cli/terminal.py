@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit for a terminal, and the width of what is printed."""
+"""Text that others wrote, made fit for a terminal, numbers in words, and the width of what is printed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
         return f"\\x{ord(character) & 0xFF:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def many(count: int, one: str) -> str:
+    """`1 series`, `2 studies`, `3 instances`."""
+    plural = {"study": "studies", "series": "series"}.get(one, f"{one}s")
+    return f"{count:,} {one if count == 1 else plural}"
 
 
 def console() -> Console:

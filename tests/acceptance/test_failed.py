@@ -122,7 +122,7 @@ def test_a_long_list_comes_as_it_is_found_and_in_few_bytes(house: type[House]) -
     assert rows[0] == "when (UTC)                reason         path in failed/"
     assert rows[1::2][:5000] == [f"2026-01-02T03:04:05.678Z  rejected       s/{name}" for name in names]
     assert set(rows[2:10_001:2]) == {"    no"}
-    assert rows[10_001:10_004] == ["", "5000 files in failed/:", "  rejected, 5000 files: mend"]
+    assert rows[10_001:10_004] == ["", "5,000 files in failed/:", "  rejected, 5,000 files: mend"]
     assert [json.loads(line)["path"] for line in lines] == [f"s/{name}" for name in names]
     assert max(table, as_json) - nothing < 10
 

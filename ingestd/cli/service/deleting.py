@@ -6,7 +6,8 @@ import sys
 
 from ingestd.cli.options import Exit
 from ingestd.cli.service.attributes import first
-from ingestd.cli.service.screen import Screen, is_interactive, many
+from ingestd.cli.service.screen import Screen, is_interactive
+from ingestd.cli.terminal import many
 from ingestd.dicomweb.asking.resources import Level, Resource
 from ingestd.dicomweb.asking.search import describe, instances
 from ingestd.dicomweb.asking.session import Session

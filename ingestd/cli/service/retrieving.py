@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ingestd.cli.options import Exit
 from ingestd.cli.service.landing import FrameFiles, InstanceFiles, Landing, Received
-from ingestd.cli.service.screen import Screen, many, size
+from ingestd.cli.service.screen import Screen, size
+from ingestd.cli.terminal import many
 from ingestd.core.errors import ServiceError
 from ingestd.dicomweb.asking.resources import Resource
 from ingestd.dicomweb.asking.retrieve import frames, retrieve

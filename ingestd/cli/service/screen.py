@@ -131,9 +131,3 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} bytes"
-
-
-def many(count: int, one: str) -> str:
-    """`1 series`, `2 studies`, `3 instances`."""
-    plural = {"study": "studies", "series": "series"}.get(one, f"{one}s")
-    return f"{count:,} {one if count == 1 else plural}"

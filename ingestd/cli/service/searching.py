@@ -6,8 +6,8 @@ from rich.text import Text
 
 from ingestd.cli.options import Exit
 from ingestd.cli.service.attributes import first, listed, named
-from ingestd.cli.service.screen import Screen, many
-from ingestd.cli.terminal import shown
+from ingestd.cli.service.screen import Screen
+from ingestd.cli.terminal import many, shown
 from ingestd.dicomweb.asking.changefeed import changes, latest
 from ingestd.dicomweb.asking.resources import Level, Resource
 from ingestd.dicomweb.asking.retrieve import metadata

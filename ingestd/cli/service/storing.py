@@ -17,7 +17,8 @@ from rich.text import Text
 
 from ingestd.cli.options import Exit
 from ingestd.cli.service.files import Named, NamedFiles, Unfit, batches, judged, named
-from ingestd.cli.service.screen import Screen, many
+from ingestd.cli.service.screen import Screen
+from ingestd.cli.terminal import many
 from ingestd.core.answers.answer import Answer
 from ingestd.core.answers.disposition import dispose, hold_for
 from ingestd.core.answers.outcome import (
