@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.core.answers.failure_reasons import MEANINGS, FailureClass, classify, meaning
+from ingestd.core.answers.failure_reasons import (
+    ALREADY_STORED,
+    BEING_CREATED,
+    MEANINGS,
+    FailureClass,
+    classify,
+    meaning,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +78,8 @@ def test_a_code_is_said_in_words_by_itself_or_by_its_range(code: int, said: str)
 def test_every_code_has_one_line(code: int) -> None:
     assert meaning(code)
     assert meaning(code).isprintable()
+
+
+def test_azures_documented_codes_are_all_there() -> None:
+    """azure conformance statement: 272, 43264, 43265, 45070, 45071."""
+    assert {272, 43264, 43265, ALREADY_STORED, BEING_CREATED} <= set(MEANINGS)
