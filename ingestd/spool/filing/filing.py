@@ -39,7 +39,7 @@ from ingestd.core.model import Evidence, Instance, Stamp
 from ingestd.core.record import Stray, Verdict
 from ingestd.core.when import utc_day
 from ingestd.part10.digests import DIGESTED
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.mounts import MountPoints
 from ingestd.spool.disk.synced import SyncedFolders
 from ingestd.spool.filing.entry import Entry
@@ -172,23 +172,23 @@ def _refuse_a_new_writer(entry: Entry) -> None:
 def _removal_error(error: OSError) -> FileError | FilingError:
     match error.errno:
         case errno.ENOENT:
-            return handles.file_error(error)
+            return errors.file_error(error)
         case errno.ETXTBSY:
             return FilingError("a stored file is still open for writing: it is removed once that program has closed it")
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            words = handles.words(error)
+            words = errors.words(error)
             hint = READ_ONLY if error.errno == errno.EROFS else "allow the service's user to write in inbox"
             return FilingError(f"a stored file can't be removed ({words}): {hint}")
         case _:
-            words = handles.words(error)
+            words = errors.words(error)
             return FilingError(f"a stored file can't be removed ({words}): see to the inbox's disk, it is tried again")
 
 
 def _inbox_error(error: OSError) -> FileError | FilingError:
-    match handles.file_error(error):
+    match errors.file_error(error):
         case FileGoneError() as gone:
             return gone
         case FileRefusedError():
             return FileChangedError("the file is no longer the one that was judged: it is judged again")
         case _:
-            return handles.filing_error(error)
+            return errors.filing_error(error)

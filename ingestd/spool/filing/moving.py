@@ -29,7 +29,7 @@ from ingestd.core.errors import (
 )
 from ingestd.core.model import Stamp
 from ingestd.core.record import UNSEEN
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.free_names import free_names
 from ingestd.spool.disk.synced import SyncedFolders
 from ingestd.spool.filing.copying import Copy, copy_over, filed_before
@@ -110,7 +110,7 @@ class Move:
 
     def _stray(self, place: Sequence[str], stamp: Stamp, error: OSError) -> StrayError:
         folder = "done" if self._document is None else "failed"
-        why = handles.words(error)
+        why = errors.words(error)
         text = f"a new version was moved to {folder}/ and can't be put back"
         if stamp == UNSEEN:
             text = f"what was moved to {folder}/ can't be seen"
@@ -201,10 +201,10 @@ class Move:
             try:
                 self._entry.check()
             except FileNotFoundError as gone:
-                return handles.file_error(gone)
+                return errors.file_error(gone)
             except (OSError, FileChangedError):
                 pass
-        return handles.filing_error(error, stamp=self._entry.stamp_now(), source=self._entry.folder)
+        return errors.filing_error(error, stamp=self._entry.stamp_now(), source=self._entry.folder)
 
 
 def _made(root: Path, folders: Sequence[str], synced: SyncedFolders | None = None) -> tuple[int, list[str]]:

@@ -30,7 +30,7 @@ from ingestd.core.model import Stamp
 from ingestd.core.record import UNSEEN, Stray
 from ingestd.part10.views import FileSource
 from ingestd.part10.walk import walk
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.free_names import free_names
 from ingestd.spool.filing.copying import Copy, copy_over
 from ingestd.spool.filing.entry import Entry
@@ -129,7 +129,7 @@ class PuttingBack:
         try:
             source = handles.open_root(self._failed)
         except OSError as error:
-            raise handles.filing_error(error) from error
+            raise errors.filing_error(error) from error
         try:
             try:
                 source = handles.open_below(source, folders)
@@ -278,7 +278,7 @@ def _unexplain(folder: int, name: str, identity: tuple[int, int]) -> None:
 
 
 def _error(error: OSError) -> FileError | FilingError:
-    words = handles.words(error)
+    words = errors.words(error)
     match error.errno:
         case errno.ENOENT:
             return FileGoneError("it is no longer in failed/, or the inbox is not there")

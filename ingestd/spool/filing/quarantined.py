@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingestd.core.errors import FileRefusedError, FilingError
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.descent import At, Descent, in_order
 from ingestd.spool.filing.reason_file import REASON_SUFFIX, VERSION
 from ingestd.spool.intake.names import unfinished
@@ -109,7 +109,7 @@ class FailedFolder:
         try:
             return handles.open_root(self._failed)
         except OSError as error:
-            words = handles.words(error)
+            words = errors.words(error)
             text = "run this with the service's settings, as the service's user"
             raise FilingError(f"folders.failed can't be read ({words}): {text}") from error
 

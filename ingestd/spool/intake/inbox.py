@@ -28,7 +28,7 @@ from ingestd.core.ports import Clock, Reading
 from ingestd.part10.digests import digest_from, digest_of_bytes
 from ingestd.part10.views import BytesSource, FileSource
 from ingestd.part10.walk import walk
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.extents import has_hole, unfilled, unwritten
 from ingestd.spool.disk.lease import give_back, take
 from ingestd.spool.disk.rights import may_write
@@ -165,14 +165,14 @@ class _Opened:
                 handles.close(self.folder)
                 raise
         except OSError as error:
-            raise handles.file_error(error) from error
+            raise errors.file_error(error) from error
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         handles.close(self.handle)
         handles.close(self.folder)
         if isinstance(error, OSError):
-            raise handles.file_error(error) from error
+            raise errors.file_error(error) from error
 
 
 def _asked(handle: int, folder: os.stat_result, ground: Ground, *, movable: bool) -> tuple[Look, bool]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ingestd.config import Folders
 from ingestd.core.errors import READ_ONLY, ConfigurationError, FolderAwayError
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.rights import is_read_only
 
 # What a disk or share says that is there and not well; the process that tries again later may find it back.
@@ -52,7 +52,7 @@ def no_folder(name: str, path: Path, error: OSError) -> ConfigurationError | Fol
     """What an errno says about one of the four folders at the start."""
     if error.errno in _AWAY:
         return FolderAwayError(f"folders.{name} = {path}: does not answer ({error.strerror}): see to its disk or share")
-    if error.errno in handles.FULL:
+    if error.errno in errors.FULL:
         return FolderAwayError(f"folders.{name} = {path}: there is no room on its disk ({error.strerror}): make room")
     hint = f": {READ_ONLY}" if error.errno == errno.EROFS else ""
     return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {error.strerror}{hint}")
@@ -73,7 +73,7 @@ def salt(state: Path) -> bytes:
         finally:
             os.close(folder)
     except OSError as error:
-        if error.errno in handles.FULL:
+        if error.errno in errors.FULL:
             raise no_folder("state", state, error) from None
         text = f"folders.state: the file {SALT_FILE} in it can't be read or written ({error.strerror}): remove it, or mend its mode"
         raise ConfigurationError(text) from None

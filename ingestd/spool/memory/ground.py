@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ingestd.config import Folders
 from ingestd.core.errors import ConfigurationError
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.mounts import file_system
 from ingestd.spool.memory.folders import no_folder, salt
 
@@ -175,7 +175,7 @@ def _opened(name: str, path: Path) -> Iterator[int]:
 
 def _refused(name: str, path: Path, error: OSError) -> Exception:
     if error.errno in (errno.EACCES, errno.EPERM):
-        words = handles.words(error)
+        words = errors.words(error)
         return ConfigurationError(
             f"folders.{name} = {path}: files can't be made and renamed in it ({words}): mend its owner, mode or ACL (getfacl)"
         )

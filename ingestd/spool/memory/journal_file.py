@@ -26,7 +26,7 @@ from itertools import count
 from pathlib import Path
 
 from ingestd.core.errors import JournalError
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.memory.journal_rows import COLUMNS, UnreadableRowError
 from ingestd.spool.memory.migrations import VERSION, migrate
 
@@ -124,7 +124,7 @@ def set_aside(state: Path, label: str = "damaged") -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        words = handles.words(error)
+        words = errors.words(error)
         raise JournalError(f"a damaged journal can't be set aside ({words}): move journal.sqlite away") from error
 
 
@@ -176,7 +176,7 @@ def _touch(path: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        words = handles.words(error)
+        words = errors.words(error)
         raise JournalError(
             f"the journal can't be begun ({words}): the service's user must be able to write in folders.state"
         ) from error

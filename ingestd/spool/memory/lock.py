@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from ingestd.core.errors import ConfigurationError, FolderAwayError, StateHeldError
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.mounts import file_system, on_network
 
 
@@ -60,7 +60,7 @@ class StateLock:
         try:
             ours, there = os.fstat(self._handle), os.stat(self._file, follow_symlinks=False)
         except OSError as error:
-            words = handles.words(error)
+            words = errors.words(error)
             return f"folders.state was taken away or can't be reached ({words}): ended, to be started again on what is there"
         if not os.path.samestat(ours, there):
             return "folders.state was replaced by another folder: ended, to be started again on what is there"
@@ -73,8 +73,8 @@ class StateLock:
 
 
 def _unusable(error: OSError) -> ConfigurationError | FolderAwayError:
-    words = handles.words(error)
-    if error.errno in handles.FULL:
+    words = errors.words(error)
+    if error.errno in errors.FULL:
         return FolderAwayError(f"folders.state: there is no room on its disk ({words}): make room")
     return ConfigurationError(
         f"folders.state can't be used ({words}): the service's user must be able to read and write it"

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ingestd.core.errors import FileRefusedError, JournalError
 from ingestd.core.model import Stamp
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.memory import documents
 
 BRAKE_FILE = "brake.json"
@@ -207,5 +207,5 @@ def _adopted(folder: Path, parent: Path) -> None:
 
 
 def _journal_error(what: str, error: OSError) -> JournalError:
-    words = handles.words(error)
+    words = errors.words(error)
     return JournalError(f"{what} in folders.state ({words}): see to its room, or run this as the service's user")

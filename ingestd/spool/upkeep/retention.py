@@ -32,7 +32,7 @@ from ingestd.core.ports import Clock, RetentionStatus
 from ingestd.core.when import utc_day
 from ingestd.part10.views import FileSource
 from ingestd.part10.walk import walk
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.descent import At, Descent
 from ingestd.spool.disk.mounts import MountPoints
 from ingestd.spool.filing.entry import Entry
@@ -140,7 +140,7 @@ class DoneRetention:
             this.problem = "folders.done is no longer mounted: mount it again"
             return
         except OSError as error:
-            this.problem = f"folders.done can't be opened ({handles.words(error)}): mend its owner or mode, or mount it"
+            this.problem = f"folders.done can't be opened ({errors.words(error)}): mend its owner or mode, or mount it"
             return
         with Descent(root, wanted=lambda _: True) as way:
             yield from self._swept(way, this)
@@ -229,5 +229,5 @@ def _trouble(this: _Round, error: OSError) -> None:
     """What vanishes on the way is no trouble (F24)."""
     if error.errno != errno.ENOENT:
         this.problem = (
-            f"something in folders.done can't be read or removed ({handles.words(error)}): mend its owner or mode"
+            f"something in folders.done can't be read or removed ({errors.words(error)}): mend its owner or mode"
         )
