@@ -51,9 +51,8 @@ class LockedAlike:
         """What is wrong, and what mends it. `place` is the path as a shell takes it; without it a command says FOLDER or INBOX."""
         files = "1 file is" if self.files == 1 else f"{self.files} files are"
         folders = "1 folder" if self.folders == 1 else f"{self.folders} folders"
-        who, where = (
-            ("the folder's owner or root", FOLDER) if self.folders == 1 else ("root", "INBOX")
-        )  # several may have several owners
+        # Several folders may have several owners.
+        who, where = ("the folder's owner or root", FOLDER) if self.folders == 1 else ("root", "INBOX")
         mend = self.mend.replace(WHO, who).replace(FOLDER, place or where)
         return f"{files} not sent, because ingestd can't move files out of {folders}: {mend}"
 

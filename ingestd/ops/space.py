@@ -50,8 +50,10 @@ class Space:
         return {found.folder: found.free for found in answered if found.free is not None}
 
     def problem(self) -> str | None:
-        """Which folder can't be written or is nearly full, as it was when last asked, in one line without a path that stays the
-        same for as long as that is so. Asks anew and does not wait for the answer."""
+        """Which folder can't be written or is nearly full, as it was when last asked: one line without a path.
+
+        The line stays the same for as long as that is so. Asks anew and does not wait for the answer.
+        """
         with self._lock:
             problems = [self._found[folder].problem for folder in self._folders if folder in self._found]
         self._ask_all()

@@ -2,7 +2,7 @@
 
 A file that is named is judged whatever it is called. In a folder temporary and hidden names and bins are passed over, and so is
 what does not begin like DICOM. Nothing waits for a file to settle: whoever names it says that it is complete. It is still walked to
-its end, for the service stores half a file without a word; and what is sent is what was judged, by stamp (I4).
+its end, because the service stores half a file without a word; and what is sent is what was judged, by stamp (I4).
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """What an answer means for each instance of its batch: the one place where a response becomes an outcome (I2, I3).
 
-A readable Store Instances Response is read instance by instance whatever the status, for services answer a mixed batch with 200,
-202, 400, 409 or 500. What it leaves unnamed, and every instance where nothing readable came, is judged by the status; and since a
-status alone can't say whose fault a refusal is, the *control* decides: an empty Store transaction that runs through routing,
-identity, role and parser. It fails: the service, the role or the URL is wrong, so hold. It passes: the request was refused for what
-was in it, so isolate the culprit by halves. A 2xx refuses nothing: what it leaves unnamed is asked for (verification.py).
+A readable Store Instances Response is read instance by instance whatever the status, because services answer a mixed batch with
+200, 202, 400, 409 or 500. What it leaves unnamed, and every instance where nothing readable came, is judged by the status; and
+since a status alone can't say whose fault a refusal is, the *control* decides: an empty Store transaction that runs through
+routing, identity, role and parser. It fails: the service, the role or the URL is wrong, so hold. It passes: the request was
+refused for what was in it, so isolate the culprit by halves. A 2xx refuses nothing: what it leaves unnamed is asked for
+(verification.py).
 """
 
 from __future__ import annotations

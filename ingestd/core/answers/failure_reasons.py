@@ -1,5 +1,7 @@
-"""What a FailureReason (0008,1197) of a Store Instances Response means for the file (PS3.18 Table I.2-2, PS3.4 Table B.2-1,
-and what the Azure DICOM service adds)."""
+"""What a FailureReason (0008,1197) of a Store Instances Response means for the file.
+
+PS3.18 Table I.2-2 and PS3.4 Table B.2-1, and what the Azure DICOM service adds.
+"""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Remembering:
         return not changes and self.problem is None
 
     def _say(self) -> None:
-        """When trouble begins and when it ends; at most once a minute, for a disk that is nearly full comes and goes."""
+        """When trouble begins and when it ends; at most once a minute, because a disk that is nearly full comes and goes."""
         now = self._clock.monotonic()
         if self.problem is not None and not self._said and now >= self._say_at:
             self._said, self._say_at = True, now + SAID_SECONDS

@@ -1,4 +1,4 @@
-"""What a pass left where it lies is said as long as it lies there, sparingly: a count that nobody hears again is soon forgotten.
+"""Says what a pass left where it lies, for as long as it lies there: what is not heard again is soon forgotten.
 
 A line for each reason: at once, again when the count has changed, at most once a minute, and every ten minutes while it has not.
 """
@@ -12,14 +12,12 @@ from ingestd.core.ports import Recorder
 from ingestd.core.scan import NO_PATTERN, REASONS, Passed
 
 CHANGED_SECONDS = 60.0  # the next line `ignored` or `locked`, when the count has changed
-AGAIN_SECONDS = (
-    600.0  # the next line `ignored` or `locked`, while the count has not: what is not heard again is forgotten
-)
+AGAIN_SECONDS = 600.0  # the next line `ignored` or `locked`, while the count has not
 _LOCKED = "locked"
 
 
 class LeftLying:
-    """The owner thread's."""
+    """The lines `ignored` and `locked`. The owner thread's."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder

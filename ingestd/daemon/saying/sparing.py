@@ -1,4 +1,4 @@
-"""An event of which a folder can hold a hundred thousand: a line each for the first of a minute, then a count (I8)."""
+"""Rate limit for one log event: twenty lines a minute at most, then a count (I8)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ SECONDS = 60.0  # a log event that has said its lines (20 at most), until it may
 
 
 class Sparing:
-    """Owner thread only; at most `lines` a minute. `files` in a line: for how many it stands, those that got none among them."""
+    """At most `lines` a minute. `files` of a line: how many it stands for, those without a line of their own among them.
+
+    Owner thread only.
+    """
 
     def __init__(self, event: Event, *, recorder: Recorder, lines: int = LINES) -> None:
         self._event = event

@@ -1,8 +1,8 @@
 """Search (PS3.18 10.6): data sets, one at a time.
 
-Paging is by `limit` and `offset` (8.3.4.4), from one page to the next until one is empty, for a service may give fewer than it was
-asked for. It is no snapshot: while instances arrive, one can come twice. A service that knows no offset would give its first page
-for ever; a page that begins like the one before ends it.
+Paging is by `limit` and `offset` (8.3.4.4), from one page to the next until one is empty, because a service may give fewer than
+it was asked for. It is no snapshot: while instances arrive, one can come twice. A service that knows no offset would give its first
+page for ever; a page that begins like the one before ends it.
 
 A `^`, which names are full of, is no character of a query (RFC 3986 3.4): strict servers (Tomcat) refuse it, and Orthanc 1.10
 finds nothing where it is encoded, because it decodes nothing. So where nothing was found with it encoded, it is sent as it is.

@@ -48,7 +48,7 @@ class Places:
 
 
 class ElementsSink:
-    """A sink of Exchange.ask, and a context manager, for it may hold a place. `rate` in bytes a second."""
+    """A sink of Exchange.ask, and a context manager, because it may hold a place. `rate` in bytes a second."""
 
     def __init__(self, places: Places, *, rate: int) -> None:
         self.rate = rate

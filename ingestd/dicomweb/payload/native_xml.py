@@ -1,4 +1,4 @@
-"""The Native DICOM Model in XML (PS3.19 A.1) as a data set of the DICOM JSON Model, as far as a Store Instances Response needs it.
+"""Reads the Native DICOM Model in XML (PS3.19 A.1) into the DICOM JSON Model, as far as a Store Instances Response needs it.
 
 Some services answer application/dicom+xml whatever they were asked for. The parser is expat itself: a document type declaration is
 refused as soon as it begins, so there are no entities, neither internal nor external; depth and number of elements are bounded

@@ -53,7 +53,7 @@ def remove(entry: Entry, *, sha256: str | None = None) -> None:
 
 
 def refuse_open(entry: Entry) -> None:
-    """Raises as `remove` does. Before the rename, for that changes the ctime: a file that has to stay would be another one then."""
+    """Raises as `remove` does. It comes before the rename, which changes the ctime: a file that has to stay would be another."""
     handle, status = handles.open_file(entry.folder, entry.name)
     try:
         entry.match(status)

@@ -11,8 +11,8 @@ it is gone when it is answered, and what a crash leaves goes with the next start
   ctime, and any program can set that back: there filing digests the bytes again before it moves them, and nothing is removed.
 
 A disk that is full, or takes nothing for another reason that may pass, answers nothing: its abilities stay unknown, and unknown is
-handled like *no* wherever a file could be lost by it. What a folder refuses for want of rights is said at once, for the probe is as
-truthful as a move: under an ACL, and in a folder made below done/ with a default ACL.
+handled like *no* wherever a file could be lost by it. What a folder refuses for want of rights is said at once, because the probe
+is as truthful as a move: under an ACL, and in a folder made below done/ with a default ACL.
 """
 
 from __future__ import annotations

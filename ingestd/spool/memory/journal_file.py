@@ -9,7 +9,7 @@
 
 Opening asks for the version and one row's worth of each column, which finds a file that is not SQLite, another
 program's tables, a torn first page. Damage deeper down shows when it is read; then, too, the file is set aside and a
-new one begun, for the journal is a memory and the folders are the truth (I5).
+new one begun, because the journal is a memory and the folders are the truth (I5).
 
 A set-aside journal keeps its write-ahead log beside it, as SQLite names it. The log moves first: a log must never meet
 another file. What is there in a journal's or a log's place and is no file (a folder, a FIFO, a link) goes the same way,
