@@ -217,13 +217,13 @@ def test_a_share_under_done_that_hangs_holds_up_its_files_alone(room: Room, tmp_
 
 COPY = """
 import os
-import ingestd.spool.filing.copying as crossing
+from ingestd.spool.filing import copying
 real = os.read
 def slow(handle, size):
-    if os.path.exists("{hang}") and size == crossing._PIECE:
+    if os.path.exists("{hang}") and size == copying._PIECE:
         real(os.pipe()[0], 1)
     return real(handle, size)
-crossing.os.read = slow
+copying.os.read = slow
 """
 
 

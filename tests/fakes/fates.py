@@ -1,8 +1,8 @@
 """What becomes of a file, for every kind of service, receipt and content: derived from the core's own decisions, step by step.
 
 A *service* here is a small oracle: what it names, what it says when it is asked. `fate` asks it as the daemon does, through
-`dispose` and `decide`, and nothing else decides. docs/answers.md is printed from it, and the
-real daemon and the real retention are held to it (tests/component/daemon/test_fates.py).
+`dispose` and `decide`, and nothing else decides. docs/answers.md is printed from it, and the real daemon and the real retention are
+held to it (tests/component/daemon/test_fates.py).
 """
 
 from __future__ import annotations
