@@ -18,7 +18,7 @@ from fakes.scripted_origin import ScriptedOrigin, Warned, chokes, closes, judges
 from fakes.studies import made
 
 from ingestd.core.answers.answer import Answer
-from ingestd.core.answers.disposition import hold_for_control
+from ingestd.core.answers.fault import hold_for_control
 from ingestd.dicomweb.origin.holds import hold_line
 
 pytestmark = pytest.mark.timeout(60)

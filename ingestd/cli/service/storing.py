@@ -20,7 +20,8 @@ from ingestd.cli.service.files import Named, NamedFiles, Unfit, batches, judged,
 from ingestd.cli.service.screen import Screen
 from ingestd.cli.terminal import many
 from ingestd.core.answers.answer import Answer
-from ingestd.core.answers.disposition import dispose, hold_for
+from ingestd.core.answers.disposition import dispose
+from ingestd.core.answers.fault import hold_for
 from ingestd.core.answers.outcome import (
     AlreadyStored,
     Disposition,

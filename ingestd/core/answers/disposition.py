@@ -10,11 +10,11 @@ refused for what was in it, so isolate the culprit by halves. A 2xx refuses noth
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from ingestd.core.answers.answer import Answer, Failed, Loss, Referenced
 from ingestd.core.answers.failure_reasons import FailureClass, classify, meaning
+from ingestd.core.answers.fault import control_passed, hold_for, hold_for_control, in_trouble
 from ingestd.core.answers.outcome import (
     Disposition,
     Hold,
@@ -33,20 +33,6 @@ from ingestd.core.answers.proof import Proof
 from ingestd.core.answers.reasons import Reason
 from ingestd.core.model import Asked, Batch, Instance, Wait
 
-_HOLD_STATUSES = {
-    401: HoldCause.IDENTITY,
-    403: HoldCause.ROLE,
-    404: HoldCause.ROUTE,
-    406: HoldCause.ROUTE,
-    407: HoldCause.PROXY,
-    408: HoldCause.BUSY,
-    424: HoldCause.DEPENDENCY,
-    429: HoldCause.BUSY,
-    503: HoldCause.BUSY,
-    504: HoldCause.BUSY,
-}
-
-_NEVER_ABOUT_A_BATCH = frozenset({401, 429})
 UNNAMED_LIMIT = 3  # times that a 2xx may leave an instance unnamed before the control is asked, and its batch isolated
 HOLDS_LIMIT = 3  # Hold answers that a batch may draw while the control passes in between
 _ABOUT_CONTENT = frozenset({400, 409, 415, 422})  # the refusals that can be about what is in a request (RFC 9110 15.5)
@@ -60,67 +46,13 @@ _IRREPLACEABLE = Quarantine(
 )
 
 
-def hold_for(answer: Answer) -> Hold | None:
-    """The hold that an answer to any request asks for, or None where it is no reason to hold."""
-    if answer.loss is Loss.NOT_SENT:
-        return _hold(HoldCause.UNREACHABLE, answer)
-    if answer.status is None:
-        return None
-    cause = HoldCause.ROUTE if 300 <= answer.status < 400 else _HOLD_STATUSES.get(answer.status)
-    if cause is None:
-        return None
-    return replace(_hold(cause, answer), counts=answer.status not in _NEVER_ABOUT_A_BATCH)
-
-
-def hold_for_control(control: Answer) -> Hold:
-    """The hold that the control's answer asks for, where it does not pass. No batch is to blame."""
-    cause = HoldCause.UNREACHABLE if control.loss is not None else HoldCause.CONTROL
-    return replace(hold_for(control) or _hold(cause, control), counts=False)
-
-
-def _hold(cause: HoldCause, answer: Answer) -> Hold:
-    return Hold(
-        cause=cause,
-        retry_after=answer.retry_after,
-        status=answer.status,
-        loss=answer.loss,
-        problem=answer.problem,
-        page=answer.page,
-    )
-
-
-def trouble_with(answer: Answer) -> Hold | None:
-    """What to say of a request that came to nothing and is no reason to hold; None where it is neither."""
-    if not _in_trouble(answer) or answer.loss is Loss.FILE_CHANGED or hold_for(answer) is not None:
-        return None
-    return _hold(HoldCause.UNREACHABLE if answer.status is None else HoldCause.BUSY, answer)
-
-
-def _in_trouble(answer: Answer) -> bool:
-    """The request ended in trouble of the server's or the network's: 5xx (507, a full disk of theirs, too), timeout, lost."""
-    return answer.loss is not None or (answer.status is not None and answer.status >= 500)
-
-
-def control_passed(control: Answer, normal: int | None = None) -> bool:
-    """Azure answers the control with 204, Orthanc with 200. `normal`: how it was answered when the service was last seen well,
-    which need not be a 2xx.
-
-    A 2xx whose body is neither empty nor a Store Instances Response is a login page or some other web server, not the service.
-    """
-    if control.status is None:
-        return False
-    if 200 <= control.status < 300:
-        return control.response is not None or not control.comment
-    return control.status == normal
-
-
 def wants_control(batch: Batch, answer: Answer) -> bool:
     """Whether `dispose` needs the control's answer to judge this one."""
     if (hold := hold_for(answer)) is not None:
         return _perhaps_apart(batch, hold) and bool(_unnamed(batch, answer))
     if answer.loss is Loss.FILE_CHANGED or answer.status == 413 or _irreplaceable(batch, answer):
         return False
-    if _in_trouble(answer):
+    if in_trouble(answer):
         return len(batch.instances) > 1 and _troubled_before(batch) and bool(_unnamed(batch, answer))
     if _taken(answer) and not _unnamed_too_often(batch):
         return False
@@ -237,7 +169,7 @@ def _whole_request(batch: Batch, answer: Answer, control: Answer | None, *, well
         return _too_large(answer) if alone else Isolate()
     if _irreplaceable(batch, answer):
         return _IRREPLACEABLE
-    if _in_trouble(answer):
+    if in_trouble(answer):
         if well and not alone:
             return Isolate()
         return Retry(wait=Wait.REQUEST_TROUBLE, http_status=answer.status, comment=answer.comment)
@@ -266,7 +198,7 @@ def _apart(batch: Batch, answer: Answer, hold: Hold) -> Disposition:
     """
     if len(batch.instances) > 1 and hold.cause is not HoldCause.IDENTITY:
         return Isolate()
-    return Retry(wait=Wait.REQUEST_TROUBLE if _in_trouble(answer) else Wait.APART, http_status=answer.status)
+    return Retry(wait=Wait.REQUEST_TROUBLE if in_trouble(answer) else Wait.APART, http_status=answer.status)
 
 
 def _too_large(answer: Answer) -> Quarantine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ingestd.core.answers.answer import Answer, Loss
-from ingestd.core.answers.disposition import hold_for
+from ingestd.core.answers.fault import hold_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

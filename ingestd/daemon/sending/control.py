@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingestd.core.answers.answer import Answer
-from ingestd.core.answers.disposition import control_passed, hold_for
+from ingestd.core.answers.fault import control_passed, hold_for
 from ingestd.core.ports import Origin
 from ingestd.daemon.sending.jobs import Jobs, Learnt, Probed
 

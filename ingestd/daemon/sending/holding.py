@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ingestd.core.answers.answer import Answer
-from ingestd.core.answers.disposition import hold_for_control
+from ingestd.core.answers.fault import hold_for_control
 from ingestd.core.answers.outcome import Disposition, Hold, HoldCause
 from ingestd.core.events import Event
 from ingestd.core.pace.backoff import RetryRules

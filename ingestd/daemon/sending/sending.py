@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from ingestd.core.answers.answer import Answer
-from ingestd.core.answers.disposition import dispose, trouble_with
+from ingestd.core.answers.disposition import dispose
+from ingestd.core.answers.fault import trouble_with
 from ingestd.core.answers.outcome import (
     Disposition,
     DuplicatePolicy,

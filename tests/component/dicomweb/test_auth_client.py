@@ -14,7 +14,7 @@ from fakes.bodies_fake import FakeBodies, parts
 from fakes.hostile_server import HostileServer, Peer, Script, answer, hostile, named
 
 from ingestd.core.answers.answer import Loss
-from ingestd.core.answers.disposition import hold_for
+from ingestd.core.answers.fault import hold_for
 from ingestd.core.answers.outcome import Hold, HoldCause
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.model import Identifiers

@@ -12,7 +12,8 @@ from fakes.hostile_server import HostileServer, Peer, Script, answer, answering,
 from fakes.values import AZURE, batch, instance
 
 from ingestd.core.answers.answer import Answer, Loss
-from ingestd.core.answers.disposition import dispose, hold_for
+from ingestd.core.answers.disposition import dispose
+from ingestd.core.answers.fault import hold_for
 from ingestd.core.answers.outcome import Hold, HoldCause
 from ingestd.core.model import Identifiers
 from ingestd.dicomweb.origin.client import OriginServer

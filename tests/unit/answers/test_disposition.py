@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answers.answer import Answer, Failed, Loss, Referenced
-from ingestd.core.answers.disposition import HOLDS_LIMIT, control_passed, dispose, hold_for, trouble_with, wants_control
+from ingestd.core.answers.disposition import HOLDS_LIMIT, dispose, wants_control
 from ingestd.core.answers.failure_reasons import meaning
+from ingestd.core.answers.fault import control_passed, hold_for, trouble_with
 from ingestd.core.answers.outcome import (
     AlreadyStored,
     Disposition,

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answers.answer import Answer, Loss
-from ingestd.core.answers.disposition import HOLDS_LIMIT, control_passed, dispose, wants_control
+from ingestd.core.answers.disposition import HOLDS_LIMIT, dispose, wants_control
+from ingestd.core.answers.fault import control_passed
 from ingestd.core.answers.outcome import Hold, HoldCause, Isolate, Retry, SendAgain, Stored, Verify
 from ingestd.core.answers.reasons import Reason
 from ingestd.core.batch import Shelves, halves

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingestd.core.answers.answer import Answer, Loss
-from ingestd.core.answers.disposition import hold_for, hold_for_control
+from ingestd.core.answers.fault import hold_for, hold_for_control
 from ingestd.core.answers.outcome import Hold, HoldCause
 from ingestd.dicomweb.origin.holds import hold_line
 
