@@ -19,6 +19,7 @@ from rich.table import Table
 from ingestd.app import Application, application
 from ingestd.cli.options import Exit
 from ingestd.cli.stopping import Stops
+from ingestd.cli.terminal import wrapped
 from ingestd.config import Settings
 from ingestd.core.answers.outcome import Outcome
 from ingestd.core.errors import ConfigurationError
@@ -39,7 +40,7 @@ WHAT_BECAME = {
     Outcome.STORED_WITH_WARNING: ("stored, with a warning", "the service named it as stored, and warned"),
     Outcome.ALREADY_STORED: (
         "already stored",
-        "the service said it has it; a receipt knows these bytes, and what it shows of them agrees",
+        "the service said it has it already; it was stored with the same bytes (receipt), and its metadata there agree",
     ),
 }
 
@@ -202,7 +203,7 @@ def _print(work: Path, rows: list[Row], moved: Mapping[str, float], *, seconds: 
     reason = next(iter(sorted((work / "failed").rglob("*.reason.json"))), None)
     console.print(f"\n[bold]Where to look[/bold]   {work}", soft_wrap=True)
     looks = {
-        "done/": "files that the service is proved to hold",
+        "done/": "files that the service provably has",
         "failed/": "files with a verdict, and beside each its reason file",
         "inbox/": "what has not ended; empty if all went well",
         "state/": "the journal: a receipt for each stored file",
@@ -215,11 +216,14 @@ def _print(work: Path, rows: list[Row], moved: Mapping[str, float], *, seconds: 
         console.print(f"\nOne reason file, {reason.relative_to(work)}:")
         words = jsonlib.loads(reason.read_bytes())
         for key in ("reason", "text", "what_to_do"):
-            console.print(f"  {key:<12} {words[key]}", soft_wrap=True)
+            lines = wrapped(words[key], max(console.width, 40), f"  {key:<12} ", " " * 15)
+            console.print("\n".join(lines), soft_wrap=True, markup=False)
     program = "ingestd" if shutil.which("ingestd") else sys.argv[0]
     console.print(
         f"\n[bold]Next[/bold]  In one terminal:  {program} emulator\n"
         f"      In another:       mkdir -p try/inbox && {program} run --root try --url http://127.0.0.1:8080/v2\n"
-        "      Then copy files into try/inbox. README.md says how to use a real service.\n",
+        "      Then copy *.dcm files into try/inbox. What failed, and why: "
+        f"{program} failed list --root try\n"
+        "      README.md says how to use a real service.\n",
         soft_wrap=True,
     )

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ingestd.cli.options import Exit
-from ingestd.cli.terminal import console, shown
+from ingestd.cli.terminal import console, shown, wrapped
 from ingestd.config import FolderSettings
 from ingestd.core.answers.reasons import Reason
 from ingestd.core.errors import ConfigurationError, FileError, FilingError, JournalError
@@ -50,7 +49,7 @@ def _lines(key: str, text: str) -> Sequence[str]:
         return [f"{label}{text}".rstrip()]
     indent = " " * KEY_WIDTH
     width = max(console().width, 2 * KEY_WIDTH)
-    return textwrap.wrap(text, width, initial_indent=label, subsequent_indent=indent) or [key]
+    return wrapped(text, width, label, indent) or [key]
 
 
 def retry_failed(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestd.cli.failed import COMMENT, as_text, failed_folder, having, say_flaw
 from ingestd.cli.late import list_late
 from ingestd.cli.options import Exit
-from ingestd.cli.terminal import console, many, shown
+from ingestd.cli.terminal import console, many, shown, wrapped
 from ingestd.config import FolderSettings
 from ingestd.core.answers.outcome import Outcome
 from ingestd.core.answers.reasons import Reason
@@ -71,7 +70,7 @@ class Tally:
         yield f"{many(self.rows, 'file')} {what}{times}:"
         for (kind, what_to_do), count in sorted(self.kinds.items(), key=lambda item: -item[1]):
             text = f"{label}{kind}, {many(count, 'file')}: {what_to_do}"
-            yield from textwrap.wrap(text, _width(), initial_indent="  ", subsequent_indent=INDENT)
+            yield from wrapped(text, _width(), "  ", INDENT)
 
 
 def list_failed(settings: FolderSettings, *, reason: Reason | None, since: float | None, json: bool) -> Exit:
@@ -95,7 +94,7 @@ def list_failed(settings: FolderSettings, *, reason: Reason | None, since: float
         for _, why in found():
             print(jsonlib.dumps({key: said for key, said in why.items() if key != COMMENT}))
     elif _print((_row(*one) for one in found()), ("when (UTC)", "reason", "path in failed/"), "in failed/"):
-        print("", *textwrap.wrap(HINT, _width()), sep="\n")
+        print("", *wrapped(HINT, _width()), sep="\n")
     elif not flawed:
         what = "nothing is in failed/" if reason is None else f"nothing in failed/ is {reason.value}"
         print(f"{what}{_since(since)}")
@@ -131,7 +130,7 @@ def _print(rows: Iterable[Row], titles: Sequence[str], what: str, *, label: str 
         if not tally.rows:
             print(_columns(*titles))
         print(_columns(rfc3339(row.when) if row.when is not None else "?", row.kind, row.path))
-        for line in textwrap.wrap(row.text, width, initial_indent=INDENT, subsequent_indent=INDENT):
+        for line in wrapped(row.text, width, INDENT, INDENT):
             print(line)
         tally.add(row)
     if tally.rows:

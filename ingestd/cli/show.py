@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json as jsonlib
-import textwrap
 from typing import Literal, get_args, get_origin
 
+from ingestd.cli.terminal import wrapped
 from ingestd.config import Section, Settings
 
 WIDTH = 80
@@ -52,7 +52,7 @@ def _one_of(annotation: object) -> str:
 
 def _comment(text: str) -> str:
     """Above its key, for a terminal of 80 columns."""
-    return textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
+    return "\n".join(wrapped(text, WIDTH, "# ", "# "))
 
 
 def _meaning(description: str | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.console import Console
 
 PIPED_WIDTH = 200
@@ -22,6 +24,11 @@ def many(count: int, one: str) -> str:
     """`1 series`, `2 studies`, `3 instances`."""
     plural = {"study": "studies", "series": "series"}.get(one, f"{one}s")
     return f"{count:,} {one if count == 1 else plural}"
+
+
+def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Lines of so many columns, the first behind `first` and the others behind `rest`. An option such as `--as-is` stays whole."""
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
 
 
 def console() -> Console:

@@ -182,11 +182,13 @@ def test_show_wraps_prose_and_leaves_a_uid_whole(house: type[House]) -> None:
         "sop_instance_uid": uid,
         "comment": None,
     }
+    why |= {"what_to_do": f"{'say ' * 10}so `failed retry --as-is`", "comment": None}  # column 80 stands behind `--as-`
     (home.failed / name).write_bytes(b"x")
     (home.failed / f"{name}.reason.json").write_text(json.dumps(why))
     lines = on_a_terminal(home, "failed", "show", name).splitlines()
     assert {f"sop_instance_uid  {uid}", f"path              {name}", "comment"} <= set(lines)
     assert max(len(line) for line in lines if "word" in line) <= 80
+    assert any("--as-is`" in line for line in lines)
     assert [line for line in lines if line != line.rstrip()] == []
 
 
