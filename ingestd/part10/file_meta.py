@@ -114,7 +114,8 @@ def _start(buffer: bytes) -> int:
         return _PREAMBLE + 4
     bare = _first_element(buffer) is not None
     if not marked and not bare:
-        raise NotWholeError(Wholeness.NOT_DICOM, "no DICM at byte 128")
+        zeros = "only zeros stand where DICOM begins: the copy was broken off, copy it again"
+        raise NotWholeError(Wholeness.NOT_DICOM, "no DICM at byte 128" if any(buffer[: _PREAMBLE + 4]) else zeros)
     # `DICM` may be a part of a value, too.
     return 0 if bare and not (marked and _first_element(buffer[_PREAMBLE + 4 : _PREAMBLE + 12])) else _PREAMBLE + 4
 

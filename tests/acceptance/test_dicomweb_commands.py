@@ -176,7 +176,7 @@ def test_without_the_right_token_every_command_says_how_to_mend_it(
     code, line = locked.refused(*arguments)
     assert code == 75
     assert "401" in line
-    assert "check auth.mode, auth.scope" in line
+    assert "it rejects our login: check that the token is not expired" in line
     assert "wrong-token" not in line
     assert not (locked.folder / "out").exists()
     if arguments == ("changefeed",):

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 OF_ONE_STUDY = 10  # refused instances of one study that count
-_COUNTING = f", counting at most {OF_ONE_STUDY} of one study"
+_COUNTING = f" (at most {OF_ONE_STUDY} of one study count)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +44,10 @@ class Brake:
         if self._recently_refused[study_uid] < OF_ONE_STUDY:
             self._remember(study_uid)
         if (row := self._row.total()) >= self._rules.in_a_row:
-            return f"the service refused {row} instances in a row{_COUNTING}"
+            return f"the service refused {row} files in a row{_COUNTING}"
         refused = self._recently_refused.total()
         if len(self._recent) == self._rules.last and refused / self._rules.last >= self._rules.share:
-            return f"the service refused {refused} of the last {self._rules.last} instances{_COUNTING}"
+            return f"the service refused {refused} of the last {self._rules.last} files{_COUNTING}"
         return None
 
     def released(self) -> None:

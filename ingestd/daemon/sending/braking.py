@@ -42,7 +42,8 @@ class Braking:
         """Why sending is stopped, for how long so far, and what a person can do; None while it is not."""
         if self.why is None:
             return None
-        return f"{self.why} (for {lasting(now - (self._since or now))}): {MEND}"
+        lasts = lasting(now - (self._since or now))
+        return f"nothing is sent until a person takes it off: {self.why} (for {lasts}): {MEND}"
 
     def stored(self) -> None:
         self._brake.stored()

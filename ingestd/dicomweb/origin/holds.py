@@ -27,6 +27,7 @@ _MENDS = {
     "certificate": _CERTIFICATE,
     "service.proxy opens no tunnel": "check service.proxy, or have it let this machine through to the service without a password",
     "to service.proxy": "check service.proxy, and that it runs",
+    "no handshake in time": "something takes connections there and does not answer: ask those who run the service, or the network",
     "name lookup": "check the host in service.url (--url), and this machine's DNS",
     "Connection refused": "check service.url (--url), that the service runs and listens there, and the firewall",
 }

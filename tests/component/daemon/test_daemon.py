@@ -1006,7 +1006,7 @@ def test_the_brake_stops_sending_and_a_person_releases_it() -> None:
     bench.after(60, steps=20)
     assert len(bench.filer.failed) == 5
     why = (
-        "the service refused 5 instances in a row, counting at most 10 of one study, "
+        "the service refused 5 files in a row (at most 10 of one study count), "
         f"the last as rejected with FailureReason 43264 ({meaning(43264)})"
     )
     assert (bench.orders.braked(), bench.recorder.snapshots[-1].braked) == (why, True)
@@ -1054,7 +1054,7 @@ def test_conflicts_put_the_brake_on_as_refusals_do() -> None:
         bench.drop(f"again-{one.name}", one.content.replace(b"Anony^Mous", b"Other^Name"))
     bench.after(60, steps=60)
     assert bench.orders.braked() == (
-        "the service refused 5 instances in a row, counting at most 10 of one study, the last as conflict"
+        "the service refused 5 files in a row (at most 10 of one study count), the last as conflict"
     )
     assert {v.quarantine.reason for v in bench.filer.verdicts.values()} == {Reason.CONFLICT}
     assert 5 <= len(bench.filer.failed) < 5 + 2 * 25  # what was asked for before the brake came on

@@ -493,6 +493,7 @@ def test_zeros_before_the_identifiers_are_a_truncation() -> None:
 NOT_DICOM = {
     "empty": (b"", "the file is empty: the copy was broken off, copy it again"),
     "text": (b"hello" * 100, "no DICM at byte 128"),
+    "zeros": (bytes(4096), "only zeros stand where DICOM begins: the copy was broken off, copy it again"),
     "a beginning that few bytes of a data set would have": (b"\x08\0\5\0CS", "no DICM at byte 128"),
     "numbers that begin with eight": (struct.pack("<200H", *range(8, 208)), "no DICM at byte 128"),
     "numbers that begin with two": (struct.pack("<200H", *range(2, 202)), "no DICM at byte 128"),

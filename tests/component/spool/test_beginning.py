@@ -156,7 +156,7 @@ def test_a_file_whose_beginning_is_not_written_yet_is_unknown(
     s.clock.advance(200)
     passed = s.scan(rules)
     assert (s.taken, passed.unknown, passed.counts[then]) == ([], 0, 1)
-    assert "copy them again" in passed.text("unwritten")
+    assert "copy it again" in passed.text("unwritten")
     s.scan(rules)
     assert s.read == ["IM1"] * 3
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingestd.core.pace.brake import OF_ONE_STUDY, Brake, BrakeRules
 
-COUNTING = ", counting at most 10 of one study"
+COUNTING = " (at most 10 of one study count)"
 
 
 def brake(*, in_a_row: int = 50, last: int = 200, share: float = 0.95) -> Brake:
@@ -37,7 +37,7 @@ STUDIES = itertools.count()
 def test_so_many_refusals_in_a_row_put_it_on() -> None:
     """I3: failed/ must not fill for our own mistake."""
     assert said(brake(), "r" * 49) == []
-    assert said(brake(), "r" * 50) == [f"the service refused 50 instances in a row{COUNTING}"]
+    assert said(brake(), "r" * 50) == [f"the service refused 50 files in a row{COUNTING}"]
 
 
 def test_one_that_is_stored_begins_the_row_anew() -> None:
@@ -46,23 +46,23 @@ def test_one_that_is_stored_begins_the_row_anew() -> None:
 
 def test_nearly_all_of_the_last_put_it_on_though_some_were_stored() -> None:
     nearly_all = ("r" * 19 + "s") * 9 + "s" + "r" * 19
-    assert said(brake(), nearly_all) == [f"the service refused 190 of the last 200 instances{COUNTING}"]
+    assert said(brake(), nearly_all) == [f"the service refused 190 of the last 200 files{COUNTING}"]
     assert said(brake(), "s" + nearly_all[:-1]) == []
 
 
 def test_the_share_is_of_the_last_ones_only() -> None:
     """Years of good service weigh nothing; nor does what was refused before them."""
-    assert said(brake(), "s" * 10_000 + "r" * 50) == [f"the service refused 50 instances in a row{COUNTING}"]
+    assert said(brake(), "s" * 10_000 + "r" * 50) == [f"the service refused 50 files in a row{COUNTING}"]
     one_in_a_row = brake(in_a_row=99, last=4, share=0.5)
     assert said(one_in_a_row, "rssss") == []
-    assert said(one_in_a_row, "rsr") == [f"the service refused 2 of the last 4 instances{COUNTING}"]
+    assert said(one_in_a_row, "rsr") == [f"the service refused 2 of the last 4 files{COUNTING}"]
 
 
 def test_a_share_of_too_few_says_nothing() -> None:
     """Two of the first two are no proof."""
     assert said(brake(in_a_row=99, last=4, share=0.5), "rr") == []
     assert said(brake(in_a_row=99, last=4, share=0.5), "rrsr") == [
-        f"the service refused 3 of the last 4 instances{COUNTING}"
+        f"the service refused 3 of the last 4 files{COUNTING}"
     ]
 
 
@@ -82,7 +82,7 @@ def test_released_by_a_person_it_counts_anew() -> None:
     said(by_share, "rrrr")
     by_row.released()
     by_share.released()
-    assert (said(by_row, "rr"), said(by_row, "r")) == ([], [f"the service refused 3 instances in a row{COUNTING}"])
+    assert (said(by_row, "rr"), said(by_row, "r")) == ([], [f"the service refused 3 files in a row{COUNTING}"])
     assert said(by_share, "rrr") == []
 
 
@@ -92,7 +92,7 @@ def test_one_refused_series_is_that_series_trouble() -> None:
     assert said(of, "s" * 190 + "a" * 60 + "s" * 190 + "a" * 1000) == []
     assert said(of, "b" * 1000 + "c" * 1000 + "d" * 1000) == []
     assert said(of, "e" * 9) == []
-    assert said(of, "e") == [f"the service refused 50 instances in a row{COUNTING}"]
+    assert said(of, "e") == [f"the service refused 50 files in a row{COUNTING}"]
 
 
 def test_at_most_ten_of_one_study_make_up_the_share() -> None:
@@ -103,7 +103,7 @@ def test_at_most_ten_of_one_study_make_up_the_share() -> None:
     nine = "".join(letter * 11 + "s" for letter in "abcdefghi")
     assert said(brake(in_a_row=999, last=100, share=0.9), nine + "s") == []
     reached = said(brake(in_a_row=999, last=100, share=0.9), nine + "s" + "j")
-    assert reached == [f"the service refused 90 of the last 100 instances{COUNTING}"]
+    assert reached == [f"the service refused 90 of the last 100 files{COUNTING}"]
 
 
 def test_a_study_counts_again_when_its_refusals_are_no_longer_among_the_last() -> None:
@@ -111,7 +111,7 @@ def test_a_study_counts_again_when_its_refusals_are_no_longer_among_the_last() -
     of = brake(in_a_row=10, last=20, share=1.0)
     said(of, "a" * 9 + "s" * 20)
     assert said(of, "a" * 9) == []
-    assert said(of, "a") == [f"the service refused 10 instances in a row{COUNTING}"]
+    assert said(of, "a") == [f"the service refused 10 files in a row{COUNTING}"]
 
 
 def test_what_is_counted_takes_no_more_memory_however_many_studies_are_refused() -> None:
