@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from ingestd.core.answers.reasons import Wholeness
@@ -133,6 +134,7 @@ def _first_element(beginning: bytes) -> Encoding | None:
     return EXPLICIT_BIG if group >> 8 in _FIRST_GROUPS and not group & 0xFF and EXPLICIT_LITTLE.heads[vr] else None
 
 
+@lru_cache(maxsize=64)  # a folder has one or two
 def _syntax(value: bytes | None) -> str | None:
     """A Transfer Syntax UID without its padding; None for what is none."""
     stripped = (value or b"").strip(b"\0 ")
@@ -147,14 +149,15 @@ def _elements(
     Raises PastEndError and struct.error where the file ends before.
     """
     values: dict[int, bytes] = {}
-    first, base, declared_end = at, 0, None
-    header, heads, u32 = _BIG_HEADER if encoding.big_endian else _HEADER, encoding.heads, encoding.u32
+    first, base, end, declared_end = at, 0, len(buffer), None
+    header, heads, u32 = (_BIG_HEADER if encoding.big_endian else _HEADER).unpack_from, encoding.heads, encoding.u32
     for _ in range(_ELEMENTS):
-        if at + 12 > base + len(buffer):
+        if at + 12 > end:
             buffer, base = view.load(at), at
-        if len(buffer) < 8:
-            break
-        group, element, vr, length = header.unpack_from(buffer, at - base)
+            end = at + len(buffer)
+            if end < at + 8:
+                break
+        group, element, vr, length = header(buffer, at - base)
         if group != _META_GROUP:
             break
         start = at + 8

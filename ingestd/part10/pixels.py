@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from ingestd.part10 import tags
 from ingestd.part10.elements import Walk
@@ -39,6 +39,7 @@ _IMAGES_WITH_ROWS: Final = frozenset(
 _PRIVATE_BEHIND: Final = range(0x7FE1, 0xFFFE, 2)  # groups
 _FEWER_COLOURS: Final = (b"YBR_FULL_422", b"YBR_PARTIAL_42")  # colour samples than pixels
 
+_BITS_OF_A_FRAME: Final = (tags.ROWS, tags.COLUMNS, tags.SAMPLES_PER_PIXEL, tags.BITS_ALLOCATED)
 _IMAGE_PIXEL: Final = (tags.ROWS, tags.COLUMNS, tags.SAMPLES_PER_PIXEL, tags.PHOTOMETRIC_INTERPRETATION)
 _WHOLE_MODULE: Final = (*_IMAGE_PIXEL, tags.BITS_ALLOCATED)
 
@@ -62,7 +63,7 @@ def lacks_pixel_data(elements: Walk, sop_class: str) -> bool:
         return False
     if not any(tag in values for tag in _IMAGE_PIXEL):
         return always and not _has(elements, tags.ICON_IMAGE_SEQUENCE)
-    declares_none = any(tag in values and not _number(elements, tag) for tag in (tags.ROWS, tags.COLUMNS))
+    declares_none = any(tag in values and not any(values[tag][:2]) for tag in (tags.ROWS, tags.COLUMNS))
     return elements.zero_tail or not declares_none
 
 
@@ -87,20 +88,15 @@ def too_short(elements: Walk) -> bool:
     length = lengths.get(tags.PIXEL_DATA, lengths.get(tags.FLOAT_PIXEL_DATA, lengths.get(tags.DOUBLE_PIXEL_DATA)))
     if length is None or values.get(tags.PHOTOMETRIC_INTERPRETATION, b"").startswith(_FEWER_COLOURS):
         return False
-    rows, columns = _number(elements, tags.ROWS), _number(elements, tags.COLUMNS)
-    samples, bits = _number(elements, tags.SAMPLES_PER_PIXEL), _number(elements, tags.BITS_ALLOCATED)
     frames = values.get(tags.NUMBER_OF_FRAMES, b"").strip(_PADDING)
-    count = int(frames) if frames.isdigit() and len(frames) <= 10 else 1
-    return length * 8 < rows * columns * samples * bits * count
+    asked = int(frames) if frames.isdigit() and len(frames) <= 10 else 1
+    order: Literal["big", "little"] = "big" if elements.encoding.big_endian else "little"
+    for tag in _BITS_OF_A_FRAME:
+        asked *= int.from_bytes(values.get(tag, b"")[:2], order)  # an unsigned short (VR US), 0 where it is absent
+    return length * 8 < asked
 
 
 def cut_before_zeros(elements: Walk, *, native: bool) -> bool:
     """Whether a length of pixel data before a zero tail is suspect: some of its own bytes may be zeros that were never written."""
     length = elements.lengths.get(tags.PIXEL_DATA)
     return length is not None and (length == 0 or not native or too_short(elements))
-
-
-def _number(elements: Walk, tag: int) -> int:
-    """An unsigned short (VR US), 0 where it is absent."""
-    value = elements.values.get(tag, b"")[:2]
-    return int.from_bytes(value, "big" if elements.encoding.big_endian else "little")

@@ -39,8 +39,6 @@ _NATIVE: Final = _IMPLICIT | {"1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", _
 _DOUBTFUL: Final = frozenset((Wholeness.TRUNCATED, Wholeness.NOT_DICOM, Wholeness.NO_PIXEL_DATA))
 
 _PADDING: Final = b"\0 "
-_USUAL: Final = b"0123456789.\0"  # in UIDs and behind them
-_LONGEST: Final = 64
 
 _IDENTIFIERS: Final = (
     (tags.STUDY_UID, "Study Instance UID (0020,000d)"),
@@ -184,16 +182,13 @@ def _remarks(meta: FileMeta, syntax: str, elements: Walk) -> tuple[str, ...]:
 
 
 def _odd_uids(values: dict[int, bytes]) -> list[str]:
-    raw = [values[tag] for tag, _ in _IDENTIFIERS]
-    if not b"".join(raw).strip(_USUAL) and max(map(len, raw)) <= _LONGEST:
-        return []
-    remarks = []
-    for (_, name), value in zip(_IDENTIFIERS, raw, strict=True):
-        if not is_standard(_text(value)):
-            remarks.append(f"the {name} has letters or more than 64 characters")
-        if value.startswith(b" "):
-            remarks.append(f"the {name} begins with a blank")
-    return remarks
+    return [f"the {name} {oddity}" for tag, name in _IDENTIFIERS for oddity in _oddities(values[tag])]
+
+
+@lru_cache(maxsize=256)
+def _oddities(value: bytes) -> tuple[str, ...]:
+    letters = () if is_standard(_text(value)) else ("has letters or more than 64 characters",)
+    return (*letters, "begins with a blank") if value.startswith(b" ") else letters
 
 
 def _differ(one: bytes | None, other: bytes) -> bool:
