@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.real("strace"), pytest.mark.slow, pytest.mark.alone, p
 FULL = os.environ.get("INGESTD_TEST_CRASH") == "full"
 SEED = int(os.environ.get("INGESTD_TEST_SEED", "0"))
 SAMPLE = 40
-IN_USE = Path(__file__).parents[1] / "component" / "journals" / "in-use-1.sql"
+IN_USE = Path(__file__).parents[1] / "component" / "spool" / "journals" / "in-use-1.sql"
 FILE = "journal.sqlite"
 # What a start does with it, and what a person would read.
 OPENS = """
