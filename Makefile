@@ -39,7 +39,7 @@ test: .venv/.dev
 	@$(if $(filter-out tests/unit,$(ARGS)),,$(CORE_COVERAGE))
 
 quick: .venv/.dev
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit tests/contract tests/component/daemon $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit tests/contract tests/component/daemon $(ARGS)
 
 check: .venv/.dev
 	@$(BIN)/ruff check .
