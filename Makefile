@@ -6,7 +6,8 @@ BIN := .venv/bin
 PIP = $(shell test -x $(BIN)/pip && echo $(BIN)/python -m pip || echo $(PYTHON) -m pip --python $(BIN)/python) \
 	-qq --disable-pip-version-check
 UV ?= uv
-JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+# One worker more than there are cores, because most tests wait; four at most, because each takes a gigabyte.
+JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
 PYTEST = $(BIN)/coverage run -m pytest --ignore=tests/bench
 CORE_COVERAGE = echo "core/ alone, where anything less than all of it fails:" && \
 	$(BIN)/coverage report --include='ingestd/core/*' --fail-under=100
@@ -30,7 +31,7 @@ demo: .venv/.run
 	@$(BIN)/ingestd demo $(ARGS)
 
 # A part of the tests covers a part of the code: only all of them are measured, and tests/unit, which alone covers core/.
-# What is marked `alone` comes after the rest, which runs on one worker more than there are cores, because most tests wait.
+# What is marked `alone` comes after the rest.
 test: .venv/.dev
 	@rm -f .coverage .coverage.*
 	@$(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) -n $(JOBS) --dist worksteal -m "not alone" && $(PYTEST) -m alone)
