@@ -67,12 +67,19 @@ create mask = 0644
 """
 
 
+class SmbdDiedError(Exception):
+    """A process of smbd died of a fault of its own, and its client lost all that it had open."""
+
+
 @contextmanager
 def smbd(folders: Mapping[str, Path]) -> Iterator[str]:
     """A Samba server as it comes, for folders by the name of their share; its smb:// URL. What comes in belongs to `games`.
 
     It asks for its host's full name at each session. Where nobody answers DNS, its clients give up meanwhile: it runs as localhost.
     Its own files lie elsewhere: helpers of its that outlive it by a moment must not keep the folders' disk from being unmounted.
+
+    Raises SmbdDiedError in place of what failed where its log says PANIC: Samba 4.17 ends a client's process ("Could not unlock
+    share mode") about once in some thousand opens for writing that meet another program's lease.
     """
     with TemporaryDirectory(prefix="smbd-", ignore_cleanup_errors=True) as name:
         base, port = Path(name), free_port()
@@ -89,6 +96,10 @@ def smbd(folders: Mapping[str, Path]) -> Iterator[str]:
         try:
             _answers(server, port, base)
             yield f"smb://127.0.0.1:{port}"
+        except AssertionError as error:
+            if panics := [line.strip() for line in (base / "log").read_text().splitlines() if "PANIC" in line]:
+                raise SmbdDiedError(panics[0]) from error
+            raise
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(20)
