@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ingestd.core.answers.answer import Answer
+from ingestd.core.answers.failure_reasons import MEANINGS, FailureClass, classify
+from ingestd.core.answers.fault import hold_for
 from ingestd.core.answers.proof import Proof
 
 HERE = Path(__file__).parent
@@ -20,6 +23,18 @@ def test_the_committed_page_equals_what_the_core_decides() -> None:
         [sys.executable, HERE / "answers.py"], capture_output=True, text=True, check=True, env=environment
     )
     assert DOCUMENT.read_text(encoding="utf-8") == generated.stdout
+
+
+def test_every_status_that_is_judged_for_itself_has_its_row() -> None:
+    """I3: and every FailureReason that has a meaning of its own beyond a verdict."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    judged = [status for status in range(300, 600) if hold_for(Answer(status=status)) is not None]
+    assert judged
+    for status in judged:
+        assert f"{301 if status < 400 else status}: " in text
+    for code in MEANINGS:
+        if classify(code) is not FailureClass.REJECTED:
+            assert f"FailureReason {code} " in text
 
 
 def test_every_proof_has_its_row() -> None:

@@ -5,7 +5,7 @@ A readable Store Instances Response is read instance by instance whatever the st
 since a status alone can't say whose fault a refusal is, the *control* decides: an empty Store transaction that runs through
 routing, identity, role and parser. It fails: the service, the role or the URL is wrong, so hold. It passes: the request was
 refused for what was in it, so isolate the culprit by halves. A 2xx refuses nothing: what it leaves unnamed is asked for
-(verification.py).
+(verification.py). docs/answers.md has the table, row by row; it is generated from here.
 """
 
 from __future__ import annotations
