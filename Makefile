@@ -9,18 +9,20 @@ UV ?= uv
 # One worker more than there are cores, because most tests wait; four at most, because each takes a gigabyte.
 JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
 PYTEST = $(BIN)/coverage run -m pytest --ignore=tests/bench
+UNMEASURED = $(BIN)/python -m pytest -q --dist worksteal -m "not slow and not alone" --hypothesis-profile=quick
 CORE_COVERAGE = echo "core/ alone, where anything less than all of it fails:" && \
 	$(BIN)/coverage report --include='ingestd/core/*' --fail-under=100
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 
-.PHONY: help demo test quick check crash soak lock clean
+.PHONY: help demo test quick fast check crash soak lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    the embedded service and the real daemon on six files, in .venv (made when missing)"
 	@echo "make test    every test with branch coverage; core/ must have all of it   (ARGS=... goes to pytest)"
 	@echo "make quick   the rules and the daemon on fakes, without coverage: for the time while you write"
+	@echo "make fast    every test that takes less than three seconds, without coverage"
 	@echo "make check   ruff, mypy --strict, the import contract"
 	@echo "make crash   the crash matrix, all of it: every state-changing system call killed and failed; needs strace"
 	@echo "make soak    forty minutes of kills and a bad service; ARGS='--minutes 5' for less"
@@ -40,7 +42,10 @@ test: .venv/.dev
 	@$(if $(filter-out tests/unit,$(ARGS)),,$(CORE_COVERAGE))
 
 quick: .venv/.dev
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit tests/contract tests/component/daemon $(ARGS)
+	@$(UNMEASURED) -n auto tests/unit tests/contract tests/component/daemon $(ARGS)
+
+fast: .venv/.dev
+	@$(UNMEASURED) -n $(JOBS) --ignore=tests/bench $(ARGS)
 
 check: .venv/.dev
 	@$(BIN)/ruff check .

@@ -169,6 +169,7 @@ def written(home: House) -> str:
     return (home.root / "log.jsonl").read_bytes().decode("latin-1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("style", "mode"), [("json", "token-file"), ("console", "basic")])
 def test_no_output_shows_what_it_may_not(
     house: MakeHouse, tmp_path: Path, elsewhere: HostileServer, style: str, mode: str
@@ -270,6 +271,7 @@ def drop_the_rest(home: House) -> None:
     locked.chmod(0o555)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paths", ["digest", "name"])
 def test_whatever_way_a_file_goes_nothing_of_it_is_said(house: MakeHouse, tmp_path: Path, paths: str) -> None:
     """F71, F31, F32, F33, F36, I7: stored, warned, held, deferred, in conflict, damaged, unreadable, unmovable; at debug.
@@ -305,6 +307,7 @@ def test_whatever_way_a_file_goes_nothing_of_it_is_said(house: MakeHouse, tmp_pa
     free_of("\n".join(texts), *words, NAME, where="the reasons")
 
 
+@pytest.mark.slow
 def test_drain_shows_counts_and_no_more(house: MakeHouse, tmp_path: Path, elsewhere: HostileServer) -> None:
     """F65, I7: on a terminal, where there is a progress line and a log in colours, and into pipes."""
     service = ScriptedOrigin(store=[stuffed(500, elsewhere), no_http, rejects({1: 43264, 2: 43265})])
@@ -382,6 +385,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "what", "ends"),
     [
@@ -440,6 +444,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_what_libraries_say_is_said_by_name_and_place(house: MakeHouse, tmp_path: Path) -> None:
     """F71, F65, I7, I8: log records and warnings that quote the file, from whatever library; each place speaks once a minute."""
     script = tmp_path / "noise.py"
@@ -470,6 +475,7 @@ def test_an_abort_dumps_nothing(house: MakeHouse, tmp_path: Path, elsewhere: Hos
     assert "Traceback" not in written(home)
 
 
+@pytest.mark.slow
 def test_a_state_folder_that_goes_away_is_said_without_a_path(house: MakeHouse, tmp_path: Path) -> None:
     """F65, I7, F42: the state folder, named for a patient, is replaced by a file under a running daemon."""
     root = tmp_path / f"{NAME} {PATIENT}"

@@ -46,6 +46,7 @@ def drained(home: House, expected: int = 0) -> None:
     assert ended.returncode == expected, ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["verify", "metadata"])
 def test_dropped_again_without_receipts_they_are_already_stored(house: type[House], service: str, policy: str) -> None:
     """I2: by their bytes, or by metadata that contradict nothing, where that is enough."""
@@ -58,6 +59,7 @@ def test_dropped_again_without_receipts_they_are_already_stored(house: type[Hous
     assert proofs(home) == [("already_stored", expected)] * len(files())
 
 
+@pytest.mark.slow
 def test_dropped_again_with_receipts_nothing_is_fetched(house: type[House], service: str) -> None:
     """I2: how the service decodes contradicts no receipt."""
     home = house(service)
@@ -80,6 +82,7 @@ def test_a_conflict_of_pixels_names_no_element_that_only_decoding_changed(house:
     assert "pixels" in reason["text"]
 
 
+@pytest.mark.slow
 def test_uids_behind_the_pixels_and_un_in_big_endian_end_as_the_service_says(house: type[House], service: str) -> None:
     """I2, I3: sent, for they are whole; what fo-dicom does not read the service refuses, with its own reason."""
     behind, big, inside = Writer(), Writer(BIG), Writer(IMPLICIT)

@@ -61,6 +61,7 @@ def contents(folder: Path) -> list[bytes]:
     return sorted(path.read_bytes()[128:] for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_against_orthanc_what_it_has_works_and_what_it_has_not_is_one_line(folder: Path, orthanc: str) -> None:
     """I4: bytes as they were. Orthanc's DICOMweb plugin has no change feed, no delete and no single-part store."""
@@ -103,6 +104,7 @@ def test_against_orthanc_what_it_has_works_and_what_it_has_not_is_one_line(folde
     assert not (folder / "none").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_orthanc_counts_nothing_and_decodes_nothing(folder: Path, orthanc: str) -> None:
     """A file with a NumberOfStudyRelatedInstances of its own, which Orthanc gives as its count; names with `*`, `?` and `^`."""

@@ -62,6 +62,7 @@ def reason_files(home: House) -> list[dict[str, Any]]:
     return [json.loads(p.read_bytes()) for p in sorted(home.failed.rglob("*.reason.json"))]
 
 
+@pytest.mark.slow
 def test_listed_shown_and_sent_again_while_the_daemon_runs(house: type[House], service: str) -> None:
     """Design 5: `failed list|show|retry`, and I3: a second verdict is written anew."""
     home = with_one_rejected(house, service)
@@ -89,6 +90,7 @@ def test_listed_shown_and_sent_again_while_the_daemon_runs(house: type[House], s
     assert "X" * 66 not in (home.root / "log.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_long_list_comes_as_it_is_found_and_in_few_bytes(house: type[House]) -> None:
     """F90: rows of fixed widths, none of which waits for another; a table of 5,000 took 25 MB more."""
     home = house("")
@@ -219,6 +221,7 @@ def test_kinds_that_nobody_bounds_are_counted_together(house: type[House]) -> No
     assert kinds[0] == "  of more kinds, 50 files: see `ingestd failed show PATH`"
 
 
+@pytest.mark.slow
 def test_what_was_stored_with_a_warning_is_listed_with_the_warning(house: type[House]) -> None:
     """F51: from the receipts, while the daemon runs and afterwards; each with its words, and what to do."""
     verdicts = {1: 45056, 2: 45062, 3: 45063, 4: 1, 5: 45312}
@@ -263,6 +266,7 @@ def test_what_was_stored_with_a_warning_is_listed_with_the_warning(house: type[H
     failed(home, "list", "--since", "yesterday", code=2)
 
 
+@pytest.mark.slow
 def test_they_work_while_no_daemon_runs(house: type[House], service: str) -> None:
     """Design 5: they take no lock and ask nobody."""
     home = with_one_rejected(house, service)
@@ -280,6 +284,7 @@ def test_they_work_while_no_daemon_runs(house: type[House], service: str) -> Non
     assert list(home.failed.rglob("*.reason.json")) == []
 
 
+@pytest.mark.slow
 def test_filters_by_reason(house: type[House], service: str) -> None:
     """`--reason CODE`."""
     home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="1")
@@ -298,6 +303,7 @@ def test_filters_by_reason(house: type[House], service: str) -> None:
     assert failed(home, "list", "--reason", "poison") == "nothing in failed/ is poison\n"
 
 
+@pytest.mark.slow
 def test_some_that_could_not_be_put_back_are_exit_1(house: type[House], service: str) -> None:
     """Design 5: exit codes. The others are put back; each that is not is named."""
     home = with_one_rejected(house, service)
@@ -329,6 +335,7 @@ def test_says_what_was_not_tried_after_the_state_folder_failed(house: type[House
     assert home.count() == {"inbox": 0, "done": 0, "failed": 3}
 
 
+@pytest.mark.slow
 def test_a_path_that_leads_to_the_file_will_do(house: type[House], service: str) -> None:
     """A shell completes paths from where one is (the tests' commands run in the root), and absolute ones."""
     home = with_one_rejected(house, service, "study/one.dcm")
@@ -337,6 +344,7 @@ def test_a_path_that_leads_to_the_file_will_do(house: type[House], service: str)
     assert {json.loads(failed(home, "show", path, "--json"))["path"] for path in paths} == {"study/one.dcm"}
 
 
+@pytest.mark.slow
 def test_nothing_in_a_name_or_a_comment_reaches_the_terminal_raw(house: type[House], service: str) -> None:
     """Who drops files chooses names, and a service chooses its words."""
     name = "a\x1b[31m\n[bold]b\u202e\udcff.dcm"
@@ -351,6 +359,7 @@ def test_nothing_in_a_name_or_a_comment_reaches_the_terminal_raw(house: type[Hou
     assert (home.inbox / name).read_bytes() == REJECTED.content
 
 
+@pytest.mark.slow
 def test_damage_in_failed_is_said_and_is_no_failure(house: type[House], service: str) -> None:
     """An orphan and a damaged reason file go to standard error; what is sound is listed."""
     home = with_one_rejected(house, service)
@@ -379,6 +388,7 @@ def test_what_makes_no_sense_is_exit_2(house: type[House], service: str, argumen
     failed(home, *arguments, code=2)
 
 
+@pytest.mark.slow
 def test_folders_are_all_they_need(house: type[House], tmp_path: Path) -> None:
     """No service.url, no secret: but the folders must be right, exit 78."""
     file = tmp_path / "ingestd.toml"
@@ -394,6 +404,7 @@ def test_folders_are_all_they_need(house: type[House], tmp_path: Path) -> None:
     assert (gone.returncode, gone.stderr.count("folders.state")) == (78, 1)
 
 
+@pytest.mark.slow
 def test_resume_takes_the_brake_off_and_says_why_it_was_on(house: type[House], service: str) -> None:
     """Design 3: the brake survives a restart; a running daemon notices, and files go out."""
     one: Made = made(3)
@@ -419,6 +430,7 @@ def test_resume_takes_the_brake_off_and_says_why_it_was_on(house: type[House], s
     assert as_json == {"released": False, "why": None, "since": None}
 
 
+@pytest.mark.slow
 def test_retry_with_replace_puts_the_chosen_bytes_in_place_of_the_held_ones(house: type[House], service: str) -> None:
     """Design 3, conflict: `failed retry --replace` replaces just those chosen."""
     one = made(4)
@@ -441,6 +453,7 @@ def test_retry_with_replace_puts_the_chosen_bytes_in_place_of_the_held_ones(hous
     assert not (home.root / "state" / "replace").exists()
 
 
+@pytest.mark.slow
 def test_retry_as_is_sends_what_the_walk_refuses(house: type[House], service: str) -> None:
     """DESIGN 2: on a person's word, byte for byte; `--dry-run` says so first; what has no UIDs is refused in one line."""
     one = made(5)

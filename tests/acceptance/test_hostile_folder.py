@@ -151,6 +151,7 @@ def sent(service: ScriptedOrigin) -> list[str]:
 # --- F25 to F28: what is no file of ours -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_links_are_never_followed_and_are_said(plain: MakePlain, outside: Path) -> None:
     """F25: to files and folders, absolute and relative, in loops, dangling, and to our own file: none is sent, moved or removed."""
     one = made(1)
@@ -184,6 +185,7 @@ def test_links_are_never_followed_and_are_said(plain: MakePlain, outside: Path) 
     assert [(line["reason"], line["files"]) for line in home.said("ignored")][-1] == ("symlink", len(links) + 1)
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_hard_link_to_anothers_file_is_refused(plain: MakePlain, outside: Path, readable: bool) -> None:
@@ -212,6 +214,7 @@ def test_a_hard_link_to_anothers_file_is_refused(plain: MakePlain, outside: Path
     assert own.read_bytes() == one.content
 
 
+@pytest.mark.slow
 def test_what_is_no_regular_file_is_counted_and_never_opened(plain: MakePlain, tmp_path: Path) -> None:
     """F27: FIFOs with and without a writer, a socket, devices; a folder named like a file is a folder."""
     one, two = made(1), made(2)
@@ -349,6 +352,7 @@ class Swapper:
         self._rests()
 
 
+@pytest.mark.slow
 def test_what_is_swapped_in_between_is_never_sent_and_never_moved(
     plain: MakePlain, outside: Path, record_property: Property
 ) -> None:
@@ -400,6 +404,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_a_name_of_any_bytes_is_a_name(plain: MakePlain, style: str) -> None:
     """F29: sent and filed under it, one line in the log, and none of it in a request."""
@@ -608,6 +613,7 @@ handles._renameat2 = None
 """
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize("patch", ["", NO_RENAMEAT2], ids=["renameat2", "link and unlink, as on NFS"])
 def test_what_cannot_be_moved_is_sent_once_and_said(plain: MakePlain, patch: str, record_property: Property) -> None:
@@ -669,6 +675,7 @@ def test_what_cannot_be_moved_is_sent_once_and_said(plain: MakePlain, patch: str
     )  # mending by chattr or chown makes another ctime: those two may have been sent again
 
 
+@pytest.mark.slow
 @needs_root
 def test_what_cannot_be_read_waits_and_is_said(plain: MakePlain) -> None:
     """F31: a file, a folder of another owner: never sent, never failed, said with what to do; taken once it can be read."""
@@ -753,6 +760,7 @@ BOMBS: Mapping[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.slow
 def test_what_would_cost_without_bounds_is_bounded_and_ends_in_failed(
     plain: MakePlain, record_property: Property
 ) -> None:
@@ -848,6 +856,7 @@ def test_each_bad_file_fails_with_its_reason_and_the_rest_goes_on(plain: MakePla
     assert "begins like a program" in notes
 
 
+@pytest.mark.slow
 def test_a_file_of_gigabytes_is_streamed(plain: MakePlain, record_property: Property) -> None:
     """F34, I8: constant memory from the look to the move. INGESTD_TEST_LARGE_GIB sets the size (5 is the catalogue's)."""
     size = int(float(os.environ.get("INGESTD_TEST_LARGE_GIB", "0.25")) * (1 << 30))
@@ -952,6 +961,7 @@ def split(request: Received) -> Iterator[bytes]:
         yield content
 
 
+@pytest.mark.slow
 def test_other_bytes_under_the_same_uids_are_kept_and_reported(plain: MakePlain, service: str) -> None:
     """F36, I2: in one burst, later, and after a restart: the first is stored, each other one is a conflict; nothing is lost."""
     one = made(1)

@@ -137,6 +137,7 @@ def test_a_revoked_key_costs_one_fetch_and_no_file(house: MakeHouse, endpoint: T
     assert endpoint.asked["client_secret"] == 2
 
 
+@pytest.mark.slow
 def test_while_no_token_can_be_had_files_wait_and_stopping_is_prompt(
     house: MakeHouse, endpoint: TokenEndpoint, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_while_no_token_can_be_had_files_wait_and_stopping_is_prompt(
     assert home.count() == {"inbox": 0, "done": 19, "failed": 0}
 
 
+@pytest.mark.slow
 def test_a_wrong_audience_is_a_hold_and_no_files_fault(
     house: MakeHouse, endpoint: TokenEndpoint, tmp_path: Path
 ) -> None:
@@ -211,6 +213,7 @@ def everything(home: House, *outputs: str) -> str:
     return "".join([*outputs, *(p.read_bytes().decode("latin-1") for p in written)])
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_any_output(house: MakeHouse, endpoint: TokenEndpoint, tmp_path: Path) -> None:
     """F65, I7: the endpoint quotes the secret back at us; log at debug, metrics, config show, argv, environment."""
     endpoint.secret = "right"
@@ -264,6 +267,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_crash_with_a_token_in_hand_shows_none(house: MakeHouse, endpoint: TokenEndpoint, tmp_path: Path) -> None:
     """F10, F65: the thread dies, is said to have died, is started again; its words and its variables are not written."""
     with running(data=tmp_path / "service", jwt_key_file=endpoint.key_file) as service:

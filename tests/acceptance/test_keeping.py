@@ -69,6 +69,7 @@ def test_with_delete_a_file_stays_whose_bytes_the_service_does_not_hold(
     assert receipts(home) == [("two.dcm", "already_stored")]
 
 
+@pytest.mark.slow
 def test_old_files_leave_done_and_what_nothing_proves_stays(house: type[House], service: str) -> None:
     """`done.retention_days`: of days so short that a test can wait; empty day folders go too."""
     short = {"INGESTD_DONE__RETENTION_DAYS": "0.00003", "INGESTD_JOURNAL__RECEIPTS_DAYS": "0.00003"}
@@ -94,6 +95,7 @@ def a_year_ahead() -> dict[str, str]:
     return {"LD_PRELOAD": library, "FAKETIME": "+366d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
+@pytest.mark.slow
 def test_a_clock_of_another_year_removes_nothing(house: type[House], service: str, real: Callable[..., None]) -> None:
     """F91: neither at the start, nor after something was stored under the wrong clock and the daemon was started again."""
     real("faketime")
@@ -129,6 +131,7 @@ def test_receipts_shorter_than_files_are_refused(house: type[House], service: st
     assert not (home.root / "state").exists()
 
 
+@pytest.mark.slow
 def test_empty_folders_of_the_inbox_go_when_their_time_has_come(house: type[House], service: str) -> None:
     """`intake.remove_empty_dirs_after_seconds`."""
     home = house(service, INGESTD_INTAKE__REMOVE_EMPTY_DIRS_AFTER_SECONDS="1")
@@ -141,6 +144,7 @@ def test_empty_folders_of_the_inbox_go_when_their_time_has_come(house: type[Hous
     assert home.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_state_folder_that_is_taken_away_ends_the_daemon_and_the_next_start_goes_on(
     house: type[House], service: str
 ) -> None:
@@ -197,6 +201,7 @@ class Leaseless(House):
         return [sys.executable, "-c", QUIET, *arguments]
 
 
+@pytest.mark.slow
 def test_what_is_written_after_it_was_filed_is_said_and_listed_until_it_is_mended(tmp_path: Path, service: str) -> None:
     """F75, F77: a writer that paused had it open all along; the log, /readyz and `failed list` say so, also after a restart."""
     port = free_port()
@@ -241,6 +246,7 @@ def test_what_is_written_after_it_was_filed_is_said_and_listed_until_it_is_mende
         home.close()
 
 
+@pytest.mark.slow
 def test_with_delete_and_without_leases_a_file_goes_after_its_second_look(tmp_path: Path, service: str) -> None:
     """DESIGN 3a, removal: moved, gone `incomplete_timeout_seconds` later, by the next process too; a later write keeps it."""
     quick = {"INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "4", "INGESTD_DONE__ACTION": "delete"}
@@ -286,6 +292,7 @@ class FarLeaseless(Leaseless):
         return super().command(*arguments[:kept], *arguments[kept + 2 :])
 
 
+@pytest.mark.slow
 def test_without_leases_a_file_crosses_to_another_file_system_when_it_has_rested(tmp_path: Path, service: str) -> None:
     """F41, F75, I1: a writer that paused goes on after the store; what it writes is judged and not copied away without it."""
     one, other = made(1), made(2)

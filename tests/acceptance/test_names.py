@@ -143,6 +143,7 @@ def test_drain_does_not_speak_of_rights_where_a_beginning_is_missing(plain: Make
     assert line.startswith("ingestd: folders.inbox: it is not known yet whether 1 of its files are DICOM, because ")
 
 
+@pytest.mark.slow
 def test_run_says_what_no_pattern_takes_on_its_page_in_metrics_and_log(plain: MakePlain) -> None:
     """F93: /readyz stays green and names no file."""
     with hostile(ScriptedOrigin()) as server:
@@ -167,6 +168,7 @@ def lock(home: House, name: str, *numbers: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @needs_root
 def test_drain_says_which_folder_nothing_can_be_moved_out_of_and_the_command_works(plain: MakePlain) -> None:
     """F94: nothing in it is sent; the terminal has the whole command, the log a digest."""
@@ -216,6 +218,7 @@ def test_each_locked_folder_is_told_the_command_that_mends_it(plain: MakePlain) 
     assert len(service.arrived) == 3
 
 
+@pytest.mark.slow
 @needs_root
 def test_run_waits_for_a_folder_that_nothing_can_be_moved_out_of(plain: MakePlain) -> None:
     """F94: seen before sending, said on the page, red only when nothing at all can be moved; goes on once it is mended."""
@@ -244,6 +247,7 @@ def test_run_waits_for_a_folder_that_nothing_can_be_moved_out_of(plain: MakePlai
     assert len(service.arrived) == 3
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_file_that_may_not_be_read_is_a_warning_with_the_mend(plain: MakePlain) -> None:
     """F31: not a line at info, once."""

@@ -69,6 +69,7 @@ def drop(home: House, files: list[Made]) -> None:
         home.drop(one.name, one.content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 @pytest.mark.parametrize("buffering", ["on", "off"])
 def test_everything_is_done_through_tls(
@@ -112,6 +113,7 @@ def test_the_environments_ca_opens_no_door(house: MakeHouse, nginx: MakeNginx, a
     assert home.count() == {"inbox": 1, "done": 0, "failed": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "lives", "trusted", "why"),
     [
@@ -171,6 +173,7 @@ def test_a_client_certificate_opens_the_door(
     all_done(home, service, files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [400, 496])
 @pytest.mark.parametrize("mine", ["none", "another CA's"])
 def test_without_the_right_client_certificate_the_files_wait_until_it_is_there(
@@ -209,6 +212,7 @@ def test_without_the_right_client_certificate_the_files_wait_until_it_is_there(
     all_done(home, service, files)
 
 
+@pytest.mark.slow
 def test_a_client_certificate_is_renewed_while_it_runs(
     house: MakeHouse, nginx: MakeNginx, authority: Authority, service: str, tmp_path: Path
 ) -> None:
@@ -243,6 +247,7 @@ def test_a_client_certificate_is_renewed_while_it_runs(
     assert held(home) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffering", ["on", "off"])
 def test_a_proxys_limit_splits_batches_and_fails_only_the_file_that_is_too_large_alone(
     house: MakeHouse, nginx: MakeNginx, authority: Authority, service: str, buffering: str
@@ -292,6 +297,7 @@ def test_a_proxy_that_stops_for_ten_seconds_costs_nothing(
     all_done(home, service, files)
 
 
+@pytest.mark.slow
 def test_a_proxy_that_goes_and_comes_back(
     house: MakeHouse, nginx: MakeNginx, authority: Authority, service: str
 ) -> None:
@@ -313,6 +319,7 @@ def test_a_proxy_that_goes_and_comes_back(
     all_done(home, service, files)
 
 
+@pytest.mark.slow
 def test_an_idle_connection_that_the_proxy_closed_costs_no_attempt(
     house: MakeHouse, nginx: MakeNginx, authority: Authority, service: str
 ) -> None:

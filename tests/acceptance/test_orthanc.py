@@ -15,6 +15,7 @@ from ingestd.emulator.samples import ct_instance
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["auto", "orthanc"])
 def test_a_thousand_instances_dropped_while_it_runs_are_all_in_orthanc(
     house: type[House], orthanc: str, kind: str
@@ -40,6 +41,7 @@ def test_a_thousand_instances_dropped_while_it_runs_are_all_in_orthanc(
     assert "asked" in proofs
 
 
+@pytest.mark.slow
 def test_what_orthanc_stores_and_the_standard_does_not_is_sent(house: type[House], orthanc: str) -> None:
     """F95, I2, I4: data sets without a header as they are; letters, a blank and 65 characters in UIDs; all are held."""
     content = made(1).content
@@ -62,6 +64,7 @@ def test_what_orthanc_stores_and_the_standard_does_not_is_sent(house: type[House
     assert home.reasons() == {}
 
 
+@pytest.mark.slow
 def test_a_changed_file_under_the_same_uids_is_a_conflict_though_orthanc_says_stored(
     house: type[House], orthanc: str
 ) -> None:

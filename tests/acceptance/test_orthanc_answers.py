@@ -61,12 +61,14 @@ def named(answer: Answer) -> list[str]:
     return [r.sop_instance_uid for r in answer.response.referenced]
 
 
+@pytest.mark.slow
 def test_the_control_is_answered_200_with_empty_sequences(bench: Bench) -> None:
     """Azure's normal answer is 204; this one is learnt."""
     found = bench.origin.control()
     assert (found.status, named(found), bench.count()) == (200, [], 0)
 
 
+@pytest.mark.slow
 def test_a_batch_with_one_bad_file_is_a_400_that_names_the_stored_ones(bench: Bench) -> None:
     """F50: without a Content-Type, and the bad one stands in neither sequence, wherever it stood in the batch."""
     for bad in range(3):
@@ -82,6 +84,7 @@ def test_a_batch_with_one_bad_file_is_a_400_that_names_the_stored_ones(bench: Be
     assert (alone.status, named(alone), bench.count()) == (400, [], 6)
 
 
+@pytest.mark.slow
 def test_changed_bytes_under_the_same_uids_are_named_and_not_kept(bench: Bench) -> None:
     """Why a receipt of other bytes asks for the bytes: it says 200 as to the same bytes, and keeps the old ones."""
     old, new = bench.drop(1), bench.drop(1, size=9000)
@@ -93,6 +96,7 @@ def test_changed_bytes_under_the_same_uids_are_named_and_not_kept(bench: Bench) 
     assert bench.origin.fetch(new.ids) == fetched(old.ids, bench.digest(old))
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_fetched_with_its_digest(bench: Bench) -> None:
     """The second is larger than what other answers may be. The path names all three UIDs: in another series there is none."""
     for number, size in enumerate((4096, 20_000_000)):
@@ -109,6 +113,7 @@ def test_what_is_stored_is_fetched_with_its_digest(bench: Bench) -> None:
     assert bench.origin.metadata(absent).status == 404
 
 
+@pytest.mark.slow
 def test_it_can_replace_nothing_and_says_so(bench: Bench) -> None:
     """The plugin has neither PUT nor DELETE: what it holds stays, and a person is told what to do."""
     old, new = bench.drop(1), bench.drop(1, size=9000)

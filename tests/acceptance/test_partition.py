@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from fakes.hostile_server import Peer, answer, hostile, named
 from fakes.house import House
 from fakes.studies import made
@@ -12,6 +13,7 @@ from fakes.studies import made
 MakeHouse = Callable[..., House]
 
 
+@pytest.mark.slow
 def test_a_mistyped_partition_holds_and_the_control_does_not_create_it(house: MakeHouse) -> None:
     """F62, I3: the service refuses the store, the control asks /partitions and is not sent; when it is there, all goes on."""
     files = [made(n) for n in range(1, 6)]

@@ -58,6 +58,7 @@ def content_of(one: Made, folder: str) -> bytes:
     return one.content[: LARGE // 2] if folder == "failed" else one.content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["inbox", "done", "failed", "state"])
 def test_a_mebibyte_that_is_full_stops_nothing_for_good(room: Room, tmp_path: Path, folder: str) -> None:
     """I1, I3, F39: each of the four folders in turn is a tmpfs of 1 MiB."""
@@ -136,6 +137,7 @@ def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 1.5)
     assert len(home.lines()) - lines <= 26  # sparing.py: a line a file for twenty, then one a minute
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["inbox", "done"])
 def test_a_folder_that_turns_read_only_and_goes_away_comes_back(room: Room, tmp_path: Path, folder: str) -> None:
     """I1, F7, F31, F45: read-only, then writable; unmounted, then mounted again. What lies below a mount point is no place for
@@ -187,6 +189,7 @@ def test_a_folder_that_turns_read_only_and_goes_away_comes_back(room: Room, tmp_
     assert home.files(home.failed) == []
 
 
+@pytest.mark.slow
 def test_a_state_disk_that_breaks_off_stops_sending_until_it_is_back(room: Room, tmp_path: Path) -> None:
     """I1, I5, F40, F45: ext4 aborts and is read-only from then on. When it is unmounted the daemon ends with 75, for its supervisor
     to start it on what is there then."""
@@ -229,6 +232,7 @@ def limit_open_files(home: House, number: int) -> None:
     resource.prlimit(home.process.pid, resource.RLIMIT_NOFILE, (number, hard))
 
 
+@pytest.mark.slow
 def test_too_few_open_files_are_waited_out(tmp_path: Path) -> None:
     """F46, I3: not one descriptor more is to be had; then there is."""
     service, pages = ScriptedOrigin(), AdminPages()
@@ -255,6 +259,7 @@ def test_too_few_open_files_are_waited_out(tmp_path: Path) -> None:
     assert home.count() == {"inbox": 0, "done": 41, "failed": 0}
 
 
+@pytest.mark.slow
 def test_no_thread_to_be_had_is_waited_out(tmp_path: Path) -> None:
     """F46: no slot's first thread, no copy's, no client's of the admin port, while a file says so."""
     prelude = """
@@ -299,6 +304,7 @@ def starved(*arguments, **named):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["inbox.InboxFolder.examine", "journal.SqliteJournal.commit"])
 def test_no_memory_costs_no_file(tmp_path: Path, what: str) -> None:
     """F46, I1: for a file, it is looked at again; for the loop, it ends at once whatever is in flight, to be started again."""
@@ -348,6 +354,7 @@ def nowhere() -> tuple[int, int]:
     return reads, writes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["full disk", "closed pipe", "unread pipe"])
 def test_a_log_that_nobody_takes_stops_nothing(room: Room, tmp_path: Path, how: str) -> None:
     """F39, F69: everything is delivered, and SIGTERM is obeyed with exit status 0."""

@@ -124,6 +124,7 @@ ENDS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: f"F66 {end.name}")
 def test_a_signal_is_obeyed_in_time_and_costs_nothing(house: MakeHouse, end: Ending) -> None:
     """F66, I1: gone in time, the file where it belongs; the next process sends it whole (F57) and it is done."""
@@ -154,6 +155,7 @@ def test_a_signal_is_obeyed_in_time_and_costs_nothing(house: MakeHouse, end: End
     assert {digest(content) for content in service.arrived} == {digest(one.content)}
 
 
+@pytest.mark.slow
 def test_a_drain_that_ends_in_an_outage_says_what_it_was(house: MakeHouse) -> None:
     """DESIGN 5: exit 75, and the line of the log stands under the summary, where a person looks; in --json, too."""
     with hostile(ScriptedOrigin(store=[says(403)], control=[says(403)])) as server:

@@ -31,6 +31,7 @@ def puts_in_its_place(url: str, ids: tuple[str, str, str], content: bytes) -> No
     assert stored.status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["move", "delete"])
 def test_a_receipt_does_not_outweigh_what_the_service_shows(house: MakeHouse, service: str, action: str) -> None:
     """I1, I2, F79: it holds another patient's image now; the file was filed as already stored, and with delete was nowhere."""
@@ -79,6 +80,7 @@ METADATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA.keys())
 def test_bytes_decide_where_metadata_do_not(house: MakeHouse, metadata: str) -> None:
     """I2, F79, F80, F87: fetched once, equal, and filed; it was a conflict, or was sent again for ever."""

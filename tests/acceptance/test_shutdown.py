@@ -59,6 +59,7 @@ def goes_on(home: House, files: int) -> None:
 # --- phases -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_idle_and_settling(house: MakeHouse) -> None:
     """F66: at once, however much time there would be; a file that somebody still writes stays."""
     service = ScriptedOrigin()
@@ -80,6 +81,7 @@ def test_idle_and_settling(house: MakeHouse) -> None:
         goes_on(home, 2)
 
 
+@pytest.mark.slow
 def test_while_a_duplicate_is_verified(house: MakeHouse) -> None:
     """F66, I1: the service does not answer the read."""
     service = ScriptedOrigin(store=[says(409, lambda uids: response(dict.fromkeys(uids, 45070)))], read=[stops_reading])
@@ -94,6 +96,7 @@ def test_while_a_duplicate_is_verified(house: MakeHouse) -> None:
         goes_on(home, 1)
 
 
+@pytest.mark.slow
 def test_while_the_identity_provider_hangs(house: MakeHouse, tmp_path: Path) -> None:
     """F64, F66."""
     service = ScriptedOrigin()
@@ -136,6 +139,7 @@ app.SqliteJournal = Slow
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "status"), [(1.0, 0), (3600.0, 75)])
 def test_during_start_up(tmp_path: Path, seconds: float, status: int) -> None:
     """F66: a container's first process is sent nothing again that it was not ready for; a start that hangs is ended."""
@@ -154,6 +158,7 @@ def test_during_start_up(tmp_path: Path, seconds: float, status: int) -> None:
         goes_on(home, 1)
 
 
+@pytest.mark.slow
 def test_the_state_folder_goes_while_the_service_is_silent(house: MakeHouse) -> None:
     """F43, F66: nobody waits for the answer; 75, for the supervisor."""
     service = ScriptedOrigin(store=[after(1000, stops_reading)])
@@ -183,6 +188,7 @@ def share(room: Room, home: RoomyHouse, folder: str) -> Fault:
     return fault
 
 
+@pytest.mark.slow
 def test_a_share_under_done_that_hangs_holds_up_its_files_alone(room: Room, tmp_path: Path) -> None:
     """F9, F67, I1: the loop beats, /livez is green, others are sent; all are done, once, when it answers."""
     service, pages = ScriptedOrigin(), AdminPages()
@@ -227,6 +233,7 @@ copying.os.read = slow
 """
 
 
+@pytest.mark.slow
 def test_in_mid_copy_to_another_file_system(room: Room, tmp_path: Path) -> None:
     """F41, F66, I1: a copy that does not end in time is left, and the next start makes it anew."""
     service = ScriptedOrigin()
@@ -260,6 +267,7 @@ inbox.InboxFolder.examine = stuck
 """
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_stuck_is_seen_and_ends_in_time(tmp_path: Path) -> None:
     """F66, F67: the disk under the inbox does not answer the loop itself: /livez is red, the watchdog is no longer fed, and SIGTERM
     is obeyed. (Behind FUSE the kernel would let nobody end it.)"""
@@ -293,6 +301,7 @@ def takes_its_time(turn: Turn) -> None:
     good(turn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deadline", ["2", "60"])
 def test_a_sidecar_drains_its_inbox_until_the_deadline_and_says_what_is_left(house: MakeHouse, deadline: str) -> None:
     """F74: shutdown.drain = inbox."""

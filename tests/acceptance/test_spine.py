@@ -34,6 +34,7 @@ TRUE_REASONS = {
 }
 
 
+@pytest.mark.slow
 def test_demo_ships_six_files_and_names_each_outcome(tmp_path: Path) -> None:
     """I2, I3: three stored, one already stored, two in failed/ with their true reasons, in under ten seconds."""
     house = House(tmp_path / "demo", "http://127.0.0.1:1")
@@ -69,6 +70,7 @@ main.main()
 """
 
 
+@pytest.mark.slow
 def test_demo_ends_where_nothing_shows_that_a_file_is_finished(real: Callable[..., None]) -> None:
     """I2: on overlayfs, as in a container, leases prove nothing; files that were closed before the watch began have their time."""
     real("mount", "umount")
@@ -111,6 +113,7 @@ def test_a_second_demo_in_one_folder_at_once_is_told_so(tmp_path: Path) -> None:
     assert "another emulator uses it" in line
 
 
+@pytest.mark.slow
 def test_every_pydicom_test_file_ends_in_done_or_failed(house: type[House], service: str) -> None:
     """I1, I3, F17, F33: pydicom's own files, many awkward, dropped at once: each ends, and failed/ says why."""
     home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="3")
@@ -133,6 +136,7 @@ def test_every_pydicom_test_file_ends_in_done_or_failed(house: type[House], serv
     assert all(r["text"] and r["what_to_do"] for r in reasons.values())
 
 
+@pytest.mark.slow
 def test_outage_in_the_middle_costs_nothing(house: type[House], tmp_path: Path) -> None:
     """I3, F47: the service goes away and comes back; nothing is held against a file."""
     files = studies(count=6, each=50)
@@ -179,6 +183,7 @@ def test_one_rejected_instance_does_not_touch_its_batch(house: type[House], serv
     assert max(line["files"] for line in batches) > 50
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_everything_is_done_once(house: type[House], service: str) -> None:
     """I1, F37, F43: SIGKILL, start again; all done, none lost, none twice in done/."""
     files = studies(count=10, each=100)
@@ -218,6 +223,7 @@ def test_a_file_dropped_again_is_already_stored_and_a_changed_one_a_conflict(hou
     assert home.reasons()["changed.dcm"]["reason"] == "conflict"
 
 
+@pytest.mark.slow
 def test_a_lost_journal_costs_a_second_sending_and_nothing_else(house: type[House], service: str) -> None:
     """I5, F42: without a receipt the service's metadata is compared with the file's own elements."""
     one = made(1)
@@ -293,6 +299,7 @@ def test_a_second_daemon_on_the_same_state_is_refused(house: type[House], servic
     assert home.stop() == 0
 
 
+@pytest.mark.slow
 def test_drain_says_what_came_of_it_by_its_exit_code(house: type[House], service: str) -> None:
     """0 all stored, 1 some failed, 75 some left."""
     home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="1")

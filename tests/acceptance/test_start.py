@@ -98,6 +98,7 @@ def test_a_variable_with_one_underscore_is_a_warning_where_nothing_is_missing(ho
     assert (unread, shown.returncode, shown.stderr) == ([text], 0, f"ingestd: {text}\n")
 
 
+@pytest.mark.slow
 def test_drain_goes_on_beside_a_daemon_that_has_the_port(house: MakeHouse, tmp_path: Path) -> None:
     """DESIGN 5: a line says so. `run` is refused, because nobody could see how it does."""
     pages = AdminPages()
@@ -136,6 +137,7 @@ def identity(endpoint: TokenEndpoint, secret: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_what_stands_in_a_tokens_way_is_said_at_the_start(
     house: MakeHouse, endpoint: TokenEndpoint, tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_what_stands_in_a_tokens_way_is_said_at_the_start(
     assert home.count() == {"inbox": 0, "done": 1, "failed": 0}
 
 
+@pytest.mark.slow
 def test_an_identity_provider_that_hangs_delays_no_start(
     house: MakeHouse, endpoint: TokenEndpoint, tmp_path: Path
 ) -> None:
@@ -175,6 +178,7 @@ def test_an_identity_provider_that_hangs_delays_no_start(
     assert (drained.returncode, endpoint.tokens_asked >= 1) == (0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["done", "state"])
 def test_a_folder_that_the_unit_does_not_name_says_how_to_name_it(room: Room, tmp_path: Path, folder: str) -> None:
     """F70: ProtectSystem=strict mounts everything read-only but what ReadWritePaths= names."""

@@ -60,6 +60,7 @@ def a_desk(stack: ExitStack, folder: Path, kind: str, user: str, action: str) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("user", "action"), list(product(USERS, ACTIONS)))
 def test_no_part_is_sent_as_a_whole_and_no_byte_is_lost(written: Written, user: str, action: str) -> None:
     """I1, I2, I3, F4, F16, F17, F18, F75, F76: what is finished is sent whole and once, and removed on nothing less; what never is

@@ -139,6 +139,7 @@ def needed(real: Callable[..., None]) -> None:
         pytest.skip("needs root: it mounts file systems")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "action"), CELLS)
 def test_no_part_is_sent_as_a_whole_and_no_byte_is_lost(written: Written, place: str, action: str) -> None:
     """I1, I2, I3, F14, F15, F17, F18, F75, F76, F77: nothing is sent or removed before it is whole; every byte of what never is

@@ -129,6 +129,7 @@ def places(room: Room, tmp_path: Path, service: str) -> list[Place]:
     return found
 
 
+@pytest.mark.slow
 def test_files_are_found_on_every_kind_of_file_system(places: list[Place]) -> None:
     """I1, I6, F3, F5, F8: tmpfs, ext4, bind, overlay and a share, at the same time, for nearly all of it is waiting."""
     with ThreadPoolExecutor(len(MOUNTS)) as pool:
@@ -182,6 +183,7 @@ def share_of(home: RoomyHouse, room: Room) -> Fault:
     return fault
 
 
+@pytest.mark.slow
 def test_a_share_that_is_watched_against_advice_is_polled_as_well(room: Room, tmp_path: Path, service: str) -> None:
     """I6, F8: `watch = events` where events tell only what this machine does."""
     settings = {"INGESTD_INTAKE__WATCH": "events", "INGESTD_INTAKE__NETWORK_QUIET_SECONDS": "0.5"}
@@ -198,6 +200,7 @@ def test_a_share_that_is_watched_against_advice_is_polled_as_well(room: Room, tm
         home.close()
 
 
+@pytest.mark.slow
 def test_a_share_that_shows_stale_sizes_delivers_whole_files_alone(room: Room, tmp_path: Path) -> None:
     """F23: as NFS, it tells a file's size anew only when it is opened; decided is on open and fstat."""
     one = made(1, size=200_000)
@@ -219,6 +222,7 @@ def test_a_share_that_shows_stale_sizes_delivers_whole_files_alone(room: Room, t
     assert service.arrived == [one.content]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["EIO", "ESTALE"])
 def test_a_share_in_trouble_turns_readiness_red_and_fails_no_file(
     room: Room, tmp_path: Path, pages: AdminPages, word: str
@@ -251,6 +255,7 @@ def test_a_share_in_trouble_turns_readiness_red_and_fails_no_file(
     assert home.events().count("inbox_trouble") == home.events().count("inbox_back") == 1
 
 
+@pytest.mark.slow
 def test_sending_goes_on_while_the_scan_hangs(room: Room, tmp_path: Path, pages: AdminPages) -> None:
     """F9: a listing that does not come back keeps the scanner's thread in the kernel, and nothing else.
 
@@ -295,6 +300,7 @@ loop.STUCK_SECONDS, discover._STUCK_SECONDS = 3.0, 4.0
 """  # or the test would last minutes
 
 
+@pytest.mark.slow
 def test_a_share_that_does_not_answer_stops_nothing_but_its_files(
     room: Room, tmp_path: Path, pages: AdminPages
 ) -> None:
@@ -328,6 +334,7 @@ def test_a_share_that_does_not_answer_stops_nothing_but_its_files(
     assert sorted(service.arrived) == sorted(one.content for one in files)
 
 
+@pytest.mark.slow
 def test_a_share_whose_server_dies_costs_no_file_and_no_restart(room: Room, tmp_path: Path, pages: AdminPages) -> None:
     """F9, F67, I1: every call fails from then on, closing included; it is mounted again, and the daemon goes on. A start meanwhile
     says 75, so that it is tried again."""
@@ -360,6 +367,7 @@ def test_a_share_whose_server_dies_costs_no_file_and_no_restart(room: Room, tmp_
 # --- what can befall the root ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watch", ["auto", "poll"])
 def test_an_inbox_that_is_deleted_and_made_again_goes_on(
     house: MakeHouse, service: str, pages: AdminPages, watch: str
@@ -383,6 +391,7 @@ def test_an_inbox_that_is_deleted_and_made_again_goes_on(
     assert "watch_off" not in home.events()
 
 
+@pytest.mark.slow
 def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(
     room: Room, tmp_path: Path, pages: AdminPages
 ) -> None:
@@ -464,6 +473,7 @@ def test_without_enough_watches_all_is_polled_and_a_line_says_so(
     assert home.events().count("watch_off") == 1
 
 
+@pytest.mark.slow
 def test_our_own_moves_make_no_loop(house: MakeHouse, service: str, pages: AdminPages) -> None:
     """F12: 300 files are read and moved out; then nothing is looked at any more, and no scan is asked for."""
     home = house(service, INGESTD_INTAKE__RESCAN_SECONDS="600", **pages.setting)
@@ -510,6 +520,7 @@ class Dying(House):
         return [sys.executable, "-c", DYING.format(what=self.what), *arguments]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["discover.FolderScanner._scan", "watch._Emitter.queue_events"])
 def test_a_thread_that_dies_is_started_again_and_counted(
     tmp_path: Path, service: str, pages: AdminPages, what: str
@@ -534,6 +545,7 @@ def test_a_thread_that_dies_is_started_again_and_counted(
 # --- what waits ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_empty_file_waits_and_is_then_failed_and_kept(house: MakeHouse, service: str) -> None:
     """F22, I3: nothing is deleted; one that is filled in time is sent."""
     home = house(service, INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS="4")
@@ -550,6 +562,7 @@ def test_an_empty_file_waits_and_is_then_failed_and_kept(house: MakeHouse, servi
     assert home.reasons()["empty.dcm"]["reason"] in ("not_dicom", "truncated")
 
 
+@pytest.mark.slow
 def test_names_that_say_not_yet_are_left_alone_and_counted(house: MakeHouse, service: str, pages: AdminPages) -> None:
     """F21: temporary, partial, lock and .nfs names, whatever they hold; a name no pattern includes is said out loud."""
     home = house(service, **pages.setting)
@@ -578,6 +591,7 @@ def test_names_that_say_not_yet_are_left_alone_and_counted(house: MakeHouse, ser
     assert [line["files"] for line in home.lines() if line["event"] == "ignored"] == [1]
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_set_back_keeps_no_file_waiting(house: MakeHouse, service: str) -> None:
     """F13: the journal says that a file is due in a year, by a clock that was a year ahead."""
     home = house(service, INGESTD_INTAKE__WATCH="poll")
@@ -598,6 +612,7 @@ def test_a_clock_that_was_set_back_keeps_no_file_waiting(house: MakeHouse, servi
     assert home.files(home.failed) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_waits_is_passed_over_and_its_replacement_is_not(house: MakeHouse, service: str) -> None:
     """F19, F8: without an event, another file under the name of one that waits for minutes; the scan lists its inode."""
     home = house(service, INGESTD_INTAKE__WATCH="poll", INGESTD_INTAKE__QUIET_SECONDS="300")
@@ -614,6 +629,7 @@ def test_a_file_that_waits_is_passed_over_and_its_replacement_is_not(house: Make
 BURST = int(os.environ.get("INGESTD_TEST_BURST", "20000"))
 
 
+@pytest.mark.slow
 def test_a_burst_that_overflows_the_kernels_queue_is_delivered_whole(house: MakeHouse, pages: AdminPages) -> None:
     """F1, I1, I6, I8: so many files of 1 KiB in a tree of a hundred folders, while the daemon can't read a single event.
 

@@ -397,6 +397,7 @@ def writing(request: pytest.FixtureRequest, writings: Mapping[str, Writing]) -> 
     return writings[request.param]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
 def test_one_final_version_is_sent_and_filed(writing: Writing, writer: Writer) -> None:
     """I1, I2, F4, F5, F13 to F18, F20: equal bytes at the service and in done/, sent once, nothing left in the inbox.
@@ -441,6 +442,7 @@ def rewrite(target: Path, content: bytes) -> None:
 HELD, READ = 4096, 300_000  # bytes: held in memory; read while it is sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 def test_files_replaced_under_their_names_are_sent_too(house: Callable[..., House], when: str) -> None:
     """I1, I4, F19: the new version is never moved unsent, and nothing is moved that was not sent; small and large, by a rename and

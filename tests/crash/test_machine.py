@@ -490,6 +490,7 @@ def _sent_on(content: bytes) -> bytes:
     return b"sent on".ljust(128) + content[128:140] + len(meta).to_bytes(4, "little") + meta + content[144 + length :]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(24 * 3600 if EXAMPLES > 100 else 180)
 def test_nothing_is_lost_whatever_happens_in_whatever_order() -> None:
     """I1, I2, I3, I5; F19, F37, F39, F42, F49, F66."""

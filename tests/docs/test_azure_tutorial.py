@@ -112,6 +112,7 @@ def test_the_page_has_every_step_of_the_tutorials() -> None:
     assert re.findall(r"^## (\d+)\. ", PAGE.read_text(), re.MULTILINE) == [str(n) for n in range(1, STEPS + 1)]
 
 
+@pytest.mark.slow
 def test_the_page_prints_what_it_says(tmp_path: Path) -> None:
     """Every command of it, in order, in an empty folder."""
     asked = [step for block in BLOCK.findall(PAGE.read_text()) for step in steps(block)]

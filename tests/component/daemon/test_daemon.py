@@ -702,6 +702,7 @@ def test_a_file_larger_than_any_request_fails_without_being_sent() -> None:
     assert len(bench.filer.done) == 1
 
 
+@pytest.mark.slow
 def test_the_wait_grows_while_the_control_passes_and_nothing_is_stored() -> None:
     """I8: a gateway that lets the control through and no file is not asked in a hot loop."""
     bench = Bench()
@@ -799,6 +800,7 @@ def test_a_transient_busy_keeps_what_was_counted() -> None:
     assert after.due_at > before.due_at
 
 
+@pytest.mark.slow
 def test_a_file_that_stays_unreadable_is_looked_at_ever_more_rarely() -> None:
     """I8, F31: not a commit every two seconds for ever."""
     bench = Bench()

@@ -69,6 +69,7 @@ def chunked(content_type: str, body: bytes, size: int) -> bytes:
     return head(content_type, "Transfer-Encoding: chunked") + framed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [

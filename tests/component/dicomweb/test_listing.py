@@ -118,6 +118,7 @@ def test_a_series_of_which_a_page_is_missing_is_not_known(bad: bytes) -> None:
     assert listed(studies=says(study()), pages=[says(one("1")), bad]) == Listed(answered=True)
 
 
+@pytest.mark.slow
 def test_a_send_waits_no_longer_than_a_connection_may() -> None:
     """F87: a service that hangs when it is asked holds nothing back."""
 

@@ -197,6 +197,7 @@ def test_an_answer_that_says_its_length_in_two_ways_is_none(said: bytes) -> None
     assert (second.status, second.response, connections) == (409, REFUSED, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [with_headers(LENGTH, LENGTH), with_headers(f"{LENGTH}, {len(named(FIRST))}")])
 def test_the_same_length_twice_is_one(said: bytes) -> None:
     """RFC 9110 8.6 allows for it."""

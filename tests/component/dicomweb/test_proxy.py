@@ -191,6 +191,7 @@ def test_the_proxy_looks_names_up(authority: Authority) -> None:
     assert asked == ["CONNECT service.invalid:443 HTTP/1.1"]
 
 
+@pytest.mark.slow
 def test_a_slow_upload_through_a_tunnel_has_its_own_time(authority: Authority) -> None:
     """F56: CONNECT's answer does not start the clock of the request's."""
 

@@ -206,6 +206,7 @@ def test_a_frame_number_that_is_none_is_400(service: httpx.Client, frames: str) 
     assert get(service, frames).status_code == 400
 
 
+@pytest.mark.slow
 def test_too_many_frames_are_400(service: httpx.Client) -> None:
     store(service, image(ExplicitVRLittleEndian, b"".join(NATIVE)))
 

@@ -57,6 +57,7 @@ def multipart(body_head: bytes) -> Iterator[bytes]:
     yield b"\r\n--e--\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_large_instance_goes_in_and_out_in_the_memory_of_a_small_one(tmp_path: Path) -> None:
     """I8; both ways of storing, all ways of retrieving, byte for byte."""

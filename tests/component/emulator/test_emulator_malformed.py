@@ -237,6 +237,7 @@ def answer_to(emulator: EmulatorProcess, request: bytes, *, whole: bool) -> list
     return statuses
 
 
+@pytest.mark.slow
 @many
 @given(
     method=st.sampled_from(
@@ -273,6 +274,7 @@ def test_every_request_gets_an_answer_and_none_of_5xx(
     answer_to(emulator, "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body, whole=True)
 
 
+@pytest.mark.slow
 @many
 @given(
     content=damaged(),
@@ -377,6 +379,7 @@ def crowded(kind: str) -> bytes:
     return head("1.2.840.10008.1.2.2" if order == "big" else "1.2.840.10008.1.2.1") + data_set
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

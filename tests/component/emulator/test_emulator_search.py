@@ -446,6 +446,7 @@ PAIRS = st.lists(st.tuples(st.one_of(st.sampled_from(NAMES), TEXTS), TEXTS), max
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from(PATHS), query=st.one_of(PAIRS, RAW))
 def test_whatever_is_asked_is_answered_or_refused(tutorial, path, query):

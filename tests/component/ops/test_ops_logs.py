@@ -105,6 +105,7 @@ def test_undeclared_keys_never_get_out(tmp_path: Path) -> None:
     assert line == {"ts": "2026-01-02T03:04:05.000Z", "level": "info", "event": "batch", "files": 1}
 
 
+@pytest.mark.slow
 def test_the_daemon_uses_declared_keys_only() -> None:
     """I7: every key of every `.log(Event...)` call in the source is in the table."""
     undeclared: list[str] = []

@@ -49,6 +49,7 @@ def sparse(folder: Path, pieces: Sequence[tuple[int, bytes]], *, size: int) -> P
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb.name)
 def test_the_worst_file_for_each_bound_is_refused_with_its_name_at_a_bounded_cost(bomb: Bomb, tmp_path: Path) -> None:
     """F32, I8: bounded CPU and memory; the reason says which bound it was."""

@@ -27,6 +27,7 @@ def test_there_are_files_enough() -> None:
     assert len({made.syntax for made in MADE}) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_each_cut_is_seen_but_where_nothing_shows_it(name: str) -> None:
     """F17: at every offset up to 4 KiB, at every element boundary at any depth, and at 200 random places."""

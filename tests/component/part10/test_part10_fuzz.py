@@ -92,6 +92,7 @@ def objects(draw: st.DrawFn) -> tuple[str, list[bytes]]:
     return w.syntax, [*identity(w, sop_class=SR), *draw(st.lists(elements_of(w), max_size=6))]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made=objects(), share=st.floats(0, 1, exclude_max=True))
 def test_any_object_is_whole_and_no_cut_of_it_but_between_elements(made: tuple[str, list[bytes]], share: float) -> None:
@@ -107,6 +108,7 @@ def test_any_object_is_whole_and_no_cut_of_it_but_between_elements(made: tuple[s
 MUTATIONS = st.lists(st.integers(0, 1 << 60), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None)
 @given(made=st.sampled_from(MADE), seeds=MUTATIONS, share=st.floats(0, 1))
 def test_a_mutated_file_is_judged(made: Made, seeds: list[int], share: float) -> None:
@@ -118,6 +120,7 @@ def test_a_mutated_file_is_judged(made: Made, seeds: list[int], share: float) ->
     hold(content[: int(share * len(content))])
 
 
+@pytest.mark.slow
 def test_no_file_takes_memory() -> None:
     """F32, I8: 2,000 mutated files, one after another; none makes the walk hold a megabyte, far below the 64 that are allowed."""
     mutator, chosen, content, largest = Part10Mutator(), random.Random(1), b"", 0

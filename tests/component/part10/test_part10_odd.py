@@ -147,6 +147,7 @@ def test_what_is_odd_is_sent_and_noted(content: bytes, note: str) -> None:
 LOOSE = {"the last element": 12, "pixel data without a VR, and padding": 20, "deflated": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_no_cut_passes_by_what_is_odd(name: str) -> None:
     """F17, F95: at the first 3,000 offsets, at the last 1,000, and at some between; behind the pixel data nothing shows it."""

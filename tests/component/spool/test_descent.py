@@ -148,6 +148,7 @@ def wide(tmp_path: Path) -> tuple[Path, int]:
     return tmp_path, 200
 
 
+@pytest.mark.slow
 def test_a_scan_of_very_many_deep_folders_keeps_few_bytes_and_misses_nothing(
     wide: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,7 @@ def test_a_full_disk_leaves_the_old_journal_as_it_is_until_there_is_room(
     assert everything(old) == everything(state)
 
 
+@pytest.mark.slow
 def test_another_programs_lock_is_no_damage(tmp_path: Path) -> None:
     """F96: it is said, and the old journal stays as it is."""
     other = made(tmp_path, IN_USE)

@@ -120,6 +120,7 @@ def test_it_lists_each_file_with_its_reason_in_the_order_of_names(near: House) -
         assert (one.flaw, one.is_file, one.origin) == (None, True, one.path)
 
 
+@pytest.mark.slow
 def test_it_lists_very_many_files_in_few_bytes_and_in_order(near: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F90: neither the rows nor all their names are kept."""
     document = near.quarantine("s/a.dcm", part10())

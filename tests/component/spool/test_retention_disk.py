@@ -131,6 +131,7 @@ def test_an_old_file_that_a_receipt_proves_is_removed_with_its_empty_folders(hou
     assert house.done.is_dir()
 
 
+@pytest.mark.slow
 def test_it_goes_as_deep_as_the_intake_does_with_few_handles(house: House) -> None:
     """I8, F90: 1,900 folders below each other, an old file at two places; all of it goes."""
     levels = 1900

@@ -150,6 +150,7 @@ s.stop(); s.join(5)
 """
 
 
+@pytest.mark.slow
 def test_a_burst_that_overflows_the_kernels_queue_is_found_whole(house: House) -> None:
     """F1: the watcher sleeps while 100,000 files arrive; the overflow itself asks for the scan (the next is ten minutes off)."""
     child = subprocess.Popen(
@@ -326,6 +327,7 @@ def test_files_and_folders_that_vanish_under_the_scan_are_nothing(house: House) 
 # --- bounded ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_first_name_comes_before_the_scan_ends_and_the_hand_over_is_bounded(house: House) -> None:
     """F11, I8: 50,000 names; nobody takes, then somebody does. The scan goes on where it was: each name comes once."""
     touch(house.outside / "x")

@@ -100,6 +100,7 @@ def test_the_settings_and_a_retrieve_url_name_the_same_service(
     assert name == name.rstrip("/")
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_whatever_a_service_answers_is_a_name_or_none(text: str) -> None:
     """I2: never an error over a receipt."""

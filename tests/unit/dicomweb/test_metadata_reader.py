@@ -143,6 +143,7 @@ def test_a_number_that_no_double_holds_equals_nothing() -> None:
 DENSE = '{"00200032":{"vr":"DS","Value":[1.5,2.5,3.5]},"00200037":{"Value":[1],"vr":"IS"}}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
