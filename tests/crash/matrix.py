@@ -43,11 +43,9 @@ class Point:
 
     @property
     def kind(self) -> str:
-        """Points of one kind differ by the file, or by the time, alone."""
+        """Points of one kind differ by the file, the time, or the variant alone."""
         mode = "" if self.call.writes else " (read)"
-        return (
-            f"{self.variant.name}: {self.thread}: {self.call.name}{mode} {' -> '.join(map(_kind_of_place, self.where))}"
-        )
+        return f"{self.thread}: {self.call.name}{mode} {' -> '.join(map(_kind_of_place, self.where))}"
 
     @property
     def hows(self) -> tuple[str, ...]:
@@ -177,17 +175,19 @@ def _is_it(point: Point, how: str, a_round: Round, call: Call) -> bool:
     return same and call.tampered and call.count == wanted.count
 
 
-def sample(points: Iterable[Point], rng: random.Random) -> list[tuple[Point, str]]:
-    """Of every kind one point for each kill, and one for one of the errors."""
+def sample(points: Iterable[Point], rng: random.Random, *, besides: Iterable[Point] = ()) -> list[tuple[Point, str]]:
+    """Of every kind one point for each kill, and one for one of the errors; of a kind that `besides` has, too, one of the three."""
+    known = {point.kind for point in besides}
     kinds: dict[str, list[Point]] = {}
     for point in points:
         kinds.setdefault(point.kind, []).append(point)
     chosen: list[tuple[Point, str]] = []
-    for some in kinds.values():
+    for kind, some in kinds.items():
         killable = [point for point in some if "before" in point.hows]
-        chosen += [(rng.choice(killable), how) for how in KILLS if killable]
+        rounds = [(rng.choice(killable), how) for how in KILLS if killable]
         point = rng.choice(some)
-        chosen.append((point, rng.choice([how for how in point.hows if how not in KILLS])))
+        rounds.append((point, rng.choice([how for how in point.hows if how not in KILLS])))
+        chosen += [rng.choice(rounds)] if kind in known else rounds
     return chosen
 
 

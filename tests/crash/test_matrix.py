@@ -89,7 +89,8 @@ def test_nothing_is_lost_wherever_it_is_killed_or_fails(
 ) -> None:
     """I1, I2, I3; F37, F39, F40, F41, F45, F46: each file in one folder, what is in done/ stored, an error ends nobody."""
     points = recorded[variant.name].points
-    chosen = matrix.every(points) if FULL else matrix.sample(points, random.Random(SEED))
+    others = recorded[SAME.name].points if variant is ACROSS else []
+    chosen = matrix.every(points) if FULL else matrix.sample(points, random.Random(SEED), besides=others)
     began = time.monotonic()
     shown = matrix.run(chosen, laboratory.stands, laboratory.aim)
     missed = [one for one in shown if not one.hit]
