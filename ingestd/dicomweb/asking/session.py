@@ -25,8 +25,9 @@ from ingestd.dicomweb.origin.partitions import partition_path
 from ingestd.dicomweb.payload.json_reader import Object, ObjectsSink
 from ingestd.dicomweb.payload.media_type import DICOM_JSON
 from ingestd.dicomweb.payload.retry_after import seconds_to_wait
-from ingestd.dicomweb.wire.authorized import MINIMUM_RATE, Body, Signed
-from ingestd.dicomweb.wire.exchange import Exchange, Reply, Sink
+from ingestd.dicomweb.payload.store_body import Upload
+from ingestd.dicomweb.wire.authorized import MINIMUM_RATE, Signed
+from ingestd.dicomweb.wire.exchange import Exchange, Reply, Request, Sink
 
 PASSES = frozenset({408, 429, 502, 503, 504})
 PATIENCE_SECONDS = 30.0  # a command, for its token: a person's own login runs a program
@@ -86,10 +87,11 @@ class Session:
         Raises ServiceError for any other status than the `good` ones, and where no whole answer came; and what `sink` raises.
         """
         asked = f"{'' if at_base else self._partition}{path}{_query(query, bare)}"
+        request = Request(method="GET", url=f"{self.url}{asked}", accept=accept, sink=sink)
         return self._made(
             "GET",
             asked,
-            lambda: self._exchange.ask("GET", f"{self.url}{asked}", accept=accept, sink=sink),
+            lambda: self._exchange.ask(request),
             doing,
             good=frozenset(good),
             again=again,
@@ -130,11 +132,12 @@ class Session:
     def delete(self, path: str, doing: Doing) -> None:
         """DELETE `path`. Raises ServiceError but for 200, 204 and, after a try whose answer was lost, 404."""
         asked = f"{self._partition}{path}"
+        request = Request(method="DELETE", url=f"{self.url}{asked}", accept="*/*")
         lost = False
 
         def once() -> Reply:
             nonlocal lost
-            reply = self._exchange.ask("DELETE", f"{self.url}{asked}", accept="*/*")
+            reply = self._exchange.ask(request)
             if reply.status == 404 and lost:
                 return Reply(status=204, whole=True)
             lost = lost or reply.loss is not None
@@ -142,14 +145,10 @@ class Session:
 
         self._made("DELETE", asked, once, doing, good=frozenset({200, 204}), again=lambda: True)
 
-    def post(self, path: str, body: Callable[[], Body], *, size: int, limit: int) -> Reply:
-        """One POST of a fresh `body`, `size` bytes of instances in it; the answer may have `limit`. What it means is the core's
-        business.
-
-        Raises what the body raises.
-        """
+    def post(self, path: str, upload: Upload, limit: int) -> Reply:
+        """One POST; the answer may have `limit` bytes. What it means is the core's business. Raises what the body raises."""
         asked = f"{self._partition}{path}"
-        reply = self._exchange.ask("POST", f"{self.url}{asked}", body=body, size=size, limit=limit)
+        reply = self._exchange.ask(Request(method="POST", url=f"{self.url}{asked}", upload=upload, limit=limit))
         self._told("POST", asked, reply)
         return reply
 

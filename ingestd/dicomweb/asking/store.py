@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ingestd.core.answers.answer import Answer
 from ingestd.core.errors import ServiceError
@@ -11,7 +12,7 @@ from ingestd.core.ports import Bodies, Clock
 from ingestd.dicomweb.asking.session import Session
 from ingestd.dicomweb.origin.failures import Doing, words
 from ingestd.dicomweb.origin.transaction import transaction
-from ingestd.dicomweb.payload.store_body import SingleBody, StoreBody
+from ingestd.dicomweb.payload.store_body import Upload
 
 
 def store(
@@ -25,11 +26,9 @@ def store(
 ) -> Answer:
     """A person's request, into `study` where one is given. `single`: one instance, without multipart (Azure's addition)."""
     path = "/studies" if study is None else f"/studies/{study}"
-    size = sum(instance.size for instance in instances)
     return transaction(
-        lambda: SingleBody(instances[0], bodies) if single else StoreBody(instances, bodies),
-        lambda body, limit: session.post(path, body, size=size, limit=limit),
-        instances=len(instances),
+        Upload(instances, bodies, single=single),
+        partial(session.post, path),
         clock=clock,
         said=lambda reply: reply.problem or words(reply) or None,
     )

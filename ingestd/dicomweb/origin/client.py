@@ -34,10 +34,10 @@ from ingestd.dicomweb.payload.json_reader import ObjectsSink
 from ingestd.dicomweb.payload.metadata_reader import ElementsSink, Places
 from ingestd.dicomweb.payload.multipart_reader import ACCEPT_EITHER, ACCEPT_MULTIPART, NOT_ACCEPTED
 from ingestd.dicomweb.payload.retry_after import seconds_to_wait
-from ingestd.dicomweb.payload.store_body import StoreBody
+from ingestd.dicomweb.payload.store_body import Upload
 from ingestd.dicomweb.payload.store_response import ACCEPT_RESPONSE, COMMENT_LIMIT
 from ingestd.dicomweb.wire.authorized import MINIMUM_RATE, Signed
-from ingestd.dicomweb.wire.exchange import Exchange, Reply
+from ingestd.dicomweb.wire.exchange import Exchange, Reply, Request
 
 
 class OriginServer:
@@ -123,7 +123,7 @@ class OriginServer:
     def metadata(self, ids: Identifiers) -> Held:
         """Retrieve Metadata of one instance (PS3.18 10.4.1.1.2)."""
         with ElementsSink(self._places, rate=self._minimum_rate) as sink:
-            reply = self._exchange.ask("GET", f"{self._instance(ids)}/metadata", sink=sink)
+            reply = self._exchange.ask(Request(method="GET", url=f"{self._instance(ids)}/metadata", sink=sink))
             elements = sink.elements() if reply.status == 200 and reply.whole else None
         return Held(
             status=reply.status,
@@ -182,7 +182,7 @@ class OriginServer:
         if self._partition is None or self._partition.exists():
             return None
         started = self._clock.monotonic()
-        reply = self._exchange.ask("GET", f"{self._base}/partitions", accept=ACCEPT)
+        reply = self._exchange.ask(Request(method="GET", url=f"{self._base}/partitions", accept=ACCEPT))
         problem = self._partition.learn(reply.status, reply.content)
         if self._partition.exists():
             return None
@@ -197,20 +197,17 @@ class OriginServer:
         )
 
     def _store(self, method: str, instances: Sequence[Instance]) -> Answer:
-        size = sum(instance.size for instance in instances)
-        return transaction(
-            lambda: StoreBody(instances, self._bodies),
-            lambda body, limit: self._exchange.ask(
-                method, f"{self._url}/studies", accept=ACCEPT_RESPONSE, body=body, size=size, limit=limit
-            ),
-            instances=len(instances),
-            clock=self._clock,
-            said=_said,
-        )
+        def send(upload: Upload, limit: int) -> Reply:
+            url = f"{self._url}/studies"
+            return self._exchange.ask(
+                Request(method=method, url=url, accept=ACCEPT_RESPONSE, upload=upload, limit=limit)
+            )
+
+        return transaction(Upload(instances, self._bodies), send, clock=self._clock, said=_said)
 
     def _retrieve(self, ids: Identifiers, accept: str) -> Fetched:
         sink = InstanceDigest(self._arrival, rate=self._minimum_rate)
-        reply = self._exchange.ask("GET", self._instance(ids), accept=accept, sink=sink)
+        reply = self._exchange.ask(Request(method="GET", url=self._instance(ids), accept=accept, sink=sink))
         found = sink.finish() if reply.status == 200 and reply.whole else None
         return Fetched(
             status=reply.status,
@@ -222,7 +219,7 @@ class OriginServer:
 
     def _listing(self) -> Listing:
         def ask(path: str, *, sink: ObjectsSink, within: float) -> Reply:
-            return self._exchange.ask("GET", f"{self._url}{path}", sink=sink, answer_within=within)
+            return self._exchange.ask(Request(method="GET", url=f"{self._url}{path}", sink=sink, answer_within=within))
 
         return Listing(ask, clock=self._clock, within=self._ask_within, rate=self._minimum_rate)
 
@@ -237,7 +234,7 @@ class OriginServer:
             deque(self._bodies.read(instance), maxlen=0)
         except FileError:
             return Answer(loss=Loss.FILE_CHANGED, changed=(0,), digests=(None,))
-        reply = self._exchange.ask("DELETE", self._instance(instance.ids), accept="*/*")
+        reply = self._exchange.ask(Request(method="DELETE", url=self._instance(instance.ids), accept="*/*"))
         return Answer(
             status=reply.status,
             loss=reply.loss,

@@ -12,43 +12,25 @@ from ingestd.core.errors import FileError
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.origin.failures import page
 from ingestd.dicomweb.payload.retry_after import seconds_to_wait
-from ingestd.dicomweb.payload.store_body import SingleBody, StoreBody
+from ingestd.dicomweb.payload.store_body import Upload
 from ingestd.dicomweb.payload.store_response import answer_limit, read_store_response
 from ingestd.dicomweb.payload.warning_header import with_warning
-from ingestd.dicomweb.wire.authorized import Body
 from ingestd.dicomweb.wire.exchange import Reply
 
 
 def transaction(
-    body: Callable[[], StoreBody | SingleBody],
-    send: Callable[[Callable[[], Body], int], Reply],
-    *,
-    instances: int,
-    clock: Clock,
-    said: Callable[[Reply], str | None],
+    upload: Upload, send: Callable[[Upload, int], Reply], *, clock: Clock, said: Callable[[Reply], str | None]
 ) -> Answer:
-    """`send` makes the request, with a fresh `body` for each try, and takes so many bytes of an answer.
+    """`send` makes the request, and takes so many bytes of an answer.
 
-    `instances`: how many there are in it; `said`: the words of an answer without a Store Instances Response.
+    `said`: the words of an answer without a Store Instances Response.
     """
-    limit = answer_limit(instances)
-    attempts: list[StoreBody | SingleBody] = []
+    limit = answer_limit(len(upload.instances))
     started = clock.monotonic()
-
-    def fresh() -> StoreBody | SingleBody:
-        attempts.append(body())
-        return attempts[-1]
-
     try:
-        reply = send(fresh, limit)
+        reply = send(upload, limit)
     except FileError:
-        changed = attempts[-1].failed
-        return Answer(
-            loss=Loss.FILE_CHANGED,
-            seconds=clock.monotonic() - started,
-            digests=attempts[-1].digests,
-            changed=() if changed is None else (changed,),
-        )
+        return _changed(upload, clock.monotonic() - started)
     response = read_store_response(reply.content_type, reply.content, limit=limit) if reply.whole else None
     return Answer(
         status=reply.status,
@@ -60,5 +42,16 @@ def transaction(
         page=None if response else page(reply),
         sent_bytes=reply.sent,
         seconds=clock.monotonic() - started,
-        digests=attempts[-1].digests if attempts else (),
+        digests=upload.last.digests if upload.last is not None else (),
+    )
+
+
+def _changed(upload: Upload, seconds: float) -> Answer:
+    """A file was no longer what was judged, and the request was broken off."""
+    body = upload.last
+    return Answer(
+        loss=Loss.FILE_CHANGED,
+        seconds=seconds,
+        digests=body.digests if body is not None else (),
+        changed=() if body is None or body.failed is None else (body.failed,),
     )

@@ -110,6 +110,28 @@ class SingleBody:
         yield held
 
 
+class Upload:
+    """What a Store transaction carries: `size` bytes of instances, and for each try a body of its own that has them all (F57).
+
+    `single`: the one instance is the whole body. `last` is the body of the newest try, None before the first.
+    """
+
+    def __init__(self, instances: Sequence[Instance], bodies: Bodies, *, single: bool = False) -> None:
+        self.instances = tuple(instances)
+        self.size = sum(instance.size for instance in instances)
+        self.last: StoreBody | SingleBody | None = None
+        self._bodies = bodies
+        self._single = single
+
+    def fresh(self) -> StoreBody | SingleBody:
+        """A new pass over the same files."""
+        if self._single:
+            self.last = SingleBody(self.instances[0], self._bodies)
+        else:
+            self.last = StoreBody(self.instances, self._bodies)
+        return self.last
+
+
 def _counted(reading: Reading, declared: int) -> Iterator[bytes]:
     """The bytes of one file, held against the size that Content-Length was computed from."""
     count = 0

@@ -9,34 +9,18 @@ over, and never more than the deadline that the slowest line has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Protocol
-
-import httpx
 
 from ingestd.core.answers.answer import Loss
 from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.identity.headers import Headers, TokenError, TokenSource
-from ingestd.dicomweb.payload.media_type import DICOM_JSON
 from ingestd.dicomweb.payload.retry_after import http_date
-from ingestd.dicomweb.wire.exchange import ANSWER_LIMIT, Exchange, Reply, Sink
+from ingestd.dicomweb.wire.exchange import Exchange, Reply, Request
 
 UNAUTHORIZED = 401
 UNSIGNED = "no token"  # how the problem of a reply begins where there was none to be had
 MINIMUM_RATE = 64 * 1024  # bytes a second: half a megabit, the slowest line that is still worth waiting for
-
-
-class Body(Protocol):
-    """What a request carries, once; `length` in bytes."""
-
-    @property
-    def content_type(self) -> str: ...
-    @property
-    def length(self) -> int: ...
-    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class Signed:
@@ -50,43 +34,20 @@ class Signed:
         self._last: tuple[int, float] | None = None  # bytes and seconds of the last upload that was answered
         self.date: ServiceDate | None = None  # of the newest whole answer that has one
 
-    def ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        accept: str = DICOM_JSON,
-        body: Callable[[], Body] | None = None,
-        size: int = 0,
-        answer_within: float | None = None,
-        sink: Sink | None = None,
-        limit: int = ANSWER_LIMIT,
-    ) -> Reply:
-        """The reply. `body` makes a fresh one for each try, with `size` bytes of instances in it; `limit` in bytes of the answer.
-
-        Deadlines as in Exchange.ask. Raises what the body and the sink raise.
-        """
-
-        def build(identity: Headers) -> httpx.Request:
-            headers = {**identity, "Accept": accept}
-            if body is None:
-                return self._exchange.request(method, url, headers)
-            content = body()
-            headers |= {"Content-Type": content.content_type, "Content-Length": str(content.length)}
-            return self._exchange.request(method, url, headers, content)
-
+    def ask(self, request: Request) -> Reply:
+        """The reply. Deadlines as in Exchange.ask. Raises what the request's body and its sink raise."""
+        size = request.upload.size if request.upload is not None else 0
         try:
             headers = self._token.headers(lasting=self._upload_seconds(size)) if self._token is not None else {}
         except TokenError as error:
             return Reply(loss=Loss.NOT_SENT, problem=f"{UNSIGNED}: {error}")
-        once = partial(self._once, build, size=size, answer_within=answer_within, sink=sink, limit=limit)
-        reply = once(headers)
+        reply = self._once(request, headers, size)
         if reply.status != UNAUTHORIZED or self._token is None:
             return reply
         fresh = self._token.renewed(headers)
         if fresh is None:
             return reply
-        second = once(fresh)
+        second = self._once(request, fresh, size)
         return replace(second, sent=reply.sent + second.sent)
 
     def silent_seconds(self) -> float:
@@ -104,24 +65,9 @@ class Signed:
     def close(self) -> None:
         self._exchange.close()
 
-    def _once(
-        self,
-        build: Callable[[Headers], httpx.Request],
-        headers: Headers,
-        *,
-        size: int,
-        answer_within: float | None,
-        sink: Sink | None,
-        limit: int,
-    ) -> Reply:
+    def _once(self, request: Request, identity: Headers, size: int) -> Reply:
         began = self._clock.monotonic()
-        reply = self._exchange.ask(
-            lambda: build(headers),
-            send_within=size / self._minimum_rate,
-            answer_within=answer_within,
-            sink=sink,
-            limit=limit,
-        )
+        reply = self._exchange.ask(request, identity, send_within=size / self._minimum_rate)
         if size and reply.status is not None and reply.sent >= size:
             self._last = (size, self._clock.monotonic() - began)
         if reply.whole and (date := http_date(reply.date)) is not None:

@@ -25,17 +25,14 @@ import select
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import httpcore
 
-from ingestd.dicomweb.identity.tls import refuses_us, words
+from ingestd.dicomweb.identity.tls import Certificates, refuses_us, words
+from ingestd.dicomweb.wire.call import Call
 from ingestd.dicomweb.wire.lookup import Address
 from ingestd.dicomweb.wire.portions import Portions
-
-if TYPE_CHECKING:
-    from ingestd.dicomweb.wire.backend import Wires
-    from ingestd.dicomweb.wire.call import Call
 
 EARLY_LIMIT = 64 * 1024  # more than a TLS record: of one that is read in part, poll would not see the rest
 # What the kernel may hold that the peer has no room for. Else it is megabytes: a slow peer drains them unseen, poll reports room
@@ -49,10 +46,24 @@ class NoConnectionError(httpcore.ConnectError):
     """Nothing reached the service. The text says why, in words of ours that a log may hold (I7)."""
 
 
+class Board(Protocol):
+    """Knows all connections that are open; backend.Wires."""
+
+    certificates: Certificates | None
+    aborted: bool
+
+    @property
+    def call(self) -> Call:
+        """The call that this thread is in."""
+
+    def opened(self, wire: Wire) -> None: ...
+    def closed(self, wire: Wire) -> None: ...
+
+
 class Wire(httpcore.NetworkStream):
     """One connection, non-blocking underneath. `_early` is what was read off the socket and not yet handed on."""
 
-    def __init__(self, wires: Wires, made: socket.socket) -> None:
+    def __init__(self, wires: Board, made: socket.socket) -> None:
         self._wires = wires
         self._socket = made
         self._context: ssl.SSLContext | None = None

@@ -10,23 +10,22 @@ Store is idempotent by SOP Instance UID, deleting twice is deleting once, the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib.metadata import version
 from typing import Protocol
 
 import httpcore
-import httpx
 
 from ingestd.core.answers.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.identity.tls import Certificates
 from ingestd.dicomweb.payload.codings import CodingError, plain
+from ingestd.dicomweb.payload.media_type import DICOM_JSON
+from ingestd.dicomweb.payload.store_body import Upload
 from ingestd.dicomweb.wire.backend import Wires
 from ingestd.dicomweb.wire.call import Call
 from ingestd.dicomweb.wire.connection import NoConnectionError
-from ingestd.dicomweb.wire.transport import Transport
+from ingestd.dicomweb.wire.transport import Client, Response
 
 ANSWER_LIMIT = 1 << 20  # bytes, without their coding; an answer that may be larger has its own limit, or a sink
 SOCKET_BUFFER = 4 << 20  # what tcp_wmem lets a socket hold: more was sent, so somebody was there
@@ -75,6 +74,22 @@ class Sink(Protocol):
     def take(self, piece: bytes) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked. `upload` has a fresh body for each try. `limit` in bytes, for an answer that no sink takes.
+
+    `answer_within`: seconds that stand for response_timeout.
+    """
+
+    method: str
+    url: str
+    accept: str = DICOM_JSON
+    upload: Upload | None = None
+    sink: Sink | None = None
+    limit: int = ANSWER_LIMIT
+    answer_within: float | None = None
+
+
 class _StaleConnectionError(Exception):
     """The server had closed the kept connection."""
 
@@ -97,41 +112,18 @@ class Exchange:
         self._connect_timeout = connect_timeout
         self._response_timeout = response_timeout
         self._wires = Wires(certificates=tls, tunnel=tls is not None and proxy is not None)
-        self._client = httpx.Client(
-            transport=Transport(self._wires, connections=connections, proxy=proxy),
-            headers={"Accept-Encoding": "identity", "User-Agent": f"ingestd/{version('ingestd')}"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes none
-            timeout=httpx.Timeout(None),  # Call keeps time
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self._client = Client(self._wires, connections=connections, proxy=proxy)
 
-    def request(
-        self, method: str, url: str, headers: Mapping[str, str], content: Iterable[bytes] | None = None
-    ) -> httpx.Request:
-        """A request with the headers that all have."""
-        return self._client.build_request(method, url, headers=dict(headers), content=content)
-
-    def ask(
-        self,
-        build: Callable[[], httpx.Request],
-        *,
-        send_within: float = 0.0,
-        answer_within: float | None = None,
-        sink: Sink | None = None,
-        limit: int = ANSWER_LIMIT,
-    ) -> Reply:
-        """The reply to the request that `build` makes, anew for each try. `limit` in bytes, for what no sink takes.
-
-        `answer_within` seconds stand for response_timeout.
+    def ask(self, request: Request, identity: Mapping[str, str], *, send_within: float = 0.0) -> Reply:
+        """The reply to `request`, whose headers say who we are by `identity`.
 
         A try ends `send_within` + response_timeout seconds after its begin, the answer response_timeout seconds after the last
         byte was sent, or with a sink later, as it goes on arriving. Raises what the request's own body raises.
         """
         try:
-            return self._once(build(), send_within, answer_within, sink, limit, fresh=False)
+            return self._once(request, identity, send_within, fresh=False)
         except _StaleConnectionError:
-            return self._once(build(), send_within, answer_within, sink, limit, fresh=True)
+            return self._once(request, identity, send_within, fresh=True)
 
     def silent_seconds(self) -> float:
         """For how long a request has been out that nothing has come back for, the longest of them; 0.0 where there is none."""
@@ -145,17 +137,12 @@ class Exchange:
     def close(self) -> None:
         self._client.close()
 
-    def _once(
-        self,
-        request: httpx.Request,
-        send_within: float,
-        answer_within: float | None,
-        sink: Sink | None,
-        limit: int,
-        *,
-        fresh: bool,
-    ) -> Reply:
-        request.extensions = {"fresh": fresh}
+    def _once(self, request: Request, identity: Mapping[str, str], send_within: float, *, fresh: bool) -> Reply:
+        headers = {**identity, "Accept": request.accept}
+        body = request.upload.fresh() if request.upload is not None else None
+        if body is not None:
+            headers |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
+        sink, answer_within = request.sink, request.answer_within
         call = Call(
             self._clock,
             send_within=send_within,
@@ -165,7 +152,7 @@ class Exchange:
         )
         with self._wires.during(call):
             try:
-                response = self._client.send(request, stream=True)
+                response = self._client.send(request.method, request.url, headers, body, fresh=fresh)
             except _FAILURES as error:
                 if not fresh and self._stale(error, call):
                     raise _StaleConnectionError from error
@@ -174,7 +161,7 @@ class Exchange:
                 if sink is not None and response.status_code == 200:
                     content, whole = b"", _pour(response, sink)
                 else:
-                    content, whole = _read(response, limit)
+                    content, whole = _read(response, request.limit)
             except CodingError:
                 content, whole = b"", False
             except _FAILURES as error:
@@ -204,11 +191,11 @@ class Exchange:
         )
 
 
-def _body(response: httpx.Response) -> Iterator[bytes]:
+def _body(response: Response) -> Iterator[bytes]:
     return plain(response.headers.get("content-encoding", ""), response.iter_raw())
 
 
-def _read(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
+def _read(response: Response, limit: int) -> tuple[bytes, bool]:
     """The body up to the limit, and whether that is all of it (F55). Raises CodingError."""
     content = bytearray()
     for piece in _body(response):
@@ -218,7 +205,7 @@ def _read(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
     return bytes(content), True
 
 
-def _pour(response: httpx.Response, sink: Sink) -> bool:
+def _pour(response: Response, sink: Sink) -> bool:
     """Whether the sink has had all of the body. Raises CodingError."""
     return sink.begin(response.headers) and all(sink.take(piece) for piece in _body(response))
 

@@ -1,4 +1,4 @@
-"""httpx's transport over our own sockets, by the public interfaces of httpx and httpcore alone.
+"""httpx over our own sockets, by the public interfaces of httpx and httpcore alone. Nothing else here knows httpx.
 
 HTTP/1.1 only: in HTTP/2 an early refusal of a large body is lost (httpcore reads it as a broken stream). httpcore's errors pass
 through as they are; exchange.py maps them once. There is no limit on connections but the caller's threads, each of which uses one
@@ -8,7 +8,9 @@ at a time: a limit would make a busy daemon look like a service that is down.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
 
 import httpcore
 import httpx
@@ -19,7 +21,36 @@ from ingestd.dicomweb.wire.connection import Wire
 KEEP_IDLE_SECONDS = 30.0  # an idle connection, until it is closed: servers and load balancers keep one longer
 
 
-class Transport(httpx.BaseTransport):
+Response = httpx.Response
+
+
+class Client:
+    """Sends requests. Any thread. httpcore's errors pass through."""
+
+    def __init__(self, wires: Wires, *, connections: int, proxy: str | None) -> None:
+        """`connections` are kept open between requests. `proxy` is an http:// URL."""
+        self._client = httpx.Client(
+            transport=_Transport(wires, connections=connections, proxy=proxy),
+            headers={"Accept-Encoding": "identity", "User-Agent": f"ingestd/{version('ingestd')}"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes none
+            timeout=httpx.Timeout(None),  # Call keeps time
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], content: Iterable[bytes] | None, *, fresh: bool
+    ) -> Response:
+        """The answer as far as its head; whoever reads the body closes it. `fresh`: on a connection of its own."""
+        request = self._client.build_request(method, url, headers=dict(headers), content=content)
+        request.extensions = {"fresh": fresh}
+        return self._client.send(request, stream=True)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _Transport(httpx.BaseTransport):
     """A request with the extension `fresh` goes out on a connection of its own."""
 
     def __init__(self, wires: Wires, *, connections: int, proxy: str | None) -> None:
