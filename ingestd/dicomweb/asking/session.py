@@ -22,9 +22,8 @@ from ingestd.dicomweb.identity.source import certificates, token_source
 from ingestd.dicomweb.identity.token_cell import TokenCell
 from ingestd.dicomweb.origin.failures import Doing, failure, page, words
 from ingestd.dicomweb.origin.partitions import partition_path
+from ingestd.dicomweb.payload.answer_headers import DICOM_JSON, seconds_to_wait
 from ingestd.dicomweb.payload.json_reader import Object, ObjectsSink
-from ingestd.dicomweb.payload.media_type import DICOM_JSON
-from ingestd.dicomweb.payload.retry_after import seconds_to_wait
 from ingestd.dicomweb.payload.store_body import Upload
 from ingestd.dicomweb.wire.authorized import MINIMUM_RATE, Signed
 from ingestd.dicomweb.wire.exchange import Exchange, Reply, Request, Sink

@@ -29,11 +29,11 @@ from ingestd.dicomweb.origin.listing import Listing
 from ingestd.dicomweb.origin.partitions import ACCEPT, Partition, partition_path
 from ingestd.dicomweb.origin.replace import replace_by
 from ingestd.dicomweb.origin.transaction import transaction
+from ingestd.dicomweb.payload.answer_headers import seconds_to_wait
 from ingestd.dicomweb.payload.digest import InstanceDigest
 from ingestd.dicomweb.payload.json_reader import ObjectsSink
 from ingestd.dicomweb.payload.metadata_reader import ElementsSink, Places
 from ingestd.dicomweb.payload.multipart_reader import ACCEPT_EITHER, ACCEPT_MULTIPART, NOT_ACCEPTED
-from ingestd.dicomweb.payload.retry_after import seconds_to_wait
 from ingestd.dicomweb.payload.store_body import Upload
 from ingestd.dicomweb.payload.store_response import ACCEPT_RESPONSE, COMMENT_LIMIT
 from ingestd.dicomweb.wire.authorized import MINIMUM_RATE, Signed

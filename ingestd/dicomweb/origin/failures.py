@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ingestd.core.answers.answer import Loss
 from ingestd.core.errors import ServiceError, UnavailableError
 from ingestd.dicomweb.origin.holds import another, hint, lost, passes
-from ingestd.dicomweb.payload.media_type import JSON_TYPES, media_type
+from ingestd.dicomweb.payload.answer_headers import JSON_TYPES, media_type
 from ingestd.dicomweb.wire.exchange import Reply
 
 WORDS = 300

@@ -11,10 +11,9 @@ from ingestd.core.answers.answer import Answer, Loss
 from ingestd.core.errors import FileError
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.origin.failures import page
-from ingestd.dicomweb.payload.retry_after import seconds_to_wait
+from ingestd.dicomweb.payload.answer_headers import seconds_to_wait
 from ingestd.dicomweb.payload.store_body import Upload
-from ingestd.dicomweb.payload.store_response import answer_limit, read_store_response
-from ingestd.dicomweb.payload.warning_header import with_warning
+from ingestd.dicomweb.payload.store_response import answer_limit, read_store_response, with_warning
 from ingestd.dicomweb.wire.exchange import Reply
 
 

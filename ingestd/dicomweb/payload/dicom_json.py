@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ingestd.dicomweb.payload.media_type import JSON_TYPES, decoded, media_type
+from ingestd.dicomweb.payload.answer_headers import JSON_TYPES, decoded, media_type
 
 Dataset = Mapping[str, object]
 

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 
-from ingestd.dicomweb.payload.media_type import JSON_TYPES, media_type
+from ingestd.dicomweb.payload.answer_headers import JSON_TYPES, media_type
 
 Object = Mapping[str, object]
 OBJECT_LIMIT = 16 << 20  # characters: what exchange.py takes of a whole answer

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Self
 
 from ingestd.core.answers.elements import normalise
+from ingestd.dicomweb.payload.answer_headers import JSON_TYPES, MediaType, decoded, media_type
 from ingestd.dicomweb.payload.dicom_json import refuse, unique
-from ingestd.dicomweb.payload.media_type import JSON_TYPES, MediaType, decoded, media_type
 
 ANSWER = 16 << 20  # bytes of one answer, without its coding
 SMALL = 1 << 20  # bytes; such an answer needs no place

@@ -17,7 +17,7 @@ from typing import Protocol
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
-from ingestd.dicomweb.payload.media_type import media_type
+from ingestd.dicomweb.payload.answer_headers import media_type
 
 ACCEPT_MULTIPART = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 ACCEPT_EITHER = f"{ACCEPT_MULTIPART}, application/dicom; transfer-syntax=*"

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from ingestd.dicomweb.payload.answer_headers import decoded, media_type
 from ingestd.dicomweb.payload.dicom_json import Dataset
-from ingestd.dicomweb.payload.media_type import decoded, media_type
 
 XML = "application/dicom+xml"
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"

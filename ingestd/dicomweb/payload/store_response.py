@@ -4,15 +4,22 @@ What can't be read to the letter is no response at all: a file leaves the inbox 
 type makes the whole body unreadable instead of being guessed at (I2, F50). Known habits are allowed for: an array of one data set
 (dcm4chee), `application/json`, XML (PS3.19), no Content-Type (Orthanc), FailureReason as a string, UIDs padded as in a file,
 sequences without `Value` (Azure v2).
+
+dcm4chee says in a Warning header alone (RFC 7234 5.5) why it refused an instance. It has the words of one failure, the last
+(dcm4che/dcm4chee-arc-light, dcm4chee-arc-stow StowRS.java; its issues 740 and 3518), and Azure says in one what it made of an
+instance that it stored. So its words count where the answer names one instance, refused without a word. They can hold a patient's
+data, as all that a service says: reason files only (I7).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ingestd.core.answers.answer import Failed, Referenced, StoreResponse
+from ingestd.dicomweb.payload.answer_headers import DICOM_JSON
 from ingestd.dicomweb.payload.dicom_json import Dataset, one_dataset
-from ingestd.dicomweb.payload.media_type import DICOM_JSON
 from ingestd.dicomweb.payload.native_xml import one_xml_dataset
 
 RETRIEVE_URL = "00081190"
@@ -34,6 +41,8 @@ ANSWER_FOR_ONE = (
 ANSWER_MOST = 8 << 20
 VALUE = 32  # bytes of the limit for each value
 _MAKES_A_RESPONSE = (RETRIEVE_URL, REFERENCED_SOP_SEQUENCE, FAILED_SOP_SEQUENCE, OTHER_FAILURES_SEQUENCE)
+_TEXT = re.compile(r'(?<![\w"])[0-9]{3} [^\s",]+ "((?:[^"\\]|\\.)*+)"')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 class _MalformedError(Exception):
@@ -138,3 +147,17 @@ def _number(dataset: Dataset, tag: str) -> int | None:
     if value is not None and (type(value) is not int or not 0 <= value <= 0xFFFF):
         raise _MalformedError
     return value if isinstance(value, int) else None
+
+
+def with_warning(response: StoreResponse | None, header: str | None) -> StoreResponse | None:
+    """The response, with the words of the header where they are about its one instance."""
+    if response is None or response.referenced or len(response.failed) != 1 or response.failed[0].comment:
+        return response
+    (failed,) = response.failed
+    return replace(response, failed=(replace(failed, comment=warned(header)),))
+
+
+def warned(header: str | None) -> str | None:
+    """The texts of a Warning header's values, without codes, agents and dates; None where there is none."""
+    texts = (_ESCAPED.sub(r"\1", text).strip() for text in _TEXT.findall(header or ""))
+    return "; ".join(text for text in texts if text)[:COMMENT_LIMIT] or None

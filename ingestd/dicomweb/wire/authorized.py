@@ -15,7 +15,7 @@ from ingestd.core.answers.answer import Loss
 from ingestd.core.clock_doubt import ServiceDate
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.identity.headers import Headers, TokenError, TokenSource
-from ingestd.dicomweb.payload.retry_after import http_date
+from ingestd.dicomweb.payload.answer_headers import http_date
 from ingestd.dicomweb.wire.exchange import Exchange, Reply, Request
 
 UNAUTHORIZED = 401

@@ -19,8 +19,7 @@ import httpcore
 from ingestd.core.answers.answer import Loss
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.identity.tls import Certificates
-from ingestd.dicomweb.payload.codings import CodingError, plain
-from ingestd.dicomweb.payload.media_type import DICOM_JSON
+from ingestd.dicomweb.payload.answer_headers import DICOM_JSON, CodingError, plain
 from ingestd.dicomweb.payload.store_body import Upload
 from ingestd.dicomweb.wire.backend import Wires
 from ingestd.dicomweb.wire.call import Call

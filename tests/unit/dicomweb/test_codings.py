@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.dicomweb.payload.codings import PIECE, SLACK, CodingError, plain
+from ingestd.dicomweb.payload.answer_headers import PIECE, SLACK, CodingError, plain
 
 BODY = b'{"00081199":{}}' * 500
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.dicomweb.payload.media_type import LONGEST, MediaType, media_type
+from ingestd.dicomweb.payload.answer_headers import LONGEST_TYPE, MediaType, media_type
 
 TEXT = MediaType(name="text/plain", charset=None, boundary=None)
 
@@ -58,7 +58,7 @@ def test_what_servers_write_is_read(value: str, expected: MediaType) -> None:
         'application/json; charset="utf-8"x',
         "application/json; =utf-8",
         "application/json; chärset=utf-8",
-        "application/json" + " " * LONGEST,
+        "application/json" + " " * LONGEST_TYPE,
     ],
 )
 def test_what_can_not_be_read_is_text(value: str) -> None:
@@ -94,7 +94,7 @@ def test_no_header_raises(value: str) -> None:
 @given(st.sampled_from(PIECES), st.sampled_from(PIECES))
 def test_no_header_takes_long(begin: str, again: str) -> None:
     """F84: a header of 90 KB cost ten seconds of the processor."""
-    for much in (LONGEST, 100_000):
+    for much in (LONGEST_TYPE, 100_000):
         value = "application/json;" + begin + again * (much // len(again))
         started = time.process_time()
         media_type(value[:much])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestd.dicomweb.payload.retry_after import LONGEST, seconds_to_wait
+from ingestd.dicomweb.payload.answer_headers import FOR_EVER, seconds_to_wait
 
 NOW = 1_767_323_045.0  # 2026-01-02 03:04:05 UTC
 
@@ -20,8 +20,8 @@ NOW = 1_767_323_045.0  # 2026-01-02 03:04:05 UTC
         ("Fri, 02 Jan 2026 03:05:05 GMT", 60.0),
         ("Friday, 02-Jan-26 03:05:05 GMT", 60.0),
         ("Fri Jan  2 03:05:05 2026", 60.0),
-        ("99999999999999999999", LONGEST),
-        ("9" * 5000, LONGEST),
+        ("99999999999999999999", FOR_EVER),
+        ("9" * 5000, FOR_EVER),
     ],
 )
 def test_seconds_and_dates_are_seconds_from_now(value: str, expected: float) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingestd.core.errors import FileBusyError, FileChangedError, FileError, FileGoneError
 from ingestd.core.model import Instance
-from ingestd.dicomweb.payload.store_body import PIECE, StoreBody
+from ingestd.dicomweb.payload.store_body import PIECE, StoreBody, Upload
 
 
 @given(st.lists(st.binary(max_size=600), max_size=8))
@@ -50,6 +50,26 @@ def test_a_second_attempt_sends_the_same_bytes_between_other_boundaries() -> Non
     assert first.content_type != second.content_type
     assert len(sent) == len(again) == first.length
     assert parts(first.content_type, sent) == parts(second.content_type, again)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_an_upload_has_a_whole_body_for_each_try_however_much_of_the_last_was_used(*, single: bool) -> None:
+    """F57: a body that was used up would be sent empty, and reported as sent."""
+    bodies = FakeBodies()
+    content = b"x" * 3_000_000
+    upload = Upload([bodies.add(content)], bodies, single=single)
+    assert upload.size == len(content)
+    for pieces in (1, None, 0, None):
+        body = upload.fresh()
+        assert upload.last is body
+        if pieces is None:
+            sent = b"".join(body)
+            assert len(sent) == body.length
+            assert content in sent
+            assert body.digests == (digest(content),)
+        else:
+            assert len([piece for piece, _ in zip(body, range(pieces), strict=False)]) == pieces
+            assert body.digests == (None,)
 
 
 def test_small_instances_travel_together_and_large_ones_in_pieces() -> None:

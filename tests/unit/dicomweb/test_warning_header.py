@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestd.core.answers.answer import Failed, Referenced, StoreResponse
-from ingestd.dicomweb.payload.store_response import COMMENT_LIMIT
-from ingestd.dicomweb.payload.warning_header import warned, with_warning
+from ingestd.dicomweb.payload.store_response import COMMENT_LIMIT, warned, with_warning
 
 HEADER = '299 dcm4chee-arc "No SOP Class UID in object"'
 REFUSED = Failed(sop_instance_uid="1.2.3", failure_reason=0xC000)
