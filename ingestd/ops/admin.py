@@ -23,6 +23,7 @@ from typing import Any
 
 from ingestd.core.errors import ConfigurationError
 from ingestd.core.ports import Clock
+from ingestd.threads.worker import Worker
 
 CONNECTIONS = 16
 LIFE_SECONDS = 5.0  # a connection to health and metrics, in all, however slowly it speaks
@@ -54,13 +55,15 @@ class PortTakenError(ConfigurationError):
     """Another process listens there."""
 
 
-class AdminServer:
-    """A Supervised thread "admin". The port is taken at once: ConfigurationError when that can't be, PortTakenError
-    when another process has it.
+class AdminServer(Worker):
+    """The thread "admin". The port is taken at once: ConfigurationError when that can't be, PortTakenError when another process
+    has it.
 
     `live` and `ready` give None, or what is wrong, a line each cause; `details` gives a line each for what is wrong and turns
     neither red. No line has a path in it. `metrics` gives the text format.
     """
+
+    name = "admin"
 
     def __init__(
         self,
@@ -75,23 +78,11 @@ class AdminServer:
         pages = {LIVEZ: _health(live, details), READYZ: _health(ready, details), METRICS: _page(metrics)}
         self._server = _bind(listen, clock, pages)
         self._address: tuple[str, int] = self._server.socket.getsockname()[:2]
-        self._thread: threading.Thread | None = None
-
-    @property
-    def name(self) -> str:
-        return "admin"
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that it listens on, whatever port 0 became."""
         return self._address
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
-        self._thread.start()
-
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
         """For good: the port is closed at once."""
@@ -100,13 +91,12 @@ class AdminServer:
 
     def join(self, timeout: float) -> None:
         """Wait for the thread, then give the port back."""
-        if self._thread is not None:
-            self._thread.join(timeout)
+        super().join(timeout)
         if not self.alive():
             self._server.close_all()
             self._server.server_close()
 
-    def _serve(self) -> None:
+    def _work(self) -> None:
         while not self._server.stopping.is_set():
             self._server.handle_request()  # comes back after TICK_SECONDS when nobody calls
             self._server.close_older_than(LIFE_SECONDS)

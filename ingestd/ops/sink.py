@@ -15,14 +15,17 @@ from collections import deque
 from collections.abc import Callable
 
 from ingestd.core.ports import LogValue
+from ingestd.threads.worker import Worker
 
 Line = dict[str, LogValue]
 WAITING_LINES = 1000
 
 
-class Sink:
-    """A Supervised thread "log". `render` turns a line into one text without a line break; `descriptor` is duplicated, so that no
+class Sink(Worker):
+    """The thread "log". `render` turns a line into one text without a line break; `descriptor` is duplicated, so that no
     file opened later under its number can ever be written to."""
+
+    name = "log"
 
     def __init__(self, *, descriptor: int, render: Callable[[Line], str], waiting_lines: int = WAITING_LINES) -> None:
         self._render = render
@@ -32,15 +35,10 @@ class Sink:
         self._dropped = 0
         self._stopping = False
         self._torn = False  # the last write broke off within a line
-        self._thread: threading.Thread | None = None
         try:
             self._descriptor = os.dup(descriptor)
         except OSError:  # closed before we began: every line is lost, and nothing else is
             self._descriptor = -1
-
-    @property
-    def name(self) -> str:
-        return "log"
 
     @property
     def dropped(self) -> int:
@@ -61,21 +59,13 @@ class Sink:
 
     def start(self) -> None:
         self._stopping = False
-        self._thread = threading.Thread(target=self._write_all, name=self.name, daemon=True)
-        self._thread.start()
-
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        super().start()
 
     def stop(self) -> None:
         """Ask it to write what is waiting and end; returns at once."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-
-    def join(self, timeout: float) -> None:
-        if self._thread is not None:
-            self._thread.join(timeout)
 
     def close(self, deadline: float) -> None:
         """Write what is waiting, for at most `deadline` seconds; then what is left is lost."""
@@ -85,7 +75,7 @@ class Sink:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _write_all(self) -> None:
+    def _work(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)

@@ -9,11 +9,15 @@ A folder that was a mount point at the start and is none any more is a folder of
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from ingestd.core.errors import READ_ONLY
+from ingestd.threads.handover import NoThreadError
+from ingestd.threads.single_flight import SingleFlight
 
 ANSWER_SECONDS = 0.25  # a scrape, for the free space of all folders: a share that hangs has no number
 LEAST_FREE_BYTES = 64 << 20  # with less, a move across file systems or a commit may fail any moment
@@ -36,17 +40,14 @@ class Space:
         self._folders = dict(folders)
         self._statvfs = statvfs
         self._mounted = {folder for folder, path in folders.items() if os.path.ismount(path)}
-        self._lock = threading.Lock()
-        self._asking: dict[str, threading.Thread] = {}
+        self._asking = SingleFlight[_Found]()
         self._found: dict[str, _Found] = {}
 
     def __call__(self) -> Mapping[str, int]:
         """Free bytes of each folder that answers within ANSWER_SECONDS."""
         asked = self._ask_all()
-        for thread in asked.values():
-            thread.join(ANSWER_SECONDS / len(asked))
-        with self._lock:
-            answered = [self._found[folder] for folder, thread in asked.items() if not thread.is_alive()]
+        wait(asked, ANSWER_SECONDS)
+        answered = [future.result() for future in asked if future.done() and future.exception() is None]
         return {found.folder: found.free for found in answered if found.free is not None}
 
     def problem(self) -> str | None:
@@ -54,32 +55,20 @@ class Space:
 
         The line stays the same for as long as that is so. Asks anew and does not wait for the answer.
         """
-        with self._lock:
-            problems = [self._found[folder].problem for folder in self._folders if folder in self._found]
+        problems = [found.problem for folder in self._folders if (found := self._found.get(folder)) is not None]
         self._ask_all()
         return next((problem for problem in problems if problem is not None), None)
 
-    def _ask_all(self) -> Mapping[str, threading.Thread]:
-        with self._lock:
-            asked = {folder: self._ask(folder, path) for folder, path in self._folders.items()}
-        return {folder: thread for folder, thread in asked.items() if thread is not None}
+    def _ask_all(self) -> list[Future[_Found]]:
+        asked = []
+        for folder, path in self._folders.items():
+            with suppress(NoThreadError):  # it is asked the next time (F46)
+                asked.append(self._asking.ask(folder, partial(self._measure, folder, path), name=f"space-{folder}"))
+        return asked
 
-    def _ask(self, folder: str, path: str) -> threading.Thread | None:
-        stuck = self._asking.get(folder)
-        if stuck is not None and stuck.is_alive():
-            return stuck
-        thread = threading.Thread(target=self._measure, args=(folder, path), name=f"space-{folder}", daemon=True)
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError):  # no thread to be had (F46): it is asked the next time
-            return None
-        self._asking[folder] = thread
-        return thread
-
-    def _measure(self, folder: str, path: str) -> None:
-        found = self._look(folder, path)
-        with self._lock:
-            self._found[folder] = found
+    def _measure(self, folder: str, path: str) -> _Found:
+        found = self._found[folder] = self._look(folder, path)
+        return found
 
     def _look(self, folder: str, path: str) -> _Found:
         try:

@@ -36,6 +36,7 @@ from tenacity import (
 
 from ingestd.core.ports import Clock
 from ingestd.dicomweb.identity.headers import Headers, TokenError, bearer
+from ingestd.threads.worker import Worker
 
 ATTEMPTS = 3  # in one fetch
 FETCH_SECONDS = 30.0  # a fetch of a token, until it is left to itself and another begins: IMDS hangs for 75 s
@@ -73,8 +74,10 @@ class _Kept:
         return self.ends - now > min(lasting, self.life / 2)
 
 
-class TokenCell:
-    """A TokenSource and a Supervised thread "token". `fetch` blocks, and raises TokenError."""
+class TokenCell(Worker):
+    """A TokenSource and the thread "token". `fetch` blocks, and raises TokenError."""
+
+    name = "token"
 
     def __init__(
         self,
@@ -90,7 +93,6 @@ class TokenCell:
         self._fetch_seconds = fetch_seconds
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         self._hung: list[threading.Thread] = []
         self._kept: _Kept | None = None
         self._kept_from = 0  # the fetch that brought it
@@ -165,20 +167,12 @@ class TokenCell:
 
     # The thread
 
-    @property
-    def name(self) -> str:
-        return "token"
-
     def start(self) -> None:
         with self._changed:
             self._stopping.clear()
             self._ended = self._begun
             self._wanted = self._usable() is None
-        self._thread = threading.Thread(target=self._keep, name=self.name, daemon=True)
-        self._thread.start()
-
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        super().start()
 
     def stop(self) -> None:
         """Ask it to end; whoever waits for a token is told that there is none."""
@@ -186,11 +180,7 @@ class TokenCell:
             self._stopping.set()
             self._changed.notify_all()
 
-    def join(self, timeout: float) -> None:
-        if self._thread is not None:
-            self._thread.join(timeout)
-
-    def _keep(self) -> None:
+    def _work(self) -> None:
         while True:
             with self._changed:
                 rest = LONGEST_REST_SECONDS if self._failure is not None else None

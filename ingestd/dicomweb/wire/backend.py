@@ -1,23 +1,27 @@
 """The network backend of httpcore: makes connections, knows all that are open, and ends them from outside.
 
 Each address of a host has its share of what is left of the connect timeout, so one that swallows packets does not use it up.
-Neither the name lookup nor the TCP handshake keeps `abort` waiting.
+getaddrinfo can't be interrupted, so all who want a host wait for one lookup on a thread of its own, each as long as he has. Neither
+the name lookup nor the TCP handshake keeps `abort` waiting.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 
 import httpcore
 
 from ingestd.dicomweb.identity.tls import Certificates
 from ingestd.dicomweb.wire.call import Call
-from ingestd.dicomweb.wire.connection import NoConnectionError, Wire
-from ingestd.dicomweb.wire.lookup import Lookup, Place
+from ingestd.dicomweb.wire.connection import Address, NoConnectionError, Wire
+from ingestd.threads.handover import NoThreadError
+from ingestd.threads.single_flight import SingleFlight
 
+Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Address]
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
@@ -34,7 +38,7 @@ class Wires(httpcore.NetworkBackend):
         self._open: set[Wire] = set()
         self._calls: set[Call] = set()
         self._here = _Here()
-        self._lookup = Lookup()
+        self._lookups = SingleFlight[Sequence[Place]]()
         self._tunnel = tunnel
         self.certificates = certificates
         self.aborted = False
@@ -74,7 +78,7 @@ class Wires(httpcore.NetworkBackend):
         call = self.call
         problem = "the host name has no address"
         try:
-            places = self._lookup.places(host, port, within=call.time_to_connect())
+            places = self._places(host, port, within=call.time_to_connect())
             for number, place in enumerate(places):
                 try:
                     wire = self._reach(place, call.time_to_connect() / (len(places) - number))
@@ -90,6 +94,21 @@ class Wires(httpcore.NetworkBackend):
         except OSError as error:
             problem = f"the name lookup failed: {_said(error)}"
         raise NoConnectionError(f"no connection{' to service.proxy' if self._tunnel else ''}: {problem}")
+
+    def _places(self, host: str, port: int, *, within: float) -> Sequence[Place]:
+        """Where to connect to. Raises OSError (TimeoutError among them), UnicodeError for what can't be a host name."""
+        with suppress(socket.gaierror):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+
+        def look() -> Sequence[Place]:
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+        try:
+            return self._lookups.ask((host, port), look, name="lookup").result(max(within, 0))
+        except CancelledError:
+            raise ConnectionAbortedError from None
+        except NoThreadError as error:
+            raise OSError("no thread for the name lookup") from error
 
     def _reach(self, place: Place, seconds: float) -> Wire:
         family, kind, protocol, _, address = place
@@ -119,7 +138,7 @@ class Wires(httpcore.NetworkBackend):
             self.aborted = True
             for wire in self._open:
                 wire.shut()
-        self._lookup.abort()
+        self._lookups.abort()
 
 
 def _said(error: OSError) -> str:

@@ -31,8 +31,9 @@ import httpcore
 
 from ingestd.dicomweb.identity.tls import Certificates, refuses_us, words
 from ingestd.dicomweb.wire.call import Call
-from ingestd.dicomweb.wire.lookup import Address
 from ingestd.dicomweb.wire.portions import Portions
+
+Address = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
 EARLY_LIMIT = 64 * 1024  # more than a TLS record: of one that is read in part, poll would not see the rest
 # What the kernel may hold that the peer has no room for. Else it is megabytes: a slow peer drains them unseen, poll reports room

@@ -34,6 +34,7 @@ from ingestd.spool.intake.names import Rules
 from ingestd.spool.intake.pass_notes import PassNotes
 from ingestd.spool.intake.scan_pass import Pass, problem_of
 from ingestd.spool.intake.watch import Watcher, WatchMode
+from ingestd.threads.worker import Worker
 
 _BREATH_SECONDS = 0.2  # the next scan, at least
 _TROUBLE_SECONDS = 10.0  # the next try to list the inbox after it failed, at most; a paused scan's look at the watch
@@ -43,13 +44,15 @@ _HINTS = 10_000
 NO_ANSWER = "the inbox has not answered for a minute: look at its disk, mount or share"
 
 
-class FolderScanner:
+class FolderScanner(Worker):
     """The Scanner port on a real folder.
 
     `wake` is called, from any thread and without a lock held, when a name is there after there was none, and after each scan.
     `window` bounds the names waiting to be taken, `hints` those that events brought; `rescan_seconds` may be inf (one scan).
     Any method may be called from any thread.
     """
+
+    name = "scanner"
 
     def __init__(
         self,
@@ -83,7 +86,6 @@ class FolderScanner:
         self._pass: Pass | None = None  # while one is under way
         self._progress: tuple[Pass | None, int] = (None, 0)
         self._progress_at = 0.0
-        self._thread: threading.Thread | None = None
         self._watcher = Watcher(
             root=self._root,
             mode=watch,
@@ -94,10 +96,6 @@ class FolderScanner:
         )
 
     @property
-    def name(self) -> str:
-        return "scanner"
-
-    @property
     def watching(self) -> bool:
         """File events arrive; False where the scan alone finds files."""
         return self._watcher.watching
@@ -105,28 +103,20 @@ class FolderScanner:
     def start(self) -> None:
         """Begin, or begin anew what died: the scan, or only the watch."""
         with self._changed:
-            if self._thread is not None and self._thread.is_alive():
+            if super().alive():
                 self._mending = self._asked = self._watcher.crashed
                 self._changed.notify_all()
                 return
             self._stopping = self._mending = False
-            thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-            thread.start()
-            self._thread = thread
+            super().start()
 
     def alive(self) -> bool:
-        if self._thread is None or not self._thread.is_alive():
-            return False
-        return self._mending or not self._watcher.crashed
+        return super().alive() and (self._mending or not self._watcher.crashed)
 
     def stop(self) -> None:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-
-    def join(self, timeout: float) -> None:
-        if self._thread is not None:
-            self._thread.join(timeout)
 
     def request_scan(self) -> None:
         """Ask for a full scan that begins after now."""
@@ -179,7 +169,7 @@ class FolderScanner:
 
     # --- the scanner's own thread ------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         try:
             while not self._stopping:
                 seconds = self._scan()

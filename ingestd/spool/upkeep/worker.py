@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ingestd.core.ports import Clock
+from ingestd.threads.worker import Worker
 
 SLICE_SECONDS = 0.02  # work of the upkeep thread without a rest: it rests three times as long
 REST = 3.0
@@ -28,8 +29,8 @@ class Task(Protocol):
         """One round; each step is short but for what the disk takes. Raises nothing."""
 
 
-class Upkeep:
-    """A Supervised thread."""
+class Upkeep(Worker):
+    """The tasks and their thread."""
 
     name = "upkeep"
 
@@ -37,24 +38,15 @@ class Upkeep:
         self._tasks = tuple(tasks)
         self._clock = clock
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._thread.start()
-
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        super().start()
 
     def stop(self) -> None:
         self._stop.set()
 
-    def join(self, timeout: float) -> None:
-        if self._thread is not None:
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
+    def _work(self) -> None:
         while not self._stop.is_set():
             task = min(self._tasks, key=lambda one: one.due_at())
             wait = task.due_at() - self._clock.monotonic()

@@ -15,7 +15,7 @@ from fakes.hostile_server import answering, hostile
 
 from ingestd.core.answers.answer import Loss
 from ingestd.dicomweb.origin.client import OriginServer
-from ingestd.dicomweb.wire.lookup import Lookup
+from ingestd.dicomweb.wire.backend import Wires
 from ingestd.ops.clock import SystemClock
 from ingestd.part10.digests import Arrival
 
@@ -147,7 +147,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
     """F47: a host with two addresses, one of them dead."""
     with black_hole() as dead, hostile(answering(204)) as server:
         places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (dead, server.port)]
-        monkeypatch.setattr(Lookup, "places", lambda *_, **__: places)
+        monkeypatch.setattr(Wires, "_places", lambda *_, **__: places)
         with client("http://service.invalid/v2", connect_timeout=2.0) as origin:
             started = time.monotonic()
             assert origin.control().status == 204
