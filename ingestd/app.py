@@ -49,7 +49,6 @@ from ingestd.ops.foreign import capture
 from ingestd.ops.logs import Log
 from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
-from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import Space
 from ingestd.part10.digests import Arrival
 from ingestd.spool.disk.lease import ignore_sigio
@@ -113,12 +112,12 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         log.sink.start()
         stack.enter_context(capture(log, clock))
         space = Space({name: os.fspath(path) for name, path in folders})
-        metrics = Metrics(
+        recorder = Metrics(
+            log=log,
             version=version("ingestd"),
             free_space=space,
             token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
         )
-        recorder = LogAndMetrics(log, metrics)
         inbox = InboxFolder(folders.inbox, clock, headerless=settings.intake.headerless == "send")
         inbox.ground()  # what the start line says of leases
         _say_started(settings, recorder, leases=inbox.leases_problem)
@@ -265,11 +264,11 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             ),
         )
         # It asks the daemon, which looks after it.
-        threads.extend(_admin(stack, settings, clock, daemon, metrics=metrics, recorder=recorder, once=once))
-        yield Application(daemon=daemon, metrics=metrics, log=log)
+        threads.extend(_admin(stack, settings, clock, daemon, recorder=recorder, once=once))
+        yield Application(daemon=daemon, metrics=recorder, log=log)
 
 
-def _say_started(settings: Settings, recorder: LogAndMetrics, *, leases: str | None) -> None:
+def _say_started(settings: Settings, recorder: Metrics, *, leases: str | None) -> None:
     recorder.log(
         Event.STARTED,
         version=version("ingestd"),
@@ -316,8 +315,7 @@ def _admin(
     clock: SystemClock,
     daemon: Daemon,
     *,
-    metrics: Metrics,
-    recorder: LogAndMetrics,
+    recorder: Metrics,
     once: bool,
 ) -> list[Supervised]:
     """The admin server, where one is wanted. `drain` does without it beside a daemon that has the port."""
@@ -329,7 +327,7 @@ def _admin(
             clock=clock,
             live=daemon.live_problem,
             ready=daemon.ready_problem,
-            metrics=metrics.render,
+            metrics=recorder.render,
             details=daemon.details,
         )
     except PortTakenError as error:

@@ -165,23 +165,4 @@ BUILD_INFO = MetricSpec(
     labels={"version": (), "python": ()},
 )
 
-METRICS = (
-    INSTANCES,
-    STORE_REQUESTS,
-    STORE_REQUEST_SECONDS,
-    SENT_BYTES,
-    DROP_TO_STORED_SECONDS,
-    PENDING_FILES,
-    OLDEST_PENDING_SECONDS,
-    BREAKER_STATE,
-    BRAKE,
-    CONCURRENCY_LIMIT,
-    SCAN_SECONDS,
-    LAST_SCAN,
-    WATCH_OVERFLOWS,
-    IGNORED_FILES,
-    FOLDER_FREE_BYTES,
-    TOKEN_EXPIRY,
-    THREADS_RESTARTED,
-    BUILD_INFO,
-)
+METRICS = tuple(row for row in list(globals().values()) if isinstance(row, MetricSpec))

@@ -1,13 +1,16 @@
-"""The metrics: the rows of metric_table in one registry of our own.
+"""The metrics: the rows of metric_table in one registry of our own, and the log beside them.
 
-Each label value there can be is written as 0 from the start, so that a rate begins with the first event and not with the second.
+A new metric is a row of the table and the call that counts it. Each value there can be of a closed label is written as 0 from the
+start, so that a rate begins with the first event and not with the second.
 """
 
 from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
+from typing import TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,39 +19,18 @@ from prometheus_client.registry import Collector
 
 from ingestd.core.answers.outcome import Outcome
 from ingestd.core.answers.reasons import Reason
-from ingestd.core.ports import Snapshot
+from ingestd.core.events import Event
+from ingestd.core.ports import LogValue, Snapshot
 from ingestd.core.scan import ScanStatus
-from ingestd.ops.metric_table import (
-    BRAKE,
-    BREAKER_STATE,
-    BUILD_INFO,
-    CONCURRENCY_LIMIT,
-    DROP_TO_STORED_SECONDS,
-    EXPECTED_STATUSES,
-    FOLDER_FREE_BYTES,
-    IGNORED_FILES,
-    IGNORED_REASONS,
-    INSTANCES,
-    LAST_SCAN,
-    LOSSES,
-    OLDEST_PENDING_SECONDS,
-    OTHER,
-    PENDING_FILES,
-    SCAN_SECONDS,
-    SENT_BYTES,
-    STAGES,
-    STORE_REQUEST_SECONDS,
-    STORE_REQUESTS,
-    THREADS,
-    THREADS_RESTARTED,
-    TOKEN_EXPIRY,
-    WATCH_OVERFLOWS,
-    MetricSpec,
-)
+from ingestd.ops import metric_table as table
+from ingestd.ops.logs import Log
+from ingestd.ops.metric_table import FOLDER_FREE_BYTES, LOSSES, METRICS, OTHER, Kind, MetricSpec
+
+Made = TypeVar("Made", Counter, Gauge)
 
 
 class Metrics:
-    """The registry and everything that changes it. Any thread; never raises.
+    """ports.Recorder: what the daemon reports to. Any thread; never blocks, never raises.
 
     `free_space` gives folder -> free bytes at each scrape, without those that don't answer; it must come back soon. `token_expiry`
     gives a time since the epoch, at once.
@@ -57,60 +39,60 @@ class Metrics:
     def __init__(
         self,
         *,
+        log: Log,
         version: str,
         free_space: Callable[[], Mapping[str, int]] = dict,
         token_expiry: Callable[[], float] = float,
-        threads: Iterable[str] = THREADS,
     ) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
         # That is its one global switch: without it each counter has a `_created` twin.
+        self._log = log
         self._registry = CollectorRegistry()
-        self._threads = frozenset(threads)
         self._overflows_seen = 0
-
-        self._instances = self._counter(INSTANCES)
-        self._requests = self._counter(STORE_REQUESTS)
-        self._request_seconds = self._histogram(STORE_REQUEST_SECONDS)
-        self._sent_bytes = self._counter(SENT_BYTES)
-        self._drop_to_stored = self._histogram(DROP_TO_STORED_SECONDS)
-        self._pending = self._gauge(PENDING_FILES)
-        self._oldest = self._gauge(OLDEST_PENDING_SECONDS)
-        self._breaker = self._gauge(BREAKER_STATE)
-        self._brake = self._gauge(BRAKE)
-        self._concurrency = self._gauge(CONCURRENCY_LIMIT)
-        self._scan_seconds = self._gauge(SCAN_SECONDS)
-        self._last_scan = self._gauge(LAST_SCAN)
-        self._overflows = self._counter(WATCH_OVERFLOWS)
-        self._ignored = self._gauge(IGNORED_FILES)
+        self._counters = {row.name: self._made(Counter, row) for row in METRICS if row.kind is Kind.COUNTER}
+        self._gauges = {
+            row.name: self._made(Gauge, row)
+            for row in METRICS
+            if row.kind is Kind.GAUGE and row is not FOLDER_FREE_BYTES
+        }
+        self._histograms = {
+            row.name: Histogram(row.name, row.help, tuple(row.labels), registry=self._registry, buckets=row.buckets)
+            for row in METRICS
+            if row.kind is Kind.HISTOGRAM
+        }
+        for row in METRICS:
+            for labels in _closed(row) if row is not FOLDER_FREE_BYTES else ():
+                (self._counters.get(row.name) or self._gauges[row.name]).labels(*labels)
         self._registry.register(_FreeSpace(free_space))
-        self._gauge(TOKEN_EXPIRY).set_function(token_expiry)
-        self._restarts = self._counter(THREADS_RESTARTED)
-        self._gauge(BUILD_INFO).labels(version, platform.python_version()).set(1)
-        self._begin_at_zero()
+        self._gauges[table.TOKEN_EXPIRY.name].set_function(token_expiry)
+        self._set(table.BUILD_INFO, 1, version, platform.python_version())
+
+    def log(self, event: Event, **fields: LogValue) -> None:
+        self._log.log(event, **fields)
 
     def filed(self, outcome: Outcome, reason: Reason | None, seconds: float) -> None:
         """One file has ended, `seconds` after first sight."""
-        self._instances.labels(outcome.value, reason.value if reason else "").inc()
+        self._count(table.INSTANCES, outcome.value, reason.value if reason else "")
         if outcome is not Outcome.QUARANTINED:
-            self._drop_to_stored.observe(seconds)
+            self._observe(table.DROP_TO_STORED_SECONDS, seconds)
 
     def request(self, status: str, seconds: float, sent_bytes: int) -> None:
         """One Store transaction; status is the HTTP code, connect_error, timeout or lost."""
         known = status in LOSSES or (len(status) == 3 and status.isascii() and status.isdigit())
-        self._requests.labels(status if known else OTHER).inc()
-        self._request_seconds.observe(seconds)
-        self._sent_bytes.inc(max(0, sent_bytes))
+        self._count(table.STORE_REQUESTS, status if known else OTHER)
+        self._observe(table.STORE_REQUEST_SECONDS, seconds)
+        self._count(table.SENT_BYTES, by=max(0, sent_bytes))
 
     def restarted(self, thread: str) -> None:
-        self._restarts.labels(thread if thread in self._threads else OTHER).inc()
+        self._count(table.THREADS_RESTARTED, thread if thread in table.THREADS else OTHER)
 
     def gauges(self, snapshot: Snapshot) -> None:
-        for stage in STAGES:
-            self._pending.labels(stage).set(snapshot.pending.get(stage, 0))
-        self._oldest.set(snapshot.oldest_pending_seconds)
-        self._breaker.set(snapshot.breaker)
-        self._brake.set(snapshot.braked)
-        self._concurrency.set(snapshot.concurrency_limit)
+        for stage in table.STAGES:
+            self._set(table.PENDING_FILES, snapshot.pending.get(stage, 0), stage)
+        self._set(table.OLDEST_PENDING_SECONDS, snapshot.oldest_pending_seconds)
+        self._set(table.BREAKER_STATE, snapshot.breaker)
+        self._set(table.BRAKE, snapshot.braked)
+        self._set(table.CONCURRENCY_LIMIT, snapshot.concurrency_limit)
         self._scanned(snapshot.scan)
 
     def render(self) -> bytes:
@@ -127,39 +109,39 @@ class Metrics:
         }
 
     def _scanned(self, scan: ScanStatus) -> None:
-        self._scan_seconds.set(scan.last_scan_seconds)
-        self._last_scan.set(scan.last_scan_at or 0.0)
+        self._set(table.SCAN_SECONDS, scan.last_scan_seconds)
+        self._set(table.LAST_SCAN, scan.last_scan_at or 0.0)
         # A scanner that was started anew counts from 0.
         seen = self._overflows_seen if scan.overflows >= self._overflows_seen else 0
-        self._overflows.inc(scan.overflows - seen)
+        self._count(table.WATCH_OVERFLOWS, by=scan.overflows - seen)
         self._overflows_seen = scan.overflows
-        others = sum(count for reason, count in scan.passed.counts.items() if reason not in IGNORED_REASONS)
-        for reason in IGNORED_REASONS:
-            self._ignored.labels(reason).set(scan.passed.counts.get(reason, 0))
-        self._ignored.labels(OTHER).set(others)
+        counts = scan.passed.counts
+        for reason in table.IGNORED_REASONS:
+            self._set(table.IGNORED_FILES, counts.get(reason, 0), reason)
+        others = sum(count for reason, count in counts.items() if reason not in table.IGNORED_REASONS)
+        self._set(table.IGNORED_FILES, others, OTHER)
 
-    def _begin_at_zero(self) -> None:
-        for outcome in Outcome:
-            reasons = [r.value for r in Reason] if outcome is Outcome.QUARANTINED else [""]
-            for reason in reasons:
-                self._instances.labels(outcome.value, reason)
-        for status in (*map(str, EXPECTED_STATUSES), *LOSSES):
-            self._requests.labels(status)
-        for stage in STAGES:
-            self._pending.labels(stage)
-        for reason in (*IGNORED_REASONS, OTHER):
-            self._ignored.labels(reason)
-        for thread in self._threads:
-            self._restarts.labels(thread)
+    def _count(self, row: MetricSpec, *labels: str, by: int = 1) -> None:
+        counter = self._counters[row.name]
+        (counter.labels(*labels) if labels else counter).inc(by)
 
-    def _counter(self, spec: MetricSpec) -> Counter:
-        return Counter(spec.name, spec.help, tuple(spec.labels), registry=self._registry)
+    def _set(self, row: MetricSpec, value: float, *labels: str) -> None:
+        gauge = self._gauges[row.name]
+        (gauge.labels(*labels) if labels else gauge).set(value)
 
-    def _gauge(self, spec: MetricSpec) -> Gauge:
-        return Gauge(spec.name, spec.help, tuple(spec.labels), registry=self._registry)
+    def _observe(self, row: MetricSpec, value: float) -> None:
+        self._histograms[row.name].observe(value)
 
-    def _histogram(self, spec: MetricSpec) -> Histogram:
-        return Histogram(spec.name, spec.help, tuple(spec.labels), registry=self._registry, buckets=spec.buckets)
+    def _made(self, kind: Callable[..., Made], row: MetricSpec) -> Made:
+        return kind(row.name, row.help, tuple(row.labels), registry=self._registry)
+
+
+def _closed(row: MetricSpec) -> Iterator[tuple[str, ...]]:
+    """Every value there can be of a row's labels, but for OTHER. Only what is in failed/ has a reason."""
+    for labels in product(*row.labels.values()) if row.labels else ():
+        reasoned = row is not table.INSTANCES or (labels[0] == Outcome.QUARANTINED.value) == bool(labels[1])
+        if reasoned and OTHER not in labels:
+            yield labels
 
 
 class _FreeSpace(Collector):

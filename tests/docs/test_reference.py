@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 from docs.reference import constants, constants_of
+from fakes.ops_fakes import silent_log
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingestd.cli.options import Exit
@@ -104,7 +105,11 @@ def test_a_reason_file_has_the_keys_that_are_listed() -> None:
 def test_the_labels_that_are_listed_are_those_that_are_served() -> None:
     """I7: closed sets."""
     served: dict[str, dict[str, set[str]]] = {}
-    page = Metrics(version="1", free_space=lambda: dict.fromkeys(Folders.model_fields, 1)).render().decode()
+    page = (
+        Metrics(log=silent_log(), version="1", free_space=lambda: dict.fromkeys(Folders.model_fields, 1))
+        .render()
+        .decode()
+    )
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             for label, value in sample.labels.items():

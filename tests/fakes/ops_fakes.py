@@ -9,7 +9,7 @@ from ingestd.core.answers.outcome import Outcome
 from ingestd.core.answers.reasons import Reason
 from ingestd.core.events import Event
 from ingestd.core.ports import LogValue, Snapshot
-from ingestd.ops.logs import LOG_KEYS
+from ingestd.ops.logs import LOG_KEYS, Log
 
 
 class FakeClock:
@@ -127,3 +127,8 @@ class FakeNotifier:
     @property
     def words(self) -> list[str]:
         return [word for word, _ in self.sent]
+
+
+def silent_log() -> Log:
+    """One whose lines nobody writes."""
+    return Log(clock=FakeClock(), salt=b"", descriptor=-1)

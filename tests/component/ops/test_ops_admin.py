@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from fakes.ops_fakes import FakeClock
+from fakes.ops_fakes import FakeClock, silent_log
 
 from ingestd.core.errors import ConfigurationError
 from ingestd.ops.admin import CONNECTIONS, AdminServer
@@ -82,7 +82,7 @@ def test_what_turns_nothing_red_stands_below_ok() -> None:
 
 
 def test_metrics_are_in_the_text_format() -> None:
-    with served(metrics=Metrics(version="1.2.3").render) as admin:
+    with served(metrics=Metrics(log=silent_log(), version="1.2.3").render) as admin:
         status, text, headers = ask(admin, "/metrics")
     assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     assert ',version="1.2.3"} 1.0' in text
@@ -140,7 +140,7 @@ def test_nothing_in_an_answer_says_what_runs_here() -> None:
 def test_two_hundred_idle_clients_delay_no_scrape() -> None:
     """F68: a scrape in under a second, and no thread for each idle client (I8)."""
     clock = SystemClock()
-    with served(metrics=Metrics(version="1").render) as admin, ExitStack() as clients:
+    with served(metrics=Metrics(log=silent_log(), version="1").render) as admin, ExitStack() as clients:
         threads = threading.active_count()
         for _ in range(200):
             clients.enter_context(idle(admin))

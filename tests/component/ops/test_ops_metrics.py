@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder
+from fakes.ops_fakes import FakeClock, FakeNotifier, FakeRecorder, silent_log
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingestd.core.answers.outcome import Outcome
@@ -21,7 +21,6 @@ from ingestd.ops.logs import Log
 from ingestd.ops.metric_table import IGNORED_REASONS, METRICS, STAGES, Kind
 from ingestd.ops.metrics import Metrics
 from ingestd.ops.notify import ServiceManager
-from ingestd.ops.recorder import LogAndMetrics
 from ingestd.ops.space import ANSWER_SECONDS, Space
 from ingestd.spool.intake.names import Ignored
 
@@ -42,7 +41,7 @@ def snapshot(**changes: object) -> Snapshot:
 
 def worked() -> Metrics:
     """Metrics of a daemon that has done a little of everything."""
-    metrics = Metrics(version="1.2.3", free_space=lambda: {"inbox": 10**12, "done": 10**11})
+    metrics = Metrics(log=silent_log(), version="1.2.3", free_space=lambda: {"inbox": 10**12, "done": 10**11})
     metrics.filed(Outcome.STORED, None, 1.5)
     metrics.filed(Outcome.QUARANTINED, Reason.TRUNCATED, 900.0)
     metrics.request("200", 0.2, 4096)
@@ -116,7 +115,7 @@ def test_what_happened_is_what_is_counted() -> None:
 
 def test_every_label_there_can_be_begins_at_zero() -> None:
     """A rate() of a series that begins with 1 misses the first event."""
-    samples = Metrics(version="1").samples()
+    samples = Metrics(log=silent_log(), version="1").samples()
     for reason in Reason:
         assert samples[f'ingestd_instances_total{{outcome="quarantined",reason="{reason.value}"}}'] == 0
     for outcome in ("stored", "stored_with_warning", "already_stored"):
@@ -129,7 +128,7 @@ def test_every_label_there_can_be_begins_at_zero() -> None:
 
 def test_no_value_from_outside_becomes_a_label() -> None:
     """I7, I8, F71: labels are closed sets."""
-    metrics = Metrics(version="1")
+    metrics = Metrics(log=silent_log(), version="1")
     before = set(metrics.samples())
     metrics.request(CANARY, 1.0, 1)
     metrics.restarted(CANARY)
@@ -145,7 +144,7 @@ def test_a_pending_stage_that_is_empty_again_goes_back_to_zero() -> None:
 
 
 def test_overflows_go_on_counting_when_the_scanner_was_started_anew() -> None:
-    metrics = Metrics(version="1")
+    metrics = Metrics(log=silent_log(), version="1")
     for overflows in (0, 2, 2, 5, 1, 1):
         metrics.gauges(snapshot(scan=ScanStatus(overflows=overflows)))
     assert metrics.samples()["ingestd_watch_overflows_total"] == 6
@@ -196,7 +195,7 @@ def test_real_and_fake_fit_the_ports() -> None:
     """mypy checks the annotations; this keeps them in the source."""
     clocks: list[Clock] = [SystemClock(), FakeClock()]
     log = Log(clock=clocks[1], salt=b"", descriptor=-1)
-    recorders: list[Recorder] = [LogAndMetrics(log, Metrics(version="1")), FakeRecorder()]
+    recorders: list[Recorder] = [Metrics(log=log, version="1"), FakeRecorder()]
     notifiers: list[Notifier] = [ServiceManager({}), FakeNotifier()]
     assert [len(clocks), len(recorders), len(notifiers)] == [2, 2, 2]
     log.close(1)
@@ -221,17 +220,17 @@ def test_a_jump_of_the_wall_clock_reaches_nobody_who_waits() -> None:
 def test_the_recorder_is_the_log_and_the_metrics(tmp_path: os.PathLike[str]) -> None:
     file = os.path.join(tmp_path, "log")
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
-    log, metrics = Log(clock=FakeClock(), salt=b"", descriptor=descriptor), Metrics(version="1")
+    log = Log(clock=FakeClock(), salt=b"", descriptor=descriptor)
     os.close(descriptor)
     log.sink.start()
-    recorder = LogAndMetrics(log, metrics)
+    recorder = Metrics(log=log, version="1")
     recorder.log(Event.STARTED, version="1")
     recorder.filed(Outcome.STORED, None, 1.0)
     recorder.request("200", 0.1, 7)
     recorder.restarted("scanner")
     recorder.gauges(snapshot(breaker=1))
     log.close(5)
-    samples = metrics.samples()
+    samples = recorder.samples()
     with open(file) as written:
         assert '"event":"started"' in written.read()
     assert samples['ingestd_instances_total{outcome="stored",reason=""}'] == 1
