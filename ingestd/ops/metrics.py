@@ -137,10 +137,10 @@ class Metrics:
 
 
 def _closed(row: MetricSpec) -> Iterator[tuple[str, ...]]:
-    """Every value there can be of a row's labels, but for OTHER. Only what is in failed/ has a reason."""
+    """Every value there can be of a row's labels, but for OTHER, which may never come. Only what is in failed/ has a reason."""
     for labels in product(*row.labels.values()) if row.labels else ():
         reasoned = row is not table.INSTANCES or (labels[0] == Outcome.QUARANTINED.value) == bool(labels[1])
-        if reasoned and OTHER not in labels:
+        if reasoned and (OTHER not in labels or row is table.IGNORED_FILES):
             yield labels
 
 
