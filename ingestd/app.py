@@ -22,23 +22,15 @@ from ingestd.config.rules import batch_rules_of, brake_rules_of, retry_rules_of,
 from ingestd.core.answers.outcome import DuplicatePolicy
 from ingestd.core.answers.profiles import PROFILES
 from ingestd.core.answers.service_name import service_name
-from ingestd.core.batch import Shelves
 from ingestd.core.events import Event
-from ingestd.core.pace.brake import Brake
-from ingestd.core.ports import Supervised
+from ingestd.core.ports import Bodies, Clock, Supervised
 from ingestd.core.second_look import SecondLookRules
-from ingestd.core.window import Window
-from ingestd.daemon.arriving.intake import Intake, IntakeRules
-from ingestd.daemon.arriving.looking import LOOKERS, Looking
-from ingestd.daemon.ending.afterwards import Afterwards
-from ingestd.daemon.ending.endings import Endings
-from ingestd.daemon.housekeeping import Housekeeping
+from ingestd.daemon.arriving.looking import LOOKERS
 from ingestd.daemon.loop import Daemon, LoopRules
-from ingestd.daemon.sending.braking import Braking
-from ingestd.daemon.sending.disposing import DisposeRules, Disposing
-from ingestd.daemon.sending.jobs import AskRules, Jobs, Known
-from ingestd.daemon.sending.rechecking import Rechecking
-from ingestd.daemon.sending.sending import BATCHES_AHEAD, Sending, SendRules
+from ingestd.daemon.sending.jobs import AskRules
+from ingestd.daemon.sending.sending import BATCHES_AHEAD
+from ingestd.daemon.stages import DaemonRules, Ports, stages
+from ingestd.dicomweb.identity.headers import TokenSource
 from ingestd.dicomweb.identity.source import certificates, token_source
 from ingestd.dicomweb.identity.token_cell import TokenCell
 from ingestd.dicomweb.origin.client import OriginServer
@@ -92,180 +84,177 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
     with ExitStack() as stack:
         clock = SystemClock()
         token = token_source(settings.auth, settings.service, clock=clock)
-        folders = prepare(settings.folders)
-        lock = StateLock(folders.state)
-        stack.callback(lock.release)
-        written = last_written(folders.state, folders.done)
-        filing = _filing(settings, folders)
-        journal = _journal(stack, folders)
+        memory = _memory(stack, settings)
         ignore_sigio()
-
-        log = Log(
-            clock=clock,
-            salt=salt(folders.state),
-            style=settings.log.format,
-            level=settings.log.level,
-            names=settings.log.paths == "name",
-            descriptor=log_descriptor,
-        )
-        stack.callback(log.close, LOG_CLOSE_SECONDS)
-        log.sink.start()
-        stack.enter_context(capture(log, clock))
-        space = Space({name: os.fspath(path) for name, path in folders})
-        recorder = Metrics(
-            log=log,
-            version=version("ingestd"),
-            free_space=space,
-            token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
-        )
-        inbox = InboxFolder(folders.inbox, clock, headerless=settings.intake.headerless == "send")
+        log = _log(stack, settings, memory.folders, clock, descriptor=log_descriptor)
+        space = Space({name: os.fspath(path) for name, path in memory.folders})
+        recorder = _metrics(log, space, token)
+        inbox = InboxFolder(memory.folders.inbox, clock, headerless=settings.intake.headerless == "send")
         inbox.ground()  # what the start line says of leases
         _say_started(settings, recorder, leases=inbox.leases_problem)
-
+        origin = _service(stack, settings, inbox, clock, token)
+        seen = SeenClock(state=memory.folders.state, written=memory.written, clock=clock, date=lambda: origin.date)
+        upkeep = _upkeep(settings, memory.folders, clock, seen, origin)
+        threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep.thread]
         wake = threading.Event()
-        tls = certificates(settings.service, clock=clock)
-        origin = OriginServer.of(settings.service, bodies=inbox, arrival=Arrival, clock=clock, token=token, tls=tls)
-        stack.callback(origin.close)
-        stores = _threads(stack, settings.service.concurrency + CONTROL_THREADS, "store")
-
-        scanner = _scanner(settings, folders, clock, wake, once=once)
-        profile = PROFILES[settings.service.profile_kind]
-        service = service_name(settings.service.url, settings.service.partition)
-        rules = retry_rules_of(settings.retry)
-        window = Window(settings.intake.window)
-        batch_rules = batch_rules_of(settings)
-        shelves = Shelves(batch_rules)
-        endings = Endings(
+        ports = Ports(
             clock=clock,
-            window=window,
-            journal=journal,
-            filer=filing,
-            recorder=recorder,
-            copier=_threads(stack, 1, "copy"),
-            wake=wake.set,
-            rules=_look_rules(settings),
-        )
-        settle_rules = settle_rules_of(settings.intake)
-        orders = FileOrders(folders.state)
-        braking = Braking(brake=Brake(brake_rules_of(settings.brake)), orders=orders, recorder=recorder)
-        disposing = Disposing(
-            clock=clock,
-            journal=journal,
-            window=window,
-            shelves=shelves,
-            endings=endings,
-            braking=braking,
-            orders=orders,
-            recorder=recorder,
-            rules=DisposeRules(
-                retry=rules,
-                removes=settings.done.removes,
-                replace_conflicts=settings.duplicates.conflict == "replace",
-                service=service,
-            ),
-            rand=random.random,
-        )
-        intake = Intake(
-            clock=clock,
-            scanner=scanner,
-            looking=Looking(
-                inbox=inbox,
-                rules=settle_rules,
-                lookers=_threads(stack, LOOKERS, "look"),
-                wake=wake.set,
-                slow=inbox.on_network(),
-            ),
-            journal=journal,
-            window=window,
-            shelves=shelves,
-            endings=endings,
-            orders=orders,
-            recorder=recorder,
-            ask=disposing.ask_again,
-            rules=IntakeRules(
-                settle=settle_rules,
-                removes=settings.done.removes,
-                ready_ahead=(settings.service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
-                largest_instance=batch_rules.largest_instance,
-                once=once,
-            ),
-        )
-        jobs = Jobs(pool=stores, wake=wake.set)
-        sending = Sending(
-            origin=origin,
+            scanner=_scanner(settings, memory.folders, clock, wake, once=once),
             inbox=inbox,
-            window=window,
-            shelves=shelves,
-            disposing=disposing,
-            braking=braking,
-            rechecking=Rechecking(
-                clock=clock,
-                journal=journal,
-                origin=origin,
-                jobs=jobs,
-                recorder=recorder,
-                service=service,
-                remember=endings.remember,
-            ),
-            recorder=recorder,
-            jobs=jobs,
-            rules=SendRules(
-                concurrency=settings.service.concurrency,
-                retry=rules,
-                ask=AskRules(
-                    policy=DuplicatePolicy(settings.duplicates.policy),
-                    profile=profile,
-                    for_removal=settings.done.removes,
-                    word_after=rules.word_after_seconds,
-                    service=service,
-                ),
-                words=partial(hold_line, url=urlsplit(settings.service.url).netloc, identified=token is not None),
-            ),
-            known=Known(reads=journal.has_read(service)),
-            rand=random.random,
-        )
-        seen = SeenClock(state=folders.state, written=written, clock=clock, date=lambda: origin.date)
-        proving = Proving(profile=profile, service=service, fetch=origin.fetch)
-        retention = _retention(settings, folders, clock, seen, proving)
-        second_looks = _second_looks(folders, clock, seen, proving)
-        upkeep = Upkeep([*_tasks(settings, folders, clock, retention), second_looks], clock=clock)
-        threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep]
-        daemon = Daemon(
-            clock=clock,
-            scanner=scanner,
-            threads=threads,
             origin=origin,
-            journal=journal,
-            folders_problem=space.problem,
-            leases_problem=lambda: inbox.leases_problem,
-            window=window,
-            intake=intake,
-            sending=sending,
-            endings=endings,
-            braking=braking,
-            housekeeping=Housekeeping(
-                clock=clock,
-                journal=journal,
-                recorder=recorder,
-                retention=retention,
-                receipts_age=_seconds(settings.journal.receipts_days),
-                state_problem=lock.problem,
-                clock_problem=seen.problem,
-            ),
-            afterwards=Afterwards(
-                journal=journal, endings=endings, looker=second_looks, recorder=recorder, rules=_look_rules(settings)
-            ),
+            journal=memory.journal,
+            filer=memory.filing,
+            orders=FileOrders(memory.folders.state),
+            looker=upkeep.second_looks,
+            retention=upkeep.retention,
             recorder=recorder,
             notifier=ServiceManager(os.environ),
+            stores=_threads(stack, settings.service.concurrency + CONTROL_THREADS, "store"),
+            copier=_threads(stack, 1, "copy"),
+            lookers=_threads(stack, LOOKERS, "look"),
+            threads=threads,
+            folders_problem=space.problem,
+            state_problem=memory.lock.problem,
+            clock_problem=seen.problem,
             wake=wake,
-            rules=LoopRules(
-                deadline_seconds=settings.shutdown.deadline_seconds,
-                drain_inbox=settings.shutdown.drain == "inbox",
-            ),
+            rand=random.random,
         )
+        rules = _rules(settings, slow=inbox.on_network(), once=once, identified=token is not None)
+        daemon = stages(ports, rules).daemon
         # It asks the daemon, which looks after it.
-        threads.extend(_admin(stack, settings, clock, daemon, recorder=recorder, once=once))
+        threads.extend(_admin(stack, settings, clock, daemon, recorder, once=once))
         yield Application(daemon=daemon, metrics=recorder, log=log)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memory:
+    """The folders, and what outlives the process in them. `written`: when the state was last written, as far as files tell."""
+
+    folders: Folders
+    lock: StateLock
+    written: float
+    filing: Filing
+    journal: SqliteJournal
+
+
+def _memory(stack: ExitStack, settings: Settings) -> _Memory:
+    """On ground that can carry it. Raises ConfigurationError, FolderAwayError, StateHeldError, JournalError."""
+    folders = prepare(settings.folders)
+    lock = StateLock(folders.state)
+    stack.callback(lock.release)
+    written = last_written(folders.state, folders.done)
+    removes = settings.done.removes
+    filing = Filing(
+        folders.inbox,
+        folders.done,
+        folders.failed,
+        layout=settings.done.layout,
+        delete=removes,
+        edits_show=survey(folders, removes=removes) is True,
+        takes=Rules.of(settings.intake).fits,
+    )
+    journal = SqliteJournal(folders.state)
+    stack.callback(journal.close)
+    return _Memory(folders=folders, lock=lock, written=written, filing=filing, journal=journal)
+
+
+def _service(
+    stack: ExitStack, settings: Settings, bodies: Bodies, clock: Clock, token: TokenSource | None
+) -> OriginServer:
+    tls = certificates(settings.service, clock=clock)
+    origin = OriginServer.of(settings.service, bodies=bodies, arrival=Arrival, clock=clock, token=token, tls=tls)
+    stack.callback(origin.close)
+    return origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Upkeep:
+    """The upkeep thread, and those of its tasks that the daemon asks."""
+
+    thread: Upkeep
+    second_looks: SecondLooks
+    retention: DoneRetention | None
+
+
+def _upkeep(settings: Settings, folders: Folders, clock: Clock, seen: SeenClock, origin: OriginServer) -> _Upkeep:
+    done, intake = settings.done, settings.intake
+    proving = Proving(
+        profile=PROFILES[settings.service.profile_kind], service=_service_name(settings), fetch=origin.fetch
+    )
+    tasks: list[Task] = [Leftovers((folders.inbox, folders.done, folders.failed), clock=clock)]
+    retention = None
+    if (age := _seconds(done.retention_days)) is not None:
+        retention = DoneRetention(
+            done=folders.done,
+            state=folders.state,
+            layout=done.layout,
+            age=age,
+            rest=intake.incomplete_timeout_seconds,
+            proving=proving,
+            clock=clock,
+            doubt=seen.problem,
+        )
+        tasks.append(retention)
+    if (after := intake.remove_empty_dirs_after_seconds) is not None and intake.recursive:
+        tasks.append(EmptyFolders(inbox=folders.inbox, after=after, clock=clock))
+    looks = SecondLooks(done=folders.done, state=folders.state, proving=proving, clock=clock, doubt=seen.problem)
+    return _Upkeep(thread=Upkeep([*tasks, looks], clock=clock), second_looks=looks, retention=retention)
+
+
+def _rules(settings: Settings, *, slow: bool, once: bool, identified: bool) -> DaemonRules:
+    """What the settings mean for the stages."""
+    service, intake, removes = settings.service, settings.intake, settings.done.removes
+    retry = retry_rules_of(settings.retry)
+    return DaemonRules(
+        window=intake.window,
+        ready_ahead=(service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
+        concurrency=service.concurrency,
+        batch=batch_rules_of(settings),
+        settle=settle_rules_of(intake),
+        retry=retry,
+        brake=brake_rules_of(settings.brake),
+        ask=AskRules(
+            policy=DuplicatePolicy(settings.duplicates.policy),
+            profile=PROFILES[service.profile_kind],
+            for_removal=removes,
+            word_after=retry.word_after_seconds,
+            service=_service_name(settings),
+        ),
+        looks=SecondLookRules(after=intake.incomplete_timeout_seconds, remove=removes),
+        loop=LoopRules(
+            deadline_seconds=settings.shutdown.deadline_seconds, drain_inbox=settings.shutdown.drain == "inbox"
+        ),
+        replace_conflicts=settings.duplicates.conflict == "replace",
+        words=partial(hold_line, url=urlsplit(service.url).netloc, identified=identified),
+        slow=slow,
+        once=once,
+        receipts_age=_seconds(settings.journal.receipts_days),
+    )
+
+
+def _log(stack: ExitStack, settings: Settings, folders: Folders, clock: SystemClock, *, descriptor: int) -> Log:
+    """Running from here on."""
+    log = Log(
+        clock=clock,
+        salt=salt(folders.state),
+        style=settings.log.format,
+        level=settings.log.level,
+        names=settings.log.paths == "name",
+        descriptor=descriptor,
+    )
+    stack.callback(log.close, LOG_CLOSE_SECONDS)
+    log.sink.start()
+    stack.enter_context(capture(log, clock))
+    return log
+
+
+def _metrics(log: Log, space: Space, token: TokenSource | None) -> Metrics:
+    return Metrics(
+        log=log,
+        version=version("ingestd"),
+        free_space=space,
+        token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
+    )
 
 
 def _say_started(settings: Settings, recorder: Metrics, *, leases: str | None) -> None:
@@ -282,24 +271,16 @@ def _say_started(settings: Settings, recorder: Metrics, *, leases: str | None) -
         recorder.log(Event.SETTING_UNREAD, problem=line)
 
 
-def _filing(settings: Settings, folders: Folders) -> Filing:
-    """On ground that can carry it. Raises ConfigurationError, FolderAwayError."""
-    removes = settings.done.removes
-    return Filing(
-        folders.inbox,
-        folders.done,
-        folders.failed,
-        layout=settings.done.layout,
-        delete=removes,
-        edits_show=survey(folders, removes=removes) is True,
-        takes=Rules.of(settings.intake).fits,
+def _scanner(settings: Settings, folders: Folders, clock: Clock, wake: threading.Event, *, once: bool) -> FolderScanner:
+    intake = settings.intake
+    return FolderScanner(
+        root=folders.inbox,
+        rules=Rules.of(intake),
+        watch="poll" if once else intake.watch,
+        rescan_seconds=float("inf") if once else intake.rescan_seconds,
+        clock=clock,
+        wake=wake.set,
     )
-
-
-def _journal(stack: ExitStack, folders: Folders) -> SqliteJournal:
-    journal = SqliteJournal(folders.state)
-    stack.callback(journal.close)
-    return journal
 
 
 def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
@@ -310,13 +291,7 @@ def _threads(stack: ExitStack, count: int, name: str) -> ThreadPoolExecutor:
 
 
 def _admin(
-    stack: ExitStack,
-    settings: Settings,
-    clock: SystemClock,
-    daemon: Daemon,
-    *,
-    recorder: Metrics,
-    once: bool,
+    stack: ExitStack, settings: Settings, clock: Clock, daemon: Daemon, recorder: Metrics, *, once: bool
 ) -> list[Supervised]:
     """The admin server, where one is wanted. `drain` does without it beside a daemon that has the port."""
     if settings.admin.listen == "off":
@@ -339,55 +314,8 @@ def _admin(
     return [admin]
 
 
-def _scanner(
-    settings: Settings, folders: Folders, clock: SystemClock, wake: threading.Event, *, once: bool
-) -> FolderScanner:
-    intake = settings.intake
-    return FolderScanner(
-        root=folders.inbox,
-        rules=Rules.of(intake),
-        watch="poll" if once else intake.watch,
-        rescan_seconds=float("inf") if once else intake.rescan_seconds,
-        clock=clock,
-        wake=wake.set,
-    )
-
-
-def _retention(
-    settings: Settings, folders: Folders, clock: SystemClock, seen: SeenClock, proving: Proving
-) -> DoneRetention | None:
-    age = _seconds(settings.done.retention_days)
-    if age is None:
-        return None
-    return DoneRetention(
-        done=folders.done,
-        state=folders.state,
-        layout=settings.done.layout,
-        age=age,
-        rest=settings.intake.incomplete_timeout_seconds,
-        proving=proving,
-        clock=clock,
-        doubt=seen.problem,
-    )
-
-
-def _look_rules(settings: Settings) -> SecondLookRules:
-    return SecondLookRules(after=settings.intake.incomplete_timeout_seconds, remove=settings.done.removes)
-
-
-def _second_looks(folders: Folders, clock: SystemClock, seen: SeenClock, proving: Proving) -> SecondLooks:
-    return SecondLooks(done=folders.done, state=folders.state, proving=proving, clock=clock, doubt=seen.problem)
-
-
-def _tasks(settings: Settings, folders: Folders, clock: SystemClock, retention: DoneRetention | None) -> list[Task]:
-    """Of the upkeep thread."""
-    tasks: list[Task] = [Leftovers((folders.inbox, folders.done, folders.failed), clock=clock)]
-    if retention is not None:
-        tasks.append(retention)
-    after = settings.intake.remove_empty_dirs_after_seconds
-    if after is not None and settings.intake.recursive:
-        tasks.append(EmptyFolders(inbox=folders.inbox, after=after, clock=clock))
-    return tasks
+def _service_name(settings: Settings) -> str:
+    return service_name(settings.service.url, settings.service.partition)
 
 
 def _seconds(days: float | None) -> float | None:

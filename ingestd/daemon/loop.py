@@ -23,6 +23,7 @@ from ingestd.core.window import Window
 from ingestd.daemon.arriving.intake import Intake
 from ingestd.daemon.ending.afterwards import Afterwards
 from ingestd.daemon.ending.endings import Endings
+from ingestd.daemon.ending.ledger import Ledger
 from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.pulse import Pulse
 from ingestd.daemon.sending.braking import Braking
@@ -68,6 +69,7 @@ class Daemon:
         window: Window,
         intake: Intake,
         sending: Sending,
+        ledger: Ledger,
         endings: Endings,
         braking: Braking,
         housekeeping: Housekeeping,
@@ -86,6 +88,7 @@ class Daemon:
         self._window = window
         self._intake = intake
         self._sending = sending
+        self._ledger = ledger
         self._endings = endings
         self._housekeeping = housekeeping
         self._afterwards = afterwards
@@ -102,6 +105,7 @@ class Daemon:
             journal=journal,
             window=window,
             sending=sending,
+            ledger=ledger,
             endings=endings,
             braking=braking,
             afterwards=afterwards,
@@ -130,7 +134,7 @@ class Daemon:
         return "\n".join(self._causes()) or None
 
     def _causes(self) -> list[str]:
-        inbox, journal, locked = self._scanner.status().problem, self._endings.problem, self.passed.locked
+        inbox, journal, locked = self._scanner.status().problem, self._ledger.problem, self.passed.locked
         causes = (
             f"inbox: {inbox}" if inbox is not None else None,
             f"journal: {journal}" if journal is not None else None,
@@ -221,7 +225,7 @@ class Daemon:
         now = self._clock.now()
         moved = self._endings.file_away()
         moved += self._sending.reap(now)
-        if dispatch and self._endings.problem is None:  # what is stored now could not be remembered
+        if dispatch and self._ledger.problem is None:  # what is stored now could not be remembered
             moved += self._sending.holding.probe(now)
             moved += self._sending.dispatch(now)
             moved += self._sending.batch(now)
@@ -243,7 +247,7 @@ class Daemon:
             and not self._scanner.status().offered
             and not self._window
             and not self._sending.in_flight
-            and not self._endings.uncommitted
+            and not self._ledger.uncommitted
             and not self._journal.waiting()
         )
 

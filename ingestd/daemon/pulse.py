@@ -19,6 +19,7 @@ from ingestd.core.when import lasting
 from ingestd.core.window import Window
 from ingestd.daemon.ending.afterwards import Afterwards
 from ingestd.daemon.ending.endings import Endings
+from ingestd.daemon.ending.ledger import Ledger
 from ingestd.daemon.saying.left_lying import LeftLying
 from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.sending import Sending
@@ -52,6 +53,7 @@ class Pulse:
         journal: Journal,
         window: Window,
         sending: Sending,
+        ledger: Ledger,
         endings: Endings,
         braking: Braking,
         afterwards: Afterwards,
@@ -66,6 +68,7 @@ class Pulse:
         self._journal = journal
         self._window = window
         self._sending = sending
+        self._ledger = ledger
         self._endings = endings
         self._braking = braking
         self._afterwards = afterwards
@@ -103,7 +106,7 @@ class Pulse:
     def _admitted(self) -> int:
         # The journal has forgotten what has an outcome.
         admitted = sum(entry.history is not None and entry.state is not State.ENDING for entry in self._window)
-        waiting = sum(self._journal.waiting().values()) - admitted + self._endings.uncommitted + self._endings.astray
+        waiting = sum(self._journal.waiting().values()) - admitted + self._ledger.uncommitted + self._endings.astray
         return len(self._window) + waiting + self._scanner.status().passed.locked.files
 
     def _unmovable(self) -> int:

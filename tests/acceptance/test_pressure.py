@@ -134,7 +134,7 @@ def nothing_spins(home: House, service: ScriptedOrigin, *, seconds: float = 1.5)
     time.sleep(seconds)
     assert cpu_seconds(pid) - cpu < 0.2 * seconds
     assert service.count("store") - stores <= 2
-    assert len(home.lines()) - lines <= 26  # sparing.py: a line a file for twenty, then one a minute
+    assert len(home.lines()) - lines <= 26  # rate_limit.py: a line a file for twenty, then one a minute
 
 
 @pytest.mark.slow

@@ -25,11 +25,11 @@ import ingestd.part10.comparable  # noqa: F401 - what the daemon would import on
 from ingestd.cli.main import main
 from ingestd.daemon import loop
 from ingestd.daemon.arriving import admission, intake
-from ingestd.daemon.ending import endings, remembering
+from ingestd.daemon.ending import endings, ledger
 
 WAITS = {
     endings: ("UNMOVABLE_BASE_SECONDS",),
-    remembering: ("RETRY_SECONDS",),
+    ledger: ("RETRY_SECONDS",),
     admission: ("DUE_EVERY_SECONDS",),
     intake: ("BUSY_RETRY_SECONDS",),
     loop: ("LONGEST_SLEEP_SECONDS",),

@@ -14,22 +14,13 @@ from fakes.values import AZURE, SERVICE, batch_rules, retry_rules, settle_rules
 
 from ingestd.core.answers.outcome import DuplicatePolicy
 from ingestd.core.answers.profiles import Profile
-from ingestd.core.batch import Shelves
-from ingestd.core.pace.brake import Brake, BrakeRules
+from ingestd.core.batch import FRAMING_BYTES
+from ingestd.core.pace.brake import BrakeRules
 from ingestd.core.ports import Supervised
 from ingestd.core.second_look import SecondLookRules
-from ingestd.core.window import Window
-from ingestd.daemon.arriving.intake import Intake, IntakeRules
-from ingestd.daemon.arriving.looking import Looking
-from ingestd.daemon.ending.afterwards import Afterwards
-from ingestd.daemon.ending.endings import Endings
-from ingestd.daemon.housekeeping import Housekeeping
-from ingestd.daemon.loop import Daemon, LoopRules
-from ingestd.daemon.sending.braking import Braking
-from ingestd.daemon.sending.disposing import DisposeRules, Disposing
-from ingestd.daemon.sending.jobs import AskRules, Jobs, Known
-from ingestd.daemon.sending.rechecking import Rechecking
-from ingestd.daemon.sending.sending import Sending, SendRules
+from ingestd.daemon.loop import LoopRules
+from ingestd.daemon.sending.jobs import AskRules
+from ingestd.daemon.stages import DaemonRules, Ports, stages
 
 
 class HeldExecutor(Executor):
@@ -92,115 +83,56 @@ class Bench:
         self.notifier = FakeNotifier()
         self.executor = HeldExecutor()
         self.folders_problem: str | None = None
-        self.window = Window(window)
-        shelves = Shelves(batch_rules())
-        rules = retry_rules(attempts=attempts, patience=patience)
         wake = self.wake = ports.wake if ports else threading.Event()
-        common = {"clock": self.clock, "window": self.window, "journal": self.journal}
         self.copier = HeldExecutor()
-        look_rules = SecondLookRules(after=timeout, remove=for_removal)
-        endings = self.endings = Endings(
-            **common,
-            filer=self.filer,
-            recorder=self.recorder,
-            copier=self.copier,
-            wake=wake.set,
-            rules=look_rules,
-        )
         self.lookers = HeldExecutor()
         self.orders = orders or FakeOrders()
         self.looker = FakeLooker()
-        settle = settle_rules(timeout=timeout, network_quiet=network_quiet)
-        braking = Braking(
-            brake=Brake(BrakeRules(in_a_row=in_a_row, last=20, share=0.95)), orders=self.orders, recorder=self.recorder
-        )
-        disposing = Disposing(
-            **common,
-            shelves=shelves,
-            endings=endings,
-            braking=braking,
-            orders=self.orders,
-            recorder=self.recorder,
-            rules=DisposeRules(retry=rules, removes=for_removal, replace_conflicts=replace_conflicts, service=SERVICE),
-            rand=lambda: 0.5,
-        )
-        intake = self.intake = Intake(
-            **common,
-            scanner=self.scanner,
-            looking=Looking(inbox=self.inbox, rules=settle, lookers=self.lookers, wake=wake.set, slow=slow),
-            shelves=shelves,
-            endings=endings,
-            orders=self.orders,
-            recorder=self.recorder,
-            ask=disposing.ask_again,
-            rules=IntakeRules(
-                settle=settle, removes=for_removal, ready_ahead=ready_ahead, largest_instance=largest, once=once
-            ),
-        )
-        jobs = Jobs(pool=self.executor, wake=wake.set)
-        sending = Sending(
-            origin=self.origin,
-            inbox=self.inbox,
-            window=self.window,
-            shelves=shelves,
-            disposing=disposing,
-            braking=braking,
-            rechecking=Rechecking(
+        self.stages = stages(
+            Ports(
                 clock=self.clock,
-                journal=self.journal,
+                scanner=self.scanner,
+                inbox=self.inbox,
                 origin=self.origin,
-                jobs=jobs,
-                recorder=self.recorder,
-                service=SERVICE,
-                remember=endings.remember,
-            ),
-            recorder=self.recorder,
-            jobs=jobs,
-            rules=SendRules(
-                concurrency=concurrency,
-                retry=rules,
-                ask=AskRules(
-                    policy=policy,
-                    profile=profile,
-                    for_removal=for_removal,
-                    word_after=600.0,
-                    service=SERVICE,
-                ),
-                words=lambda hold: hold.problem or f"{hold.cause.value}: look at the cable",
-            ),
-            known=Known(reads=self.journal.has_read(SERVICE)),
-            rand=lambda: 0.5,
-        )
-        self.daemon = Daemon(
-            clock=self.clock,
-            scanner=self.scanner,
-            threads=threads,
-            origin=self.origin,
-            journal=self.journal,
-            folders_problem=lambda: self.folders_problem,
-            leases_problem=lambda: self.inbox.leases_problem,
-            window=self.window,
-            intake=intake,
-            sending=sending,
-            endings=endings,
-            braking=braking,
-            housekeeping=Housekeeping(
-                clock=self.clock,
                 journal=self.journal,
-                recorder=self.recorder,
+                filer=self.filer,
+                orders=self.orders,
+                looker=self.looker,
                 retention=None,
-                receipts_age=None,
+                recorder=self.recorder,
+                notifier=self.notifier,
+                stores=self.executor,
+                copier=self.copier,
+                lookers=self.lookers,
+                threads=threads,
+                folders_problem=lambda: self.folders_problem,
                 state_problem=lambda: None,
                 clock_problem=lambda: None,
+                wake=wake,
+                rand=lambda: 0.5,
             ),
-            afterwards=Afterwards(
-                journal=self.journal, endings=endings, looker=self.looker, recorder=self.recorder, rules=look_rules
+            DaemonRules(
+                window=window,
+                ready_ahead=ready_ahead,
+                concurrency=concurrency,
+                batch=batch_rules(max_request_bytes=largest + 2 * FRAMING_BYTES),
+                settle=settle_rules(timeout=timeout, network_quiet=network_quiet),
+                retry=retry_rules(attempts=attempts, patience=patience),
+                brake=BrakeRules(in_a_row=in_a_row, last=20, share=0.95),
+                ask=AskRules(
+                    policy=policy, profile=profile, for_removal=for_removal, word_after=600.0, service=SERVICE
+                ),
+                looks=SecondLookRules(after=timeout, remove=for_removal),
+                loop=LoopRules(deadline_seconds=deadline, drain_inbox=drain_inbox),
+                replace_conflicts=replace_conflicts,
+                words=lambda hold: hold.problem or f"{hold.cause.value}: look at the cable",
+                slow=slow,
+                once=once,
+                receipts_age=None,
             ),
-            recorder=self.recorder,
-            notifier=self.notifier,
-            wake=wake,
-            rules=LoopRules(deadline_seconds=deadline, drain_inbox=drain_inbox),
         )
+        self.window, self.endings = self.stages.window, self.stages.endings
+        self.intake, self.daemon = self.stages.intake, self.stages.daemon
         self.daemon.start()
 
     def drop(self, path: str, content: bytes, *, leased: bool = True) -> None:

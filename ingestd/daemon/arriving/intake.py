@@ -39,7 +39,8 @@ from ingestd.core.window import Entry, Window
 from ingestd.daemon.arriving.admission import Admission
 from ingestd.daemon.arriving.looking import NO_STAMP, Found, Looking, Seen, StillWaits
 from ingestd.daemon.ending.endings import Endings
-from ingestd.daemon.saying.sparing import Sparing
+from ingestd.daemon.ending.ledger import Ledger
+from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.daemon.saying.unreadable import Unreadable
 from ingestd.threads.handover import NoThreadError
 
@@ -82,6 +83,7 @@ class Intake:
         journal: Journal,
         window: Window,
         shelves: Shelves,
+        ledger: Ledger,
         endings: Endings,
         orders: Orders,
         recorder: Recorder,
@@ -96,20 +98,21 @@ class Intake:
         self._journal = journal
         self._window = window
         self._shelves = shelves
+        self._ledger = ledger
         self._endings = endings
         self._orders = orders
         self._recorder = recorder
         self._rules = rules
         self._admission = Admission(scanner=scanner, journal=journal, window=window, rules=rules.settle)
-        self._waiting = Sparing(Event.WAITING, recorder=recorder)
+        self._waiting = RateLimit(Event.WAITING, recorder=recorder)
         self._unreadable = Unreadable(recorder)
-        self._unproved = Sparing(Event.UNPROVED, recorder=recorder)
+        self._unproved = RateLimit(Event.UNPROVED, recorder=recorder)
         self._clock_ahead = clock.wall() - clock.now()
         self._stepped_at = -math.inf
 
     def admit(self, now: float) -> int:
         """Take what the scanner and the journal offer, as far as there is room; how many came in."""
-        if self._endings.problem is not None:
+        if self._ledger.problem is not None:
             return 0  # what leaves the window could not be remembered
         return self._admission.admit(now)
 

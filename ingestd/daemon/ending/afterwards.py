@@ -10,8 +10,8 @@ from __future__ import annotations
 from ingestd.core.events import Event
 from ingestd.core.ports import Journal, Recorder, SecondLooker
 from ingestd.core.second_look import Found, Looked, SecondLookRules, due, next_look
-from ingestd.daemon.ending.endings import Endings
-from ingestd.daemon.saying.sparing import Sparing
+from ingestd.daemon.ending.ledger import Ledger
+from ingestd.daemon.saying.rate_limit import RateLimit
 
 BEAT_SECONDS = 1.0  # the next question to the journal, for second looks that are due
 AT_ONCE = 1000  # looks
@@ -31,17 +31,17 @@ class Afterwards:
         self,
         *,
         journal: Journal,
-        endings: Endings,
+        ledger: Ledger,
         looker: SecondLooker,
         recorder: Recorder,
         rules: SecondLookRules,
     ) -> None:
         self._journal = journal
-        self._endings = endings
+        self._ledger = ledger
         self._looker = looker
         self._rules = rules
-        self._late = Sparing(Event.WRITTEN_LATE, recorder=recorder)
-        self._kept = Sparing(Event.KEPT, recorder=recorder)
+        self._late = RateLimit(Event.WRITTEN_LATE, recorder=recorder)
+        self._kept = RateLimit(Event.KEPT, recorder=recorder)
         self._next = 0.0
 
     @property
@@ -53,7 +53,7 @@ class Afterwards:
         """Take in what was found; once a second, when all of it is on the disk, hand out what is due."""
         while (looked := self._looker.take()) is not None:
             self._learnt(looked, now)
-        if now >= self._next and self._looker.idle and not self._endings.looks_uncommitted:
+        if now >= self._next and self._looker.idle and not self._ledger.looks_uncommitted:
             self._next = now + BEAT_SECONDS
             self._hand_out(now, self._rules.after)
 
@@ -63,7 +63,7 @@ class Afterwards:
             if (again := due(look, now=now, after=after)) is None:
                 given.append(look)
             else:
-                self._endings.looked(look.place, again)
+                self._ledger.looked(look.place, again)
         self._looker.give(given)
 
     def _learnt(self, looked: Looked, now: float) -> None:
@@ -72,4 +72,4 @@ class Afterwards:
             self._late.log(now, path=path, problem=PROBLEMS[looked.found], hint=HINT)
         elif looked.found is Found.KEPT:
             self._kept.log(now, path=path, problem=UNPROVED)
-        self._endings.looked(looked.look.place, next_look(looked, now=now, after=self._rules.after))
+        self._ledger.looked(looked.look.place, next_look(looked, now=now, after=self._rules.after))

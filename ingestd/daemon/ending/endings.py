@@ -1,4 +1,4 @@
-"""The end of the way: first the journal remembers (remembering.py), then the file moves.
+"""The end of the way: first the journal remembers (ledger.py), then the file moves.
 
 Stages hand their findings in during a tick; `commit` writes all of them in one transaction at its end; only what was committed is
 moved, by a later tick. A crash between the two leaves a receipt and a file in the inbox, which is sent again, answered "already
@@ -34,9 +34,9 @@ from ingestd.core.record import Receipt, SecondLook, Verdict
 from ingestd.core.second_look import SecondLookRules, planned
 from ingestd.core.window import Entry, Window
 from ingestd.daemon.ending.carrying import Carrying, Ending
-from ingestd.daemon.ending.remembering import Remembering
+from ingestd.daemon.ending.ledger import Ledger
 from ingestd.daemon.ending.strays import Strays
-from ingestd.daemon.saying.sparing import Sparing
+from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.threads.handover import NoThreadError
 
 SLICE = 256  # files moved a tick
@@ -58,6 +58,7 @@ class Endings:
         clock: Clock,
         window: Window,
         journal: Journal,
+        ledger: Ledger,
         filer: Filer,
         recorder: Recorder,
         copier: Executor,
@@ -68,11 +69,11 @@ class Endings:
         self._window = window
         self._filer = filer
         self._recorder = recorder
-        self._memory = Remembering(clock=clock, journal=journal, recorder=recorder)
+        self._ledger = ledger
         self._strays = Strays(
             clock=clock,
             journal=journal,
-            memory=self._memory,
+            ledger=ledger,
             filer=filer,
             recorder=recorder,
             copier=copier,
@@ -81,9 +82,9 @@ class Endings:
         self._found: list[Ending] = []
         self._committed: deque[Ending] = deque()
         self._rules = rules
-        self._kept = Sparing(Event.KEPT, recorder=recorder)
-        self._resting = Sparing(Event.RESTING, recorder=recorder)
-        self._stuck = Sparing(Event.UNMOVABLE, recorder=recorder, lines=1)
+        self._kept = RateLimit(Event.KEPT, recorder=recorder)
+        self._resting = RateLimit(Event.RESTING, recorder=recorder)
+        self._stuck = RateLimit(Event.UNMOVABLE, recorder=recorder, lines=1)
         self._carrying = Carrying(clock=clock, filer=filer, copier=copier, wake=wake, rules=rules)
         self.filed = 0  # files moved since the start
         self.quarantined = 0  # of these, into failed/
@@ -106,32 +107,11 @@ class Endings:
         """Whether the copier is at this very file: its source gets another name before it goes, and that is no file of its own."""
         return self._carrying.copies(stamp)
 
-    @property
-    def problem(self) -> str | None:
-        """Why the journal can't be written just now."""
-        return self._memory.problem
-
-    @property
-    def uncommitted(self) -> int:
-        """Files that wait and that the journal does not hold yet."""
-        return self._memory.deferrals
-
-    @property
-    def looks_uncommitted(self) -> bool:
-        """Whether the journal does not hold yet what became of second looks."""
-        return self._memory.looks
-
-    def looked(self, place: str, again: SecondLook | None) -> None:
-        """A second look was taken; `again` is the one that must follow."""
-        self._memory.looked(place)
-        if again is not None:
-            self._memory.second_look(again)
-
     def stored(self, entry: Entry, instance: Instance, outcome: Outcome, receipt: Receipt | None) -> None:
         """The service named it, or was shown to hold it. No receipt: there is one already."""
         self._window.step(entry, Step.ENDED)
         if receipt is not None:
-            self._memory.stored(receipt)
+            self._ledger.stored(receipt)
         self._forget(entry)
         foreseen = self._foresee(instance)
         self._found.append(Ending(entry=entry, outcome=outcome, what=instance, foreseen=foreseen))
@@ -141,12 +121,8 @@ class Endings:
         place = self._filer.place(instance, at=self._clock.wall())
         look = planned(instance, place, instance.stamp, now=self._clock.now(), rules=self._rules)
         if look is not None:
-            self._memory.second_look(look)
+            self._ledger.second_look(look)
         return look
-
-    def remember(self, receipt: Receipt) -> None:
-        """One more receipt for a file that was filed long ago."""
-        self._memory.stored(receipt)
 
     def quarantine(
         self, entry: Entry, quarantine: Quarantine, *, stamp: Stamp, instance: Instance | None, attempts: int
@@ -171,7 +147,7 @@ class Endings:
     def defer(self, entry: Entry, deferral: Deferral) -> None:
         """It must wait: it leaves the window, and the journal remembers it."""
         self._window.step(entry, Step.SET_ASIDE)
-        self._memory.defer(deferral)
+        self._ledger.defer(deferral)
 
     def vanished(self, entry: Entry) -> None:
         """Somebody else took it."""
@@ -185,7 +161,7 @@ class Endings:
 
     def commit(self) -> None:
         """Write what the tick found; what the journal then holds may be moved."""
-        if self._memory.commit():
+        if self._ledger.commit():
             self._committed.extend(self._found)
             self._found.clear()
 
@@ -205,7 +181,7 @@ class Endings:
 
     def _ended(self, ending: Ending, error: BaseException | None, look: SecondLook | None) -> None:
         if ending.foreseen is not None and (look is None or look.place != ending.foreseen.place):
-            self._memory.looked(ending.foreseen.place)
+            self._ledger.looked(ending.foreseen.place)
         match error:
             case None:
                 self._moved(ending, look)
@@ -234,7 +210,7 @@ class Endings:
         self.filed += 1
         if look is not None:
             if look is not ending.foreseen:
-                self._memory.second_look(look)
+                self._ledger.second_look(look)
             if self._rules.remove and not look.remove:
                 self._kept.log(self._clock.now(), path=entry.path, problem=KEPT_TEXT)
         verdict = ending.what.quarantine if isinstance(ending.what, Verdict) else None
@@ -269,4 +245,4 @@ class Endings:
         self.defer(entry, ending.waits(Wait.RESTING, due_at=entry.rests_until, since=entry.seen_since))
 
     def _forget(self, entry: Entry) -> None:
-        self._memory.forget(entry.path, known=entry.history is not None)
+        self._ledger.forget(entry.path, known=entry.history is not None)

@@ -18,8 +18,8 @@ from ingestd.core.events import Event
 from ingestd.core.pace.backoff import growing
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
 from ingestd.core.record import Stray
-from ingestd.daemon.ending.remembering import Remembering
-from ingestd.daemon.saying.sparing import Sparing
+from ingestd.daemon.ending.ledger import Ledger
+from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.threads.handover import Handover, NoThreadError
 
 BASE_SECONDS = 5.0  # a stray that can't be put back, the first time; then twice as long each time
@@ -46,7 +46,7 @@ class Strays:
         *,
         clock: Clock,
         journal: Journal,
-        memory: Remembering,
+        ledger: Ledger,
         filer: Filer,
         recorder: Recorder,
         copier: Executor,
@@ -54,10 +54,10 @@ class Strays:
     ) -> None:
         self._clock = clock
         self._journal = journal
-        self._memory = memory
+        self._ledger = ledger
         self._filer = filer
         self._recorder = recorder
-        self._said = Sparing(Event.STRAY, recorder=recorder)
+        self._said = RateLimit(Event.STRAY, recorder=recorder)
         self._tries: Handover[_Known, str | None] = Handover(pool=copier, wake=wake)
         self._known: dict[tuple[str, str], _Known] = {}
         self._over: set[tuple[str, str]] = set()  # the journal may still hold them
@@ -75,7 +75,7 @@ class Strays:
         """What belongs at `path` in the inbox was carried away."""
         now = self._clock.now()
         stray = Stray(place=error.place, folder=error.folder, stamp=error.stamp, path=path, since=now)
-        self._memory.stray(stray)
+        self._ledger.stray(stray)
         self._over.discard((stray.folder, stray.place))
         self._know(stray, now, str(error))
 
@@ -113,7 +113,7 @@ class Strays:
         key = (stray.folder, stray.place)
         del self._known[key]
         self._over.add(key)
-        self._memory.recovered(*key)
+        self._ledger.recovered(*key)
         if path is not None:
             self._recorder.log(Event.STRAY_BACK, path=path)
 

@@ -9,7 +9,7 @@ from ingestd.core.answers.proof import Proof
 from ingestd.core.events import Event
 from ingestd.core.model import Wait
 from ingestd.core.ports import Recorder
-from ingestd.daemon.saying.sparing import Sparing
+from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.threads.handover import NoThreadError
 
 HINT = "other requests pass: look for a limit on large uploads, or on uploads with a token, in what stands before the service"
@@ -28,10 +28,10 @@ class Apart:
     """Owner thread only. `now` on Clock.now()."""
 
     def __init__(self, *, recorder: Recorder) -> None:
-        self._died = Sparing(Event.JOB_DIED, recorder=recorder)
-        self._answered = Sparing(Event.SET_APART, recorder=recorder, lines=1)
-        self._unanswered = Sparing(Event.UNANSWERED, recorder=recorder, lines=1)
-        self._on_word = Sparing(Event.ON_ITS_WORD, recorder=recorder, lines=1)
+        self._died = RateLimit(Event.JOB_DIED, recorder=recorder)
+        self._answered = RateLimit(Event.SET_APART, recorder=recorder, lines=1)
+        self._unanswered = RateLimit(Event.UNANSWERED, recorder=recorder, lines=1)
+        self._on_word = RateLimit(Event.ON_ITS_WORD, recorder=recorder, lines=1)
 
     def answered(self, dispositions: Sequence[Disposition], status: str, now: float) -> None:
         """A request was answered; `status` as the metric has it. Says it if its files wait because the control passed."""

@@ -34,7 +34,7 @@ from ingestd.core.pace.concurrency import Concurrency
 from ingestd.core.ports import Inbox, Origin, Rand, Recorder
 from ingestd.core.when import lasting
 from ingestd.core.window import Window
-from ingestd.daemon.saying.sparing import Sparing
+from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.daemon.sending import jobs as work
 from ingestd.daemon.sending.apart import Apart
 from ingestd.daemon.sending.braking import Braking
@@ -96,7 +96,7 @@ class Sending:
         self.known = known
         self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
-        self._troubled = Sparing(Event.TROUBLE, recorder=recorder, lines=1)
+        self._troubled = RateLimit(Event.TROUBLE, recorder=recorder, lines=1)
         self._trouble: str | None = None  # what the newest request met, when it came to nothing
         self._trouble_since = 0.0
         self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since

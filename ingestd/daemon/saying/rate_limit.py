@@ -9,7 +9,7 @@ LINES = 20
 SECONDS = 60.0  # a log event that has said its lines (20 at most), until it may say more
 
 
-class Sparing:
+class RateLimit:
     """At most `lines` a minute. `files` of a line: how many it stands for, those without a line of their own among them.
 
     Owner thread only.

@@ -15,7 +15,7 @@ RETRY_SECONDS = 1.0  # a commit that failed, until the next try
 SAID_SECONDS = 60.0  # the next line `journal_trouble`: a disk that is nearly full comes and goes
 
 
-class Remembering:
+class Ledger:
     """Receipts, deferrals, strays, second looks, and which of them have ended. The owner thread's."""
 
     def __init__(self, *, clock: Clock, journal: Journal, recorder: Recorder) -> None:
@@ -35,12 +35,12 @@ class Remembering:
         self.problem: str | None = None  # why the journal can't be written just now
 
     @property
-    def deferrals(self) -> int:
-        """Those that the journal does not hold yet."""
+    def uncommitted(self) -> int:
+        """Files that wait and that the journal does not hold yet."""
         return len(self._deferrals)
 
     @property
-    def looks(self) -> bool:
+    def looks_uncommitted(self) -> bool:
         """Whether there are second looks, or ends of them, that the journal does not hold yet."""
         return bool(self._second_looks or self._looked)
 
@@ -74,10 +74,12 @@ class Remembering:
         self._looked.discard(look.place)
         self._second_looks[look.place] = look
 
-    def looked(self, place: str) -> None:
-        """The second look there is taken, or void."""
+    def looked(self, place: str, again: SecondLook | None = None) -> None:
+        """The second look there is taken, or void; `again` is the one that must follow."""
         self._second_looks.pop(place, None)
         self._looked.add(place)
+        if again is not None:
+            self.second_look(again)
 
     def commit(self) -> bool:
         """Write what is new; whether the journal holds all of it.
