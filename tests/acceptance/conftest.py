@@ -22,6 +22,12 @@ MakeHouse = Callable[..., House]
 
 
 @pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons start as a person starts them, with their imports."""
+    monkeypatch.setattr(House, "warm", False)
+
+
+@pytest.fixture
 def house(tmp_path: Path) -> Iterator[MakeHouse]:
     """`house(url, KEY="value")`: a daemon's folders; whatever still runs at the end is killed."""
     made: list[House] = []

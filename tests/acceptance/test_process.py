@@ -17,7 +17,7 @@ from fakes.pki import Authority
 from fakes.scripted_origin import Behaviour, ScriptedOrigin, Turn, after, after_all, good, says, stops_reading
 from fakes.studies import made
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("cold")]
 MakeHouse = Callable[..., House]
 LARGE = 8 << 20  # more than the sockets between two processes swallow unread
 

@@ -19,6 +19,7 @@ from fakes.token_endpoint import CLIENT, TENANT, TokenEndpoint, token_endpoint
 
 from ingestd.emulator.server import running
 
+pytestmark = pytest.mark.usefixtures("cold")
 MakeHouse = Callable[..., House]
 AZURE = "ws-dicom.dicom.azurehealthcareapis.com"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fakes.warm_start import WarmPopen, can_start
 
 QUICK = {
     "INGESTD_INTAKE__RESCAN_SECONDS": "1",
@@ -26,7 +27,9 @@ QUICK = {
 
 
 class House:
-    """Four folders below `root`, and a daemon over them."""
+    """Four folders below `root`, and a daemon over them. `warm`: it starts without its imports where it can (warm_start.py)."""
+
+    warm = True
 
     def __init__(self, root: Path, url: str, **environment: str) -> None:
         self.root = root
@@ -46,27 +49,29 @@ class House:
 
     def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """A command to its end."""
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=self.root,
-            check=False,
-        )
+        process = self._popen(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with process:
+            try:
+                output, errors = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def start(self, *, stdout: int | None = None) -> subprocess.Popen[bytes]:
         """`ingestd run` in the background; `lines` is empty where its standard output is another."""
         with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(
-                self.command("run", "--root", str(self.root), "--url", self.url),
-                env=self.environment(),
+            self._process = self._popen(
+                *("run", "--root", str(self.root), "--url", self.url),
                 stdout=log if stdout is None else stdout,
                 stderr=log,
-                cwd=self.root,
             )
         return self._process
+
+    def _popen(self, *arguments: str, **streams: Any) -> subprocess.Popen[Any]:
+        command, environment = self.command(*arguments), self.environment()
+        made = WarmPopen if self.warm and can_start(command, environment) else subprocess.Popen
+        return made(command, env=environment, cwd=self.root, **streams)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
