@@ -35,9 +35,9 @@ from ingestd.core.errors import (
     FileRefusedError,
     FilingError,
 )
+from ingestd.core.layout import DAILY, Layout
 from ingestd.core.model import Evidence, Instance, Stamp
 from ingestd.core.record import Stray, Verdict
-from ingestd.core.when import utc_day
 from ingestd.part10.digests import DIGESTED
 from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.mounts import MountPoints
@@ -50,7 +50,7 @@ from ingestd.spool.filing.removal import refuse_open, remove
 
 
 class Filing:
-    """The port Filer on real folders. `layout` places files below done/, from `{date}` (UTC day of filing) and `{path}`.
+    """The port Filer on real folders. `layout` places files below done/, by the day of filing.
 
     `delete`: stored files are removed instead of moved. `edits_show`: equal stamps of a file in the inbox mean equal bytes.
     `takes`: whether the inbox takes a path, for what is put back.
@@ -62,7 +62,7 @@ class Filing:
         done: Path,
         failed: Path,
         *,
-        layout: str = "{date}/{path}",
+        layout: Layout = DAILY,
         delete: bool = False,
         edits_show: bool = True,
         takes: Callable[[str], bool] = lambda _: True,
@@ -93,7 +93,7 @@ class Filing:
             handles.close(entry.folder)
 
     def place(self, instance: Instance, *, at: float) -> str:
-        return self._layout.format(date=utc_day(at), path=instance.path)
+        return self._layout.place(instance.path, at=at)
 
     def stamp(self, place: str) -> Stamp | None:
         try:

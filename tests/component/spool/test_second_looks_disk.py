@@ -19,6 +19,7 @@ from fakes.values import GENERIC, SERVICE, instance, receipt
 
 from ingestd.core.answers.answer import Fetched
 from ingestd.core.answers.proof import Proof
+from ingestd.core.layout import Layout
 from ingestd.core.model import Identifiers
 from ingestd.core.record import Changes, Receipt, SecondLook
 from ingestd.core.second_look import Found
@@ -369,7 +370,7 @@ def test_retention_leaves_what_changed_a_moment_ago(house: House) -> None:
     retention = DoneRetention(
         done=house.done,
         state=house.state,
-        layout="{path}",
+        layout=Layout("{path}"),
         age=1.0,
         rest=60.0,
         proving=house.proving(),
