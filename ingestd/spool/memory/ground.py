@@ -140,7 +140,7 @@ class _Probes:
         """Whether the ctime stays where it is while somebody sets a file's mtime back."""
         try:
             with self._probe(folder) as handle:
-                if file_system(handle) in _CTIME_IS_LOST:
+                if file_system(handle).kind in _CTIME_IS_LOST:
                     return False
                 written = os.fstat(handle)
                 os.utime(self._file, ns=(written.st_atime_ns, _LONG_AGO_NS), dir_fd=folder, follow_symlinks=False)
