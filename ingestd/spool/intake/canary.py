@@ -147,7 +147,7 @@ def _fallocate(handle: int, size: int) -> bool:
     code = ctypes.get_errno()
     if code in _UNSUPPORTED:
         return False
-    raise OSError(code, os.strerror(code))
+    raise handles.os_error(code)
 
 
 def _exported(device: int) -> bool:

@@ -8,7 +8,6 @@ twentieth of the time.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from math import inf
 
@@ -84,19 +83,3 @@ class Pass:
             return None
         self._count_at = now + max(self._rescan_seconds, _SHARE * self._spent)
         return self._counted.passed(self._rules.include)
-
-
-def problem_of(error: OSError) -> str:
-    """Why the inbox can't be read and how to mend it, in one line without a path (I7)."""
-    match error.errno:
-        case errno.ENOENT:
-            return "the inbox is missing: make the folder or mount it"
-        case errno.ENOTDIR | errno.ELOOP:
-            return "the inbox is not a folder: folders.inbox must name a folder itself, not a link to one"
-        case errno.EACCES | errno.EPERM:
-            return "the inbox can't be listed: give the user that ingestd runs as the right to read, write and enter it"
-        case errno.EMFILE | errno.ENFILE:
-            return "the inbox can't be opened: too many open files; raise the limit (LimitNOFILE)"
-        case _:
-            name = errno.errorcode.get(error.errno or 0, "unknown error")
-            return f"the inbox can't be listed ({name}): look at its disk, mount or share"

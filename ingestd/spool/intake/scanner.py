@@ -28,11 +28,11 @@ from ingestd.core.errors import FileRefusedError
 from ingestd.core.model import Close, Sighting
 from ingestd.core.ports import Clock
 from ingestd.core.scan import ScanStatus
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.intake.beginning import Beginnings, begins_below
 from ingestd.spool.intake.names import Rules
 from ingestd.spool.intake.pass_notes import PassNotes
-from ingestd.spool.intake.scan_pass import Pass, problem_of
+from ingestd.spool.intake.scan_pass import Pass
 from ingestd.spool.intake.watch import Watcher, WatchMode
 from ingestd.threads.worker import Worker
 
@@ -196,7 +196,7 @@ class FolderScanner(Worker):
             self._watcher.disarm()
             with self._changed:
                 self._mending = False
-            self._status = replace(self._status, problem=problem_of(error))
+            self._status = replace(self._status, problem=errors.inbox_problem(error))
             return 0.0
         try:
             self._tend(root)
@@ -207,7 +207,7 @@ class FolderScanner(Worker):
                 if self._stopping:
                     return 0.0
         except OSError as error:
-            self._status = replace(self._status, problem=problem_of(error))
+            self._status = replace(self._status, problem=errors.inbox_problem(error))
             return 0.0
         finally:
             handles.close(root)
