@@ -23,6 +23,7 @@ from ingestd.core.answers.outcome import DuplicatePolicy
 from ingestd.core.answers.profiles import PROFILES
 from ingestd.core.answers.service_name import service_name
 from ingestd.core.events import Event
+from ingestd.core.layout import Layout
 from ingestd.core.ports import Bodies, Clock, Supervised
 from ingestd.core.second_look import SecondLookRules
 from ingestd.daemon.arriving.looking import LOOKERS
@@ -148,7 +149,7 @@ def _memory(stack: ExitStack, settings: Settings) -> _Memory:
         folders.inbox,
         folders.done,
         folders.failed,
-        layout=settings.done.layout,
+        layout=Layout(settings.done.layout),
         delete=removes,
         edits_show=survey(folders, removes=removes) is True,
         takes=Rules.of(settings.intake).fits,
@@ -187,7 +188,7 @@ def _upkeep(settings: Settings, folders: Folders, clock: Clock, seen: SeenClock,
         retention = DoneRetention(
             done=folders.done,
             state=folders.state,
-            layout=done.layout,
+            layout=Layout(done.layout),
             age=age,
             rest=intake.incomplete_timeout_seconds,
             proving=proving,

@@ -15,6 +15,7 @@ from pydantic import (
 
 from ingestd.config.section import Days, Include, Patterns, Positive, Seconds, Section, Size
 from ingestd.config.service import Auth, Service
+from ingestd.core.layout import Layout
 
 
 class Folders(Section):
@@ -156,17 +157,8 @@ class Done(Section):
 
     @field_validator("layout")
     @classmethod
-    def _known_fields(cls, value: str) -> str:
-        rest = value.replace("{date}", "").replace("{path}", "")
-        parts = value.split("/")
-        if (
-            parts[-1] != "{path}"
-            or {"", ".", ".."} & set(parts)
-            or not value.isprintable()
-            or "{" in rest
-            or "}" in rest
-        ):
-            raise ValueError("use {date} and {path}, {path} last, such as {date}/{path}")
+    def _places(cls, value: str) -> str:
+        Layout(value)
         return value
 
 

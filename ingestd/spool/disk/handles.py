@@ -50,6 +50,11 @@ class UnseenMoveError(OSError):
         self.new_name = new_name
 
 
+def os_error(code: int) -> OSError:
+    """What the kernel would raise for this errno."""
+    return OSError(code, os.strerror(code))
+
+
 def stamp_of(status: os.stat_result) -> Stamp:
     return Stamp(
         device=status.st_dev,
@@ -141,7 +146,7 @@ def open_file(folder: int, name: str) -> tuple[int, os.stat_result]:
 
 def _regular(status: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        raise os_error(errno.ENXIO)
     return status
 
 
@@ -165,7 +170,7 @@ def sync_file_system(folder: int) -> None:
     """All of the file system that `folder` lies on, and no other: syncfs(2). Raises OSError."""
     if _libc.syncfs(folder) != 0:
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        raise os_error(code)
 
 
 def temporary(name: str) -> str:
@@ -259,6 +264,6 @@ def _move(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
             return
         code = ctypes.get_errno()
         if code not in _UNSUPPORTED:
-            raise OSError(code, os.strerror(code))
+            raise os_error(code)
     os.link(name, new_name, src_dir_fd=from_folder, dst_dir_fd=to_folder, follow_symlinks=False)
     os.unlink(name, dir_fd=from_folder)

@@ -1,4 +1,4 @@
-"""On which kind of file system an open folder lies, and which folders are mount points: by /proc (proc(5)), else by statfs(2).
+"""The ground on which an open folder lies, and which folders are mount points: by /proc (proc(5)), else by statfs(2).
 
 Network and host-shared file systems have writers that this kernel does not see: no events (inotify(7)), no proof by
 lease, attribute caches of up to a minute, and no memory that two SQLite processes could share.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ingestd.core.errors import FilingError
@@ -59,14 +60,34 @@ _MAGIC = {  # linux/magic.h, statfs(2) and the file systems' own sources
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def on_network(handle: int, proc: Path = _PROC) -> bool | None:
-    """Whether others can change what lies there unseen by this kernel; None where that can't be told."""
-    kind = file_system(handle, proc)
-    return (kind in _NETWORK or kind.startswith("fuse.")) if kind else None
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What follows from the type of a file system; the type is empty where it can't be told."""
+
+    kind: str
+
+    @property
+    def on_network(self) -> bool | None:
+        """Whether others can change what lies there unseen by this kernel; None where that can't be told."""
+        return (self.kind in _NETWORK or self.kind.startswith("fuse.")) if self.kind else None
+
+    @property
+    def is_local(self) -> bool:
+        """Known to be: each change has its event, and no call waits for another machine."""
+        return self.on_network is False
+
+    @property
+    def refusals_tell(self) -> bool:
+        """A refused lease tells of a writer. Clients of NFS and SMB refuse one for want of a delegation as well, FUSE does not."""
+        return not self.on_network or self.kind.startswith("fuse")
 
 
-def file_system(handle: int, proc: Path = _PROC) -> str:
-    """The type of the file system that an open file or folder lies on, empty where it can't be told."""
+def file_system(handle: int, proc: Path = _PROC) -> FileSystem:
+    """The file system that an open file or folder lies on, as it is now: another may be mounted there a moment later."""
+    return FileSystem(_kind(handle, proc))
+
+
+def _kind(handle: int, proc: Path) -> str:
     with suppress(OSError, IndexError):
         mount = mount_id(handle, proc)
         for line in (proc / "mountinfo").read_bytes().splitlines():

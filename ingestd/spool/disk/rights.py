@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ingestd.core.errors import READ_ONLY
 from ingestd.core.scan import FOLDER, WHO
+from ingestd.spool.disk import handles
 
 _AT_EACCESS = 0x200  # by the effective ids (fcntl.h); the same on every architecture
 _REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -33,7 +34,7 @@ def may_write(folder: int) -> bool:
         return True
     code = ctypes.get_errno()
     if code not in _REFUSALS:
-        raise OSError(code, os.strerror(code))
+        raise handles.os_error(code)
     return False
 
 

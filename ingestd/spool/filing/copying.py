@@ -97,7 +97,7 @@ def filed_before(entry: Entry, root: int) -> Copy | None:
 def copy_over(entry: Entry, root: int) -> Copy:
     """Copies `entry` into the folder `root`; owner (where allowed), mode and times go with it. Raises FileChangedError, OSError."""
     if not may_write(entry.folder):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))  # it could never be taken away
+        raise handles.os_error(errno.EACCES)  # it could never be taken away
     source, status = handles.open_file(entry.folder, entry.name)
     try:
         name = _temporary(entry)
@@ -155,7 +155,7 @@ def _pour(source: int, target: int, entry: Entry) -> str:
 def _verify(target: int, digest: str) -> None:
     os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)  # so that what is read back comes from the disk
     if digest_from(target, 0) != digest:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise handles.os_error(errno.EIO)
 
 
 def _dress(target: int, status: os.stat_result) -> None:

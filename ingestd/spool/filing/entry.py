@@ -91,4 +91,4 @@ def _renamed(folder: int, name: str, entry: Entry, *, itself: bool) -> str:
         except FileExistsError:
             continue
         return new
-    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    raise handles.os_error(errno.EEXIST)

@@ -22,22 +22,13 @@ shown to hold and a lease has shown that nobody writes it. Others are moved all 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 
-from ingestd.core.errors import (
-    READ_ONLY,
-    FarFolderError,
-    FileChangedError,
-    FileError,
-    FileGoneError,
-    FileRefusedError,
-    FilingError,
-)
+from ingestd.core.errors import FarFolderError, FileError, FilingError
+from ingestd.core.layout import DAILY, Layout
 from ingestd.core.model import Evidence, Instance, Stamp
 from ingestd.core.record import Stray, Verdict
-from ingestd.core.when import utc_day
 from ingestd.part10.digests import DIGESTED
 from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.mounts import MountPoints
@@ -50,7 +41,7 @@ from ingestd.spool.filing.removal import refuse_open, remove
 
 
 class Filing:
-    """The port Filer on real folders. `layout` places files below done/, from `{date}` (UTC day of filing) and `{path}`.
+    """The port Filer on real folders. `layout` places files below done/, by the day of filing.
 
     `delete`: stored files are removed instead of moved. `edits_show`: equal stamps of a file in the inbox mean equal bytes.
     `takes`: whether the inbox takes a path, for what is put back.
@@ -62,7 +53,7 @@ class Filing:
         done: Path,
         failed: Path,
         *,
-        layout: str = "{date}/{path}",
+        layout: Layout = DAILY,
         delete: bool = False,
         edits_show: bool = True,
         takes: Callable[[str], bool] = lambda _: True,
@@ -93,7 +84,7 @@ class Filing:
             handles.close(entry.folder)
 
     def place(self, instance: Instance, *, at: float) -> str:
-        return self._layout.format(date=utc_day(at), path=instance.path)
+        return self._layout.place(instance.path, at=at)
 
     def stamp(self, place: str) -> Stamp | None:
         try:
@@ -132,14 +123,14 @@ class Filing:
         try:
             entry.compare(sha256)
         except OSError as error:
-            raise _inbox_error(error) from error
+            raise errors.judged_error(error) from error
 
     def _remove(self, entry: Entry, sha256: str, *, copy: bool) -> None:
         try:
             self._compare(entry, sha256, copy=copy)
             remove(entry, sha256=sha256 if entry.stamp.size <= DIGESTED or not self._edits_show else None)
         except OSError as error:
-            raise _removal_error(error) from error
+            raise errors.removal_error(error) from error
         finally:
             handles.close(entry.folder)
 
@@ -157,7 +148,7 @@ class Filing:
                 handles.close(entry.folder)
                 raise
         except OSError as error:
-            raise _inbox_error(error) from error
+            raise errors.judged_error(error) from error
         return entry
 
 
@@ -166,29 +157,4 @@ def _refuse_a_new_writer(entry: Entry) -> None:
     try:
         refuse_open(entry)
     except OSError as error:
-        raise _inbox_error(error) from error
-
-
-def _removal_error(error: OSError) -> FileError | FilingError:
-    match error.errno:
-        case errno.ENOENT:
-            return errors.file_error(error)
-        case errno.ETXTBSY:
-            return FilingError("a stored file is still open for writing: it is removed once that program has closed it")
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            words = errors.words(error)
-            hint = READ_ONLY if error.errno == errno.EROFS else "allow the service's user to write in inbox"
-            return FilingError(f"a stored file can't be removed ({words}): {hint}")
-        case _:
-            words = errors.words(error)
-            return FilingError(f"a stored file can't be removed ({words}): see to the inbox's disk, it is tried again")
-
-
-def _inbox_error(error: OSError) -> FileError | FilingError:
-    match errors.file_error(error):
-        case FileGoneError() as gone:
-            return gone
-        case FileRefusedError():
-            return FileChangedError("the file is no longer the one that was judged: it is judged again")
-        case _:
-            return errors.filing_error(error)
+        raise errors.judged_error(error) from error

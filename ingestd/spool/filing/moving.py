@@ -98,7 +98,7 @@ class Move:
         except OSError as error:
             raise self._stray((*parents, name), UNSEEN, error) from error
         if status is None:
-            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            raise handles.os_error(errno.ENOENT)
         if not handles.is_moved(entry.stamp, status):
             try:
                 put_back(folder, name, entry)
@@ -131,7 +131,7 @@ class Move:
             try:
                 name = self._claim(root, copy.name, folder, wanted, copy)
                 if not (copy.became(folder, name) or copy.is_there(folder, name)):
-                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+                    raise handles.os_error(errno.EBUSY)
                 try:
                     self._sync(parents)
                     handles.sync_folder(folder)
@@ -184,7 +184,7 @@ class Move:
                     self._unexplain(folder, name)
                 raise
             return name
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        raise handles.os_error(errno.EEXIST)
 
     def _explain(self, folder: int, name: str) -> None:
         if self._document is not None:
@@ -239,7 +239,7 @@ def _made_one(folder: int, wanted: str, synced: SyncedFolders | None) -> tuple[i
             handles.close(below)
             raise
         return below, name
-    raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    raise handles.os_error(errno.ENOTDIR)
 
 
 def _pair_is_free(folder: int, name: str) -> bool:

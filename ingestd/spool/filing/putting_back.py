@@ -83,7 +83,7 @@ class PuttingBack:
             if reason is not None:
                 _unexplain(entry.folder, entry.name + REASON_SUFFIX, reason)
         except OSError as error:
-            raise _error(error) from error
+            raise errors.put_back_error(error) from error
         finally:
             handles.close(entry.folder)
         return landed
@@ -104,7 +104,7 @@ class PuttingBack:
         try:
             source = handles.open_below(handles.open_root(self._failed), folders)
         except OSError as error:
-            raise _error(error) from error
+            raise errors.put_back_error(error) from error
         try:
             status = handles.lstat(source, name)
             if not stat.S_ISREG(status.st_mode):
@@ -113,7 +113,7 @@ class PuttingBack:
                 _refuse_nameless(source, name)
         except OSError as error:
             handles.close(source)
-            raise _error(error) from error
+            raise errors.put_back_error(error) from error
         except (FileError, FilingError):
             handles.close(source)
             raise
@@ -140,7 +140,7 @@ class PuttingBack:
             finally:
                 handles.close(source)
         except OSError as error:
-            raise _error(error) from error
+            raise errors.put_back_error(error) from error
 
     def _recover(self, source: int, name: str, stray: Stray) -> str | None:
         try:
@@ -179,7 +179,7 @@ class PuttingBack:
             path = self._claim(target.folder, copy.name, handles.stamp_of(copy.status), target, copy)
             name = path.rpartition("/")[2]
             if not (copy.became(target.folder, name) or copy.is_there(target.folder, name)):
-                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))  # the source goes only for what was verified
+                raise handles.os_error(errno.EBUSY)  # the source goes only for what was verified
         finally:
             copy.discard()
         handles.sync_folder(target.folder)
@@ -212,7 +212,7 @@ class PuttingBack:
                     continue
                 raise
             return path
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        raise handles.os_error(errno.EEXIST)
 
     def _order(self, path: str, stamp: Stamp) -> None:
         if self._orders is not None:
@@ -275,18 +275,3 @@ def _unexplain(folder: int, name: str, identity: tuple[int, int]) -> None:
                 handles.move(folder, aside, folder, name)
                 return
         os.unlink(aside, dir_fd=folder)
-
-
-def _error(error: OSError) -> FileError | FilingError:
-    words = errors.words(error)
-    match error.errno:
-        case errno.ENOENT:
-            return FileGoneError("it is no longer in failed/, or the inbox is not there")
-        case errno.ENOTDIR | errno.ELOOP:
-            return FilingError("the inbox has a file or a link where its folder was: move that away")
-        case errno.ENOSPC | errno.EDQUOT:
-            return FilingError(f"the inbox has no room ({words}): free some space")
-        case errno.EEXIST:
-            return FilingError("every name that it could have in the inbox is taken: empty the inbox first")
-        case _:
-            return FilingError(f"it can't be moved ({words}): see to the disk, or run this as the service's user")

@@ -66,4 +66,4 @@ def _refuse_writers(handle: int) -> None:
     """OSError (ETXTBSY) where somebody has it open for writing, as far as the kernel can tell. The lease goes with the handle."""
     lease = take(handle)
     if lease is Lease.REFUSED or (lease is Lease.GRANTED and not is_whole(handle)):
-        raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY))
+        raise handles.os_error(errno.ETXTBSY)

@@ -25,9 +25,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ingestd.core.model import Ground, Lease
-from ingestd.spool.disk import handles, mounts
+from ingestd.spool.disk import handles
 from ingestd.spool.disk.extents import has_hole, unwritten
 from ingestd.spool.disk.lease import take
+from ingestd.spool.disk.mounts import file_system
 from ingestd.spool.intake.watch import CANARY
 
 _MIB = 1 << 20
@@ -80,12 +81,9 @@ class Grounds:
 
 def ask(folder: int) -> Ground:
     """What a canary in this open folder shows."""
-    kind, network = mounts.file_system(folder), mounts.on_network(folder)
-    ground = Ground(
-        kind=kind,
-        on_network=network is not False,
-        refusals=network is not True or kind == "virtiofs" or kind.startswith("fuse"),
-    )
+    found = file_system(folder)
+    kind = found.kind
+    ground = Ground(kind=kind, on_network=not found.is_local, refusals=found.refusals_tell or kind == "virtiofs")
     try:
         reader, writer = _canary(folder)
     except OSError:
@@ -149,7 +147,7 @@ def _fallocate(handle: int, size: int) -> bool:
     code = ctypes.get_errno()
     if code in _UNSUPPORTED:
         return False
-    raise OSError(code, os.strerror(code))
+    raise handles.os_error(code)
 
 
 def _exported(device: int) -> bool:

@@ -8,7 +8,6 @@ twentieth of the time.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from math import inf
 
@@ -17,11 +16,11 @@ from ingestd.core.ports import Clock
 from ingestd.core.scan import Passed
 from ingestd.spool.intake.beginning import READS, Beginnings, Reading
 from ingestd.spool.intake.names import Rules
-from ingestd.spool.intake.pass_notes import PassNotes
 from ingestd.spool.intake.tree import Tree
 
 _STEP = 500  # names that are taken, between two looks at whether the pass can go on
 _SHARE = 20
+_STUCK_SECONDS = 60.0  # a scan that gets nowhere, until /readyz is red
 
 
 class Pass:
@@ -33,27 +32,26 @@ class Pass:
         self._beginnings = beginnings
         self._clock = clock
         self._rescan_seconds = rescan_seconds
-        self._notes = PassNotes()
-        self._tree = self._another(self._notes)
+        self._tree = self._another()
         self._steps = 0
         self._counting: Iterator[Sighting] | None = None
-        self._counted = PassNotes()
+        self._beside = self._tree
         self._count_at = clock.monotonic() + rescan_seconds
         self._spent = 0.0
 
-    def _another(self, notes: PassNotes) -> Tree:
+    def _another(self) -> Tree:
         reads = inf if self._rules.dicom or self._rescan_seconds == inf else READS
-        return Tree(self._rules, reading=Reading(self._beginnings, reads), notes=notes)
+        return Tree(self._rules, reading=Reading(self._beginnings, reads))
 
     @property
     def progress(self) -> int:
         """Grows while the file system answers. Any thread."""
-        return self._steps + self._tree.looked + self._notes.total
+        return self._steps + self._tree.progress
 
     @property
     def passed(self) -> Passed:
         """So far."""
-        return self._notes.passed(self._rules.include)
+        return self._tree.passed
 
     @property
     def counting(self) -> bool:
@@ -72,8 +70,8 @@ class Pass:
         if self._counting is None:
             if began < self._count_at:
                 return None
-            self._spent, self._counted = 0.0, PassNotes()
-            self._counting = self._another(self._counted).sightings(root)
+            self._spent, self._beside = 0.0, self._another()
+            self._counting = self._beside.sightings(root)
         for _ in range(_STEP):
             if next(self._counting, None) is None:
                 self._counting = None
@@ -83,20 +81,21 @@ class Pass:
         if self._counting is not None:
             return None
         self._count_at = now + max(self._rescan_seconds, _SHARE * self._spent)
-        return self._counted.passed(self._rules.include)
+        return self._beside.passed
 
 
-def problem_of(error: OSError) -> str:
-    """Why the inbox can't be read and how to mend it, in one line without a path (I7)."""
-    match error.errno:
-        case errno.ENOENT:
-            return "the inbox is missing: make the folder or mount it"
-        case errno.ENOTDIR | errno.ELOOP:
-            return "the inbox is not a folder: folders.inbox must name a folder itself, not a link to one"
-        case errno.EACCES | errno.EPERM:
-            return "the inbox can't be listed: give the user that ingestd runs as the right to read, write and enter it"
-        case errno.EMFILE | errno.ENFILE:
-            return "the inbox can't be opened: too many open files; raise the limit (LimitNOFILE)"
-        case _:
-            name = errno.errorcode.get(error.errno or 0, "unknown error")
-            return f"the inbox can't be listed ({name}): look at its disk, mount or share"
+class Standstill:
+    """Whether passes get anywhere, as far as those who ask have seen."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: tuple[Pass | None, int] = (None, 0)
+        self._since = 0.0
+
+    def lasts(self, under_way: Pass | None) -> bool:
+        """Whether this pass, if there is one, got nowhere for too long."""
+        now = self._clock.monotonic()
+        seen = (under_way, under_way.progress if under_way is not None else 0)
+        if under_way is None or seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since >= _STUCK_SECONDS

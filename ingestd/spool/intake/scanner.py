@@ -28,17 +28,16 @@ from ingestd.core.errors import FileRefusedError
 from ingestd.core.model import Close, Sighting
 from ingestd.core.ports import Clock
 from ingestd.core.scan import ScanStatus
-from ingestd.spool.disk import handles
+from ingestd.spool.disk import errors, handles
 from ingestd.spool.intake.beginning import Beginnings, begins_below
 from ingestd.spool.intake.names import Rules
-from ingestd.spool.intake.pass_notes import PassNotes
-from ingestd.spool.intake.scan_pass import Pass, problem_of
+from ingestd.spool.intake.scan_pass import Pass, Standstill
+from ingestd.spool.intake.tree import PassNotes
 from ingestd.spool.intake.watch import Watcher, WatchMode
 from ingestd.threads.worker import Worker
 
 _BREATH_SECONDS = 0.2  # the next scan, at least
 _TROUBLE_SECONDS = 10.0  # the next try to list the inbox after it failed, at most; a paused scan's look at the watch
-_STUCK_SECONDS = 60.0  # a scan that gets nowhere, until /readyz is red
 _HINTS = 10_000
 
 NO_ANSWER = "the inbox has not answered for a minute: look at its disk, mount or share"
@@ -84,8 +83,7 @@ class FolderScanner(Worker):
         self._status = ScanStatus(passed=PassNotes().passed(rules.include))
         self._watched = False
         self._pass: Pass | None = None  # while one is under way
-        self._progress: tuple[Pass | None, int] = (None, 0)
-        self._progress_at = 0.0
+        self._standstill = Standstill(clock)
         self._watcher = Watcher(
             root=self._root,
             mode=watch,
@@ -149,7 +147,7 @@ class FolderScanner(Worker):
         status = self._status  # before the hand-over is looked at: a scan ends when all of it has been offered
         with self._changed:
             offered = len(self._found) + len(self._hints)
-            stuck = self._stuck()
+            stuck = self._standstill.lasts(self._pass)
         known = self._mode != "poll" and status.full_scans > 0
         return replace(
             status,
@@ -158,14 +156,6 @@ class FolderScanner(Worker):
             overflows=self._watcher.overflows,
             watching=self._watched if known else None,
         )
-
-    def _stuck(self) -> bool:
-        """Whether a pass got nowhere for too long, as far as those who ask for the status have seen."""
-        under_way, now = self._pass, self._clock.monotonic()
-        progress = (under_way, under_way.progress if under_way is not None else 0)
-        if under_way is None or progress != self._progress:
-            self._progress, self._progress_at = progress, now
-        return now - self._progress_at >= _STUCK_SECONDS
 
     # --- the scanner's own thread ------------------------------------------------------------------------------------------------
 
@@ -196,7 +186,7 @@ class FolderScanner(Worker):
             self._watcher.disarm()
             with self._changed:
                 self._mending = False
-            self._status = replace(self._status, problem=problem_of(error))
+            self._status = replace(self._status, problem=errors.inbox_problem(error))
             return 0.0
         try:
             self._tend(root)
@@ -207,7 +197,7 @@ class FolderScanner(Worker):
                 if self._stopping:
                     return 0.0
         except OSError as error:
-            self._status = replace(self._status, problem=problem_of(error))
+            self._status = replace(self._status, problem=errors.inbox_problem(error))
             return 0.0
         finally:
             handles.close(root)

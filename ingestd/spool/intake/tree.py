@@ -1,4 +1,4 @@
-"""One lazy pass over a folder tree, by directory handle.
+"""One lazy pass over a folder tree, by directory handle, and what it passes over.
 
 The root and its sub-folders are read as they are listed, each folder entered on the spot: the first file is offered at once, and of
 a million folders nothing is kept. What lies deeper is gone through by descent.py. So whatever hangs below the root, a pass holds at
@@ -12,16 +12,18 @@ pass goes on (F9). Files in a folder that nothing can be moved out of are counte
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from ingestd.core.model import Sighting
+from ingestd.core.scan import Locked, LockedAlike, Passed
 from ingestd.spool.disk import handles
 from ingestd.spool.disk.descent import At, Descent
 from ingestd.spool.disk.rights import mend_of
 from ingestd.spool.intake.beginning import Reading
 from ingestd.spool.intake.names import Ignored, Rules, classify, is_index, passed_by
-from ingestd.spool.intake.pass_notes import PassNotes
 from ingestd.spool.intake.watch import CANARY
 
 _Enter = Callable[[int, str, str], Iterator[Sighting]]  # the folder's handle; the sub-folder's name, and its path
@@ -29,14 +31,65 @@ _Enter = Callable[[int, str, str], Iterator[Sighting]]  # the folder's handle; t
 _LONGEST_PATH = 4000  # bytes; near PATH_MAX nothing could be filed under its path
 
 
-class Tree:
-    """Use once. What is passed over is added to `notes`; `looked` counts the folders that were entered or put off."""
+class PassNotes:
+    """What is passed over. One thread writes; another may ask for the total at any time: every reason is there from the start."""
 
-    def __init__(self, rules: Rules, *, reading: Reading, notes: PassNotes) -> None:
+    def __init__(self) -> None:
+        self.counts = Counter(dict.fromkeys(Ignored, 0))
+        self._example: str | None = None
+        self._offered = 0
+        self._locked: dict[str, LockedAlike] = {}  # by what mends them, which are a handful
+        self._locked_files = 0
+
+    @property
+    def total(self) -> int:
+        return self.counts.total() + self._locked_files
+
+    def passed_over(self, reason: Ignored, path: str = "") -> None:
+        """A name, for that reason."""
+        self.counts[reason] += 1
+        if reason is Ignored.NO_PATTERN and self._example is None:
+            self._example = path
+
+    def offered(self) -> None:
+        """A file that is taken and can be moved."""
+        self._offered += 1
+
+    def locked_folder(self, path: str, files: int, mend: str) -> None:
+        """A folder that nothing can be moved out of, and how many files in it would be taken."""
+        before = self._locked.get(mend, LockedAlike(files=0, folders=0, example=path, mend=mend))
+        self._locked[mend] = replace(before, files=before.files + files, folders=before.folders + 1)
+        self._locked_files += files
+
+    def passed(self, include: Sequence[str]) -> Passed:
+        """So far."""
+        locked = Locked(alike=tuple(self._locked.values()), everything=self._locked_files > 0 and not self._offered)
+        return Passed(
+            counts={reason.value: self.counts[reason] for reason in Ignored},
+            example=self._example,
+            include=include,
+            locked=locked,
+        )
+
+
+class Tree:
+    """Use once. `looked` counts the folders that were entered or put off."""
+
+    def __init__(self, rules: Rules, *, reading: Reading) -> None:
         self._rules = rules
         self._reading = reading
-        self._notes = notes
+        self._notes = PassNotes()
         self.looked = 0
+
+    @property
+    def progress(self) -> int:
+        """Grows with all that is looked at and not offered. Any thread."""
+        return self.looked + self._notes.total
+
+    @property
+    def passed(self) -> Passed:
+        """What was passed over so far."""
+        return self._notes.passed(self._rules.include)
 
     def sightings(self, root: int) -> Iterator[Sighting]:
         """The files below the open folder `root` that are taken. Raises OSError if `root` can't be listed."""

@@ -45,7 +45,7 @@ from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Ma
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from ingestd.core.ports import Clock
-from ingestd.spool.disk.mounts import on_network
+from ingestd.spool.disk.mounts import file_system
 
 WatchMode = Literal["auto", "events", "poll"]
 Identity = tuple[int, int]  # st_dev, st_ino
@@ -137,7 +137,7 @@ class Watcher:
         self._gave_up = (identity, self._clock.monotonic() + _TRY_AGAIN_SECONDS)
 
     def _arm(self, root: int, identity: Identity) -> bool:
-        if self._mode == "auto" and on_network(root) is not False:
+        if self._mode == "auto" and not file_system(root).is_local:
             return False
         try:
             self._armed = _Armed(

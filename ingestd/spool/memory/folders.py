@@ -50,12 +50,13 @@ def prepare(folders: Folders) -> Folders:
 
 def no_folder(name: str, path: Path, error: OSError) -> ConfigurationError | FolderAwayError:
     """What an errno says about one of the four folders at the start."""
+    words = errors.words(error)
     if error.errno in _AWAY:
-        return FolderAwayError(f"folders.{name} = {path}: does not answer ({error.strerror}): see to its disk or share")
+        return FolderAwayError(f"folders.{name} = {path}: does not answer ({words}): see to its disk or share")
     if error.errno in errors.FULL:
-        return FolderAwayError(f"folders.{name} = {path}: there is no room on its disk ({error.strerror}): make room")
+        return FolderAwayError(f"folders.{name} = {path}: there is no room on its disk ({words}): make room")
     hint = f": {READ_ONLY}" if error.errno == errno.EROFS else ""
-    return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {error.strerror}{hint}")
+    return ConfigurationError(f"folders.{name} = {path}: can't be made or entered: {words}{hint}")
 
 
 def salt(state: Path) -> bytes:
@@ -75,6 +76,9 @@ def salt(state: Path) -> bytes:
     except OSError as error:
         if error.errno in errors.FULL:
             raise no_folder("state", state, error) from None
-        text = f"folders.state: the file {SALT_FILE} in it can't be read or written ({error.strerror}): remove it, or mend its mode"
+        words = errors.words(error)
+        text = (
+            f"folders.state: the file {SALT_FILE} in it can't be read or written ({words}): remove it, or mend its mode"
+        )
         raise ConfigurationError(text) from None
     return made

@@ -37,7 +37,6 @@ _CLASHES = "done.action = delete: on the file system of folders.inbox an edit ca
 _CLASHES_HINT = "set done.action = move, or put the inbox on another file system, such as ext4, xfs or btrfs"
 
 _CANNOT = frozenset({errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
-_MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CTIME_IS_LOST = frozenset({"vfat", "msdos", "exfat"})  # kept in memory for a while, and not on the disk
 _LONG_AGO_NS = 946_684_800 * 10**9
 
@@ -88,7 +87,7 @@ class _Probes:
         try:
             folder = handles.open_made(root, self._folder, sync=False)
         except OSError as error:
-            if error.errno not in _MAY_PASS:
+            if error.errno not in errors.FULL:
                 raise _refused(name, path, error) from None
             yield root
             return
@@ -112,7 +111,7 @@ class _Probes:
         except OSError as error:
             if error.errno in _CANNOT and self._renames_onto_anything(target):
                 raise ConfigurationError(f"folders.{name} = {path}: {_NAMELESS}: {_NAMELESS_HINT}") from None
-            if error.errno not in _MAY_PASS:
+            if error.errno not in errors.FULL:
                 raise _refused(name, path, error) from None
             return
         if not keeps:
@@ -140,13 +139,13 @@ class _Probes:
         """Whether the ctime stays where it is while somebody sets a file's mtime back."""
         try:
             with self._probe(folder) as handle:
-                if file_system(handle) in _CTIME_IS_LOST:
+                if file_system(handle).kind in _CTIME_IS_LOST:
                     return False
                 written = os.fstat(handle)
                 os.utime(self._file, ns=(written.st_atime_ns, _LONG_AGO_NS), dir_fd=folder, follow_symlinks=False)
                 return handles.lstat(folder, self._file).st_ctime_ns >= written.st_ctime_ns
         except OSError as error:
-            if error.errno in _MAY_PASS | _CANNOT:
+            if error.errno in errors.FULL | _CANNOT:
                 return None
             raise _refused(name, path, error) from None
 

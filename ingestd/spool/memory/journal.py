@@ -25,10 +25,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ingestd.core.answers.proof import Proof
 from ingestd.core.errors import JournalError
 from ingestd.core.model import Deferral, Identifiers, Wait
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray
+from ingestd.spool.memory import journal_rows as rows
 from ingestd.spool.memory.journal_file import (
     DAMAGED,
     TAKEN_AWAY,
@@ -40,62 +40,11 @@ from ingestd.spool.memory.journal_file import (
     open_journal,
     set_aside,
 )
-from ingestd.spool.memory.journal_rows import (
-    DEFERRAL,
-    RECEIPT,
-    SECOND_LOOK,
-    STRAY,
-    deferral_of,
-    deferral_row,
-    receipt_of,
-    receipt_row,
-    second_look_of,
-    second_look_row,
-    stray_of,
-    stray_row,
-    waiting_of,
-)
 from ingestd.spool.memory.lock import refuse_network
-from ingestd.spool.memory.migrations import VERSION
 
 T = TypeVar("T")
 
-# Table and column names can't be bound; these are constants of journal_rows.
-_ADD_RECEIPT = f"INSERT INTO receipts ({RECEIPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_PUT_DEFERRAL = f"INSERT OR REPLACE INTO deferrals ({DEFERRAL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-_PUT_STRAY = f"INSERT OR REPLACE INTO strays ({STRAY}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
-_PUT_SECOND_LOOK = f"INSERT OR REPLACE INTO second_looks ({SECOND_LOOK}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
-_FORGET = "DELETE FROM deferrals WHERE path = ?"
-_RECOVERED = "DELETE FROM strays WHERE folder = ? AND place = ?"
-_LOOKED = "DELETE FROM second_looks WHERE place = ?"
-_DEFERRAL = f"SELECT {DEFERRAL} FROM deferrals WHERE path = ?"  # noqa: S608
-_DUE = f"SELECT {DEFERRAL} FROM deferrals WHERE due_at <= ? ORDER BY due_at LIMIT ?"  # noqa: S608
-_STRAYS = f"SELECT {STRAY} FROM strays ORDER BY since LIMIT ?"  # noqa: S608
-_SECOND_LOOKS = f"SELECT {SECOND_LOOK} FROM second_looks WHERE due_at <= ? OR due_at > ? ORDER BY due_at LIMIT ?"  # noqa: S608
-_WAITING = "SELECT wait, count(*) FROM deferrals GROUP BY wait"
-_OF_INSTANCE = "sop_instance_uid = ? AND study_uid = ? AND series_uid = ?"
-_RECEIPT = f"SELECT {RECEIPT} FROM receipts WHERE {_OF_INSTANCE} ORDER BY id DESC LIMIT 1"  # noqa: S608
-_RECEIPTS_OF = f"SELECT {RECEIPT} FROM receipts WHERE path = ? ORDER BY id"  # noqa: S608 - constants
-_ANY = "SELECT EXISTS (SELECT 1 FROM deferrals), EXISTS (SELECT 1 FROM strays), EXISTS (SELECT 1 FROM second_looks)"
-_READ = (Proof.FETCHED, Proof.ASKED, Proof.REMEMBERED, Proof.SEEN)
-_HAS_READ = (
-    "SELECT 1 FROM (SELECT service, proof FROM receipts ORDER BY id DESC LIMIT 10000) "
-    "WHERE service = ? AND proof IN (?, ?, ?, ?) LIMIT 1"
-)
 ON_WORD_STEP = 5000  # receipts that one call looks at
-_ON_WORD = (
-    f"SELECT {RECEIPT}, id FROM receipts AS r WHERE id > ? AND id <= ? AND service = ? AND proof = ? AND NOT EXISTS "  # noqa: S608
-    "(SELECT 1 FROM receipts AS later WHERE later.sop_instance_uid = r.sop_instance_uid AND later.id > r.id) "
-    "ORDER BY id LIMIT 1"
-)
-_LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'receipts'"
-# A receipt from after the newest one was stamped by a clock that was wrong then (F13): those around it say how old it is.
-_OLDEST_RECEIPTS = (
-    "SELECT id, stored_at FROM receipts WHERE stored_at <= (SELECT stored_at FROM receipts ORDER BY id DESC LIMIT 1) "
-    "ORDER BY id LIMIT ?"
-)
-_PRUNE = "DELETE FROM receipts WHERE id <= ?"
-_TOUCH = f"PRAGMA user_version = {VERSION}"
 
 
 class SqliteJournal:
@@ -129,59 +78,63 @@ class SqliteJournal:
         if not self._any_deferred:
             return None
         key = (os.fsencode(path),)
-        return self._known(None, lambda c: _one(deferral_of, c.execute(_DEFERRAL, key)))
+        return self._known(None, lambda c: _one(rows.deferral_of, c.execute(rows.DEFERRAL_OF, key)))
 
     def due(self, now: float, limit: int) -> Sequence[Deferral]:
         if not self._any_deferred:
             return ()
-        return self._known((), lambda c: tuple(map(deferral_of, c.execute(_DUE, (now, limit)).fetchall())))
+        return self._known((), lambda c: tuple(map(rows.deferral_of, c.execute(rows.DUE, (now, limit)).fetchall())))
 
     def strays(self, limit: int) -> Sequence[Stray]:
         if not self._any_stray:
             return ()
-        return self._known((), lambda c: tuple(map(stray_of, c.execute(_STRAYS, (limit,)).fetchall())))
+        return self._known((), lambda c: tuple(map(rows.stray_of, c.execute(rows.STRAYS, (limit,)).fetchall())))
 
     def second_looks(self, now: float, limit: int, *, latest: float = math.inf) -> Sequence[SecondLook]:
         if not self._any_second_look:
             return ()
         which = (now, latest, limit)
-        return self._known((), lambda c: tuple(map(second_look_of, c.execute(_SECOND_LOOKS, which).fetchall())))
+        return self._known(
+            (), lambda c: tuple(map(rows.second_look_of, c.execute(rows.SECOND_LOOKS, which).fetchall()))
+        )
 
     def waiting(self) -> Mapping[Wait, int]:
         if not self._any_deferred:
             return {}
         if not self._counted:
-            found = self._known(None, lambda c: dict(map(waiting_of, c.execute(_WAITING).fetchall())))
+            found = self._known(None, lambda c: dict(map(rows.waiting_of, c.execute(rows.WAITING).fetchall())))
             self._waiting, self._counted = (found, True) if found is not None else (self._waiting, False)
         return self._waiting
 
     def oldest(self) -> float | None:
         if not self._any_deferred:
             return None
-        row = self._known((self._oldest,), lambda c: c.execute("SELECT min(first_seen) FROM deferrals").fetchone())
+        row = self._known((self._oldest,), lambda c: c.execute(rows.OLDEST_DEFERRAL).fetchone())
         self._oldest = row[0]
         return self._oldest
 
     def receipt(self, ids: Identifiers) -> Receipt | None:
         key = (ids.sop_instance_uid, ids.study_uid, ids.series_uid)
-        receipt = self._asked(lambda c: _one(receipt_of, c.execute(_RECEIPT, key)))
+        receipt = self._asked(lambda c: _one(rows.receipt_of, c.execute(rows.NEWEST_RECEIPT, key)))
         if self._failed:  # it can be read; what was stored last is not in it yet
             raise JournalError("the journal lacks what was stored last: it is asked again once it can be written")
         return receipt
 
     def has_read(self, service: str) -> bool:
-        key = (service, *(proof.value for proof in _READ))
-        return self._known(None, lambda c: c.execute(_HAS_READ, key).fetchone()) is not None
+        key = (service, *rows.READ)
+        return self._known(None, lambda c: c.execute(rows.HAS_READ, key).fetchone()) is not None
 
     def on_word(self, service: str, *, after: int) -> tuple[int, Receipt | None]:
         until = min(after + ON_WORD_STEP, self._last_receipt)
-        key = (after, until, service, Proof.WORD.value)
-        row = self._known(None, lambda c: c.execute(_ON_WORD, key).fetchone())
-        return (row[-1], receipt_of(row[:-1])) if row else (max(after, until), None)
+        key = (after, until, service, rows.ON_WORD)
+        row = self._known(None, lambda c: c.execute(rows.NEXT_ON_WORD, key).fetchone())
+        return (row[-1], rows.receipt_of(row[:-1])) if row else (max(after, until), None)
 
     def receipts_of(self, path: str) -> Sequence[Receipt]:
         """Every receipt of a path in the inbox, oldest first; reads them all, so not for the hot path."""
-        return self._asked(lambda c: tuple(map(receipt_of, c.execute(_RECEIPTS_OF, (os.fsencode(path),)).fetchall())))
+        return self._asked(
+            lambda c: tuple(map(rows.receipt_of, c.execute(rows.RECEIPTS_OF, (os.fsencode(path),)).fetchall()))
+        )
 
     def commit(self, changes: Changes) -> None:
         if doubtful := self.doubtful:
@@ -264,37 +217,39 @@ class SqliteJournal:
 
     def _summary(self, connection: sqlite3.Connection) -> None:
         """Learn the newest receipt's number, and whether anything is deferred, astray or to be looked at once more."""
-        last = connection.execute(_LAST).fetchone()
+        last = connection.execute(rows.LAST).fetchone()
         self._last_receipt = last[0] if last else 0
-        found = connection.execute(_ANY).fetchone()
+        found = connection.execute(rows.ANY).fetchone()
         self._any_deferred, self._any_stray, self._any_second_look = map(bool, found)
         self._counted = False
 
     def _write(self, connection: sqlite3.Connection, changes: Changes, *, touch: bool) -> None:
         with connection:  # COMMIT at its end; ROLLBACK if anything fails, COMMIT among it
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_FORGET, [(os.fsencode(path),) for path in changes.forgotten])
-            connection.executemany(_PUT_DEFERRAL, [deferral_row(deferral) for deferral in changes.deferrals])
-            connection.executemany(_RECOVERED, [(folder, os.fsencode(place)) for folder, place in changes.recovered])
-            connection.executemany(_PUT_STRAY, [stray_row(stray) for stray in changes.strays])
-            connection.executemany(_LOOKED, [(os.fsencode(place),) for place in changes.looked])
-            connection.executemany(_PUT_SECOND_LOOK, [second_look_row(look) for look in changes.second_looks])
-            connection.executemany(_ADD_RECEIPT, [receipt_row(receipt) for receipt in changes.receipts])
+            connection.executemany(rows.FORGET, [(os.fsencode(path),) for path in changes.forgotten])
+            connection.executemany(rows.PUT_DEFERRAL, [rows.deferral_row(deferral) for deferral in changes.deferrals])
+            connection.executemany(
+                rows.RECOVERED, [(folder, os.fsencode(place)) for folder, place in changes.recovered]
+            )
+            connection.executemany(rows.PUT_STRAY, [rows.stray_row(stray) for stray in changes.strays])
+            connection.executemany(rows.LOOKED, [(os.fsencode(place),) for place in changes.looked])
+            connection.executemany(rows.PUT_SECOND_LOOK, [rows.second_look_row(look) for look in changes.second_looks])
+            connection.executemany(rows.ADD_RECEIPT, [rows.receipt_row(receipt) for receipt in changes.receipts])
             if touch:
-                connection.execute(_TOUCH)
+                connection.execute(rows.TOUCH)
             self._summary(connection)
 
     @staticmethod
     def _prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
         old = []
-        for number, stored_at in connection.execute(_OLDEST_RECEIPTS, (limit,)).fetchall():
+        for number, stored_at in connection.execute(rows.OLDEST_RECEIPTS, (limit,)).fetchall():
             if stored_at >= before:
                 break
             old.append(number)
         if old:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.execute(_PRUNE, (old[-1],))
+                connection.execute(rows.PRUNE, (old[-1],))
         return len(old)
 
 

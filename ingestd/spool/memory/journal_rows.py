@@ -1,4 +1,6 @@
-"""Between the journal's rows and the values of the core. A row that no version of ours wrote is damage.
+"""The journal's rows: the statements that write and read them, and the values of the core that they stand for.
+
+A row that no version of ours wrote is damage.
 
 Paths are bytes (os.fsencode), since a dropped file's name can be any. A stamp is one text, since an inode can have 64 bits and
 SQLite's integers have 63 and a sign.
@@ -14,6 +16,7 @@ from ingestd.core.answers.proof import DigestKind, Proof
 from ingestd.core.answers.service_name import service_of
 from ingestd.core.model import Asked, Deferral, Stamp, Wait
 from ingestd.core.record import Receipt, SecondLook, Stray
+from ingestd.spool.memory.migrations import VERSION
 
 RECEIPT = (
     "stored_at, study_uid, series_uid, sop_instance_uid, size, sha256, path, outcome, http_status, reason, retrieve_url, "
@@ -26,6 +29,51 @@ DEFERRAL = (
 STRAY = "place, folder, stamp, path, since"
 SECOND_LOOK = "place, stamp, path, due_at, remove"
 COLUMNS = {"receipts": RECEIPT, "deferrals": DEFERRAL, "strays": STRAY, "second_looks": SECOND_LOOK}
+
+
+def _put(statement: str, table: str) -> str:
+    """Names of tables and columns can't be bound; those of all statements here are constants."""
+    columns = COLUMNS[table]
+    return f"{statement} INTO {table} ({columns}) VALUES ({', '.join('?' for _ in columns.split(', '))})"
+
+
+ADD_RECEIPT = _put("INSERT", "receipts")
+PUT_DEFERRAL = _put("INSERT OR REPLACE", "deferrals")
+PUT_STRAY = _put("INSERT OR REPLACE", "strays")
+PUT_SECOND_LOOK = _put("INSERT OR REPLACE", "second_looks")
+FORGET = "DELETE FROM deferrals WHERE path = ?"
+RECOVERED = "DELETE FROM strays WHERE folder = ? AND place = ?"
+LOOKED = "DELETE FROM second_looks WHERE place = ?"
+TOUCH = f"PRAGMA user_version = {VERSION}"
+
+DEFERRAL_OF = f"SELECT {DEFERRAL} FROM deferrals WHERE path = ?"  # noqa: S608
+DUE = f"SELECT {DEFERRAL} FROM deferrals WHERE due_at <= ? ORDER BY due_at LIMIT ?"  # noqa: S608
+OLDEST_DEFERRAL = "SELECT min(first_seen) FROM deferrals"
+WAITING = "SELECT wait, count(*) FROM deferrals GROUP BY wait"
+STRAYS = f"SELECT {STRAY} FROM strays ORDER BY since LIMIT ?"  # noqa: S608
+SECOND_LOOKS = f"SELECT {SECOND_LOOK} FROM second_looks WHERE due_at <= ? OR due_at > ? ORDER BY due_at LIMIT ?"  # noqa: S608
+ANY = "SELECT EXISTS (SELECT 1 FROM deferrals), EXISTS (SELECT 1 FROM strays), EXISTS (SELECT 1 FROM second_looks)"
+LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'receipts'"
+
+_OF_INSTANCE = "sop_instance_uid = ? AND study_uid = ? AND series_uid = ?"
+NEWEST_RECEIPT = f"SELECT {RECEIPT} FROM receipts WHERE {_OF_INSTANCE} ORDER BY id DESC LIMIT 1"  # noqa: S608
+NEWEST_AT = "SELECT stored_at FROM receipts ORDER BY id DESC LIMIT 1"
+RECEIPTS_OF = f"SELECT {RECEIPT} FROM receipts WHERE path = ? ORDER BY id"  # noqa: S608
+OF_OUTCOME = f"SELECT id, {RECEIPT} FROM receipts WHERE id > ? AND outcome = ? AND stored_at >= ? ORDER BY id LIMIT ?"  # noqa: S608
+READ = tuple(proof.value for proof in (Proof.FETCHED, Proof.ASKED, Proof.REMEMBERED, Proof.SEEN))
+HAS_READ = (
+    "SELECT 1 FROM (SELECT service, proof FROM receipts ORDER BY id DESC LIMIT 10000) "
+    "WHERE service = ? AND proof IN (?, ?, ?, ?) LIMIT 1"
+)
+ON_WORD = Proof.WORD.value
+NEXT_ON_WORD = (
+    f"SELECT {RECEIPT}, id FROM receipts AS r WHERE id > ? AND id <= ? AND service = ? AND proof = ? AND NOT EXISTS "  # noqa: S608
+    "(SELECT 1 FROM receipts AS later WHERE later.sop_instance_uid = r.sop_instance_uid AND later.id > r.id) "
+    "ORDER BY id LIMIT 1"
+)
+# A receipt from after the newest one was stamped by a clock that was wrong then (F13): those around it say how old it is.
+OLDEST_RECEIPTS = f"SELECT id, stored_at FROM receipts WHERE stored_at <= ({NEWEST_AT}) ORDER BY id LIMIT ?"  # noqa: S608
+PRUNE = "DELETE FROM receipts WHERE id <= ?"
 
 DeferralRow = tuple[bytes, str, str, float, float, float, int, int, int, int, int, int, int, str | None]
 _Text = str | None

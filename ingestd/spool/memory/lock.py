@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ingestd.core.errors import ConfigurationError, FolderAwayError, StateHeldError
 from ingestd.spool.disk import errors, handles
-from ingestd.spool.disk.mounts import file_system, on_network
+from ingestd.spool.disk.mounts import file_system
 
 
 def refuse_network(state: Path) -> None:
@@ -23,10 +23,10 @@ def refuse_network(state: Path) -> None:
     except OSError as error:
         raise _unusable(error) from error
     try:
-        if on_network(folder):  # one that nobody knows is tried: refused, a new kind of local disk could not be used
-            kind = file_system(folder)
+        found = file_system(folder)
+        if found.on_network:  # one that nobody knows is tried: refused, a new kind of local disk could not be used
             raise ConfigurationError(
-                f"folders.state lies on a network file system ({kind}): choose a folder on a local disk"
+                f"folders.state lies on a network file system ({found.kind}): choose a folder on a local disk"
             )
     finally:
         os.close(folder)

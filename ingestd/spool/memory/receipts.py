@@ -13,17 +13,9 @@ from ingestd.core.errors import JournalError
 from ingestd.core.model import Identifiers
 from ingestd.core.record import Receipt
 from ingestd.spool.memory.journal_file import NAME, TROUBLE, journal_error
-from ingestd.spool.memory.journal_rows import RECEIPT, receipt_of
+from ingestd.spool.memory.journal_rows import NEWEST_AT, NEWEST_RECEIPT, OF_OUTCOME, receipt_of
 
 _MOST = 500  # receipts that are read at once: a reader that pauses must not keep the journal's log from ending
-_NEWEST = (
-    f"SELECT {RECEIPT} FROM receipts WHERE sop_instance_uid = ? AND study_uid = ? AND series_uid = ? "  # noqa: S608 - constants
-    "ORDER BY id DESC LIMIT 1"
-)
-_OF_OUTCOME = (
-    f"SELECT id, {RECEIPT} FROM receipts WHERE id > ? AND outcome = ? AND stored_at >= ? ORDER BY id LIMIT {_MOST}"  # noqa: S608
-)
-_NEWEST_AT = "SELECT stored_at FROM receipts ORDER BY id DESC LIMIT 1"
 
 
 class Receipts:
@@ -36,7 +28,8 @@ class Receipts:
     def newest(self, ids: Identifiers) -> Receipt | None:
         """The newest receipt for these three UIDs: what the service holds of them, as far as is known."""
         try:
-            row = self._opened().execute(_NEWEST, (ids.sop_instance_uid, ids.study_uid, ids.series_uid)).fetchone()
+            key = (ids.sop_instance_uid, ids.study_uid, ids.series_uid)
+            row = self._opened().execute(NEWEST_RECEIPT, key).fetchone()
             return receipt_of(row) if row else None
         except TROUBLE as error:
             raise journal_error(error) from error
@@ -46,7 +39,7 @@ class Receipts:
         after = 0
         while True:
             try:
-                rows = self._opened().execute(_OF_OUTCOME, (after, outcome.value, since)).fetchall()
+                rows = self._opened().execute(OF_OUTCOME, (after, outcome.value, since, _MOST)).fetchall()
                 found = [receipt_of(row[1:]) for row in rows]
             except TROUBLE as error:
                 raise journal_error(error) from error
@@ -58,7 +51,7 @@ class Receipts:
     def newest_at(self) -> float | None:
         """When the newest receipt of all was written, by the clock of then; None where there is none."""
         try:
-            row = self._opened().execute(_NEWEST_AT).fetchone()
+            row = self._opened().execute(NEWEST_AT).fetchone()
             return float(row[0]) if row else None
         except (*TROUBLE, ValueError, TypeError) as error:
             raise JournalError("the journal's newest receipt can't be read") from error

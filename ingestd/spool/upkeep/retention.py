@@ -22,12 +22,12 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingestd.core.errors import FileError, FilingError, JournalError
+from ingestd.core.layout import Layout
 from ingestd.core.ports import Clock, RetentionStatus
 from ingestd.core.when import utc_day
 from ingestd.part10.views import FileSource
@@ -72,7 +72,7 @@ class DoneRetention:
         *,
         done: Path,
         state: Path,
-        layout: str,
+        layout: Layout,
         age: float,
         rest: float,
         proving: Proving,
@@ -88,11 +88,7 @@ class DoneRetention:
         self._age = age
         self._still = rest
         self._rest = min(max(age / 24, LEAST_REST_SECONDS), DAY_SECONDS)
-        dated = [(n, part) for n, part in enumerate(layout.split("/")[:-1]) if "{date}" in part]
-        self._dated: int | None
-        self._dated, part = dated[0] if dated else (None, "")
-        ahead, _, behind = part.partition("{date}")
-        self._day_folder = re.compile(re.escape(ahead) + r"(\d{4}-\d\d-\d\d)" + (".*" if behind else ""))
+        self._layout = layout
         self._due_at = clock.monotonic()
         self._status = RetentionStatus()
 
@@ -149,19 +145,17 @@ class DoneRetention:
         for at, folder in way.steps():
             if folder.problem is not None:
                 _trouble(this, folder.problem)
-            elif self._is_young(way.depth + (at is At.LEFT), folder.name, this):
+            elif self._is_young(way.path + folder.name if at is At.LEFT else way.path, this):
                 pass
             elif at is At.LEFT:
                 way.remove(folder)
             else:
                 yield from _listed(way, folder.handle, this)
 
-    def _is_young(self, depth: int, name: str, this: _Round) -> bool:
+    def _is_young(self, folder: str, this: _Round) -> bool:
         """Whether it is the folder of a day that is passed over."""
-        if this.day is None or self._dated is None or depth != self._dated + 1:
-            return False
-        day = self._day_folder.fullmatch(name)
-        return day is not None and day[1] > this.day
+        day = self._layout.day_of(folder) if this.day is not None else None
+        return day is not None and this.day is not None and day > this.day
 
 
 def _listed(way: Descent, folder: int, this: _Round) -> Iterator[None]:

@@ -23,7 +23,7 @@ from ingestd.core.record import SecondLook
 from ingestd.core.second_look import Found, Looked, compare
 from ingestd.spool.disk import handles
 from ingestd.spool.disk.lease import Lease, take
-from ingestd.spool.disk.mounts import MountPoints, file_system, on_network
+from ingestd.spool.disk.mounts import MountPoints, file_system
 from ingestd.spool.memory.late_notes import LateNote, LateNotes
 from ingestd.spool.memory.receipts import Receipts
 from ingestd.spool.upkeep.proving import Proving
@@ -125,7 +125,7 @@ class SecondLooks:
         """Raises OSError, FileError, JournalError: nothing is known then."""
         seen = handles.stamp_of(handles.lstat(folder, name))
         if (tells := self._refusals.get(seen.device)) is None:
-            tells = self._refusals[seen.device] = _refusals_tell(folder)
+            tells = self._refusals[seen.device] = file_system(folder).refusals_tell
         found = compare(look, seen, refused=tells and _refused(folder, name))
         if found.is_late:
             self._note(look, found, seen)
@@ -178,11 +178,6 @@ class SecondLooks:
             return note.found is Found.CHANGED and (yield from holds(folder, name, receipts, since=note.found_at))
         finally:
             handles.close(folder)
-
-
-def _refusals_tell(folder: int) -> bool:
-    """Clients of NFS and SMB refuse a lease for want of a delegation as well; FUSE refuses it for writers alone."""
-    return not on_network(folder) or file_system(folder).startswith("fuse")
 
 
 def _refused(folder: int, name: str) -> bool:

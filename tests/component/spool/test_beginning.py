@@ -15,7 +15,6 @@ from ingestd.spool.disk import handles
 from ingestd.spool.intake import beginning
 from ingestd.spool.intake.beginning import Beginnings, Reading, begins, begins_below
 from ingestd.spool.intake.names import Rules
-from ingestd.spool.intake.pass_notes import PassNotes
 from ingestd.spool.intake.tree import Tree
 
 DICOM = bytes(128) + b"DICM"
@@ -47,14 +46,13 @@ class Scans:
         self.clock.jump(path.stat().st_ctime + age - self.clock.wall())
 
     def scan(self, rules: Rules = PATTERNS, *, reads: float = inf) -> Passed:
-        notes = PassNotes()
         folder = handles.open_inbox(self.root)
+        tree = Tree(rules, reading=Reading(self.beginnings, reads))
         try:
-            tree = Tree(rules, reading=Reading(self.beginnings, reads), notes=notes)
             self.taken = sorted(sighting.path for sighting in tree.sightings(folder))
         finally:
             os.close(folder)
-        return notes.passed(rules.include)
+        return tree.passed
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from fakes.spool_fakes import part10, settled
 from ingestd.core.answers.outcome import Quarantine
 from ingestd.core.answers.reasons import Reason
 from ingestd.core.errors import FileChangedError, FileGoneError, FilingError, YoungFileError
+from ingestd.core.layout import Layout
 from ingestd.core.model import Evidence, Instance
 from ingestd.core.record import Verdict
 from ingestd.spool.disk import handles
@@ -272,7 +273,7 @@ def test_a_folder_whose_name_is_a_file_or_a_link_gets_another(either: House, tmp
 
 
 def test_the_layout_places_files(near: House) -> None:
-    filing_away = Filing(near.inbox, near.done, near.failed, layout="{path}")
+    filing_away = Filing(near.inbox, near.done, near.failed, layout=Layout("{path}"))
     assert filing_away.to_done(near.drop("study/a.dcm", part10()), at=AT) == "study/a.dcm"
 
 

@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset
 
 from ingestd.core.errors import FileBusyError, FileChangedError, FileError, FileGoneError, FileRefusedError
 from ingestd.core.model import Inspection, Lease
-from ingestd.spool.disk import mounts
 from ingestd.spool.disk.lease import ignore_sigio
-from ingestd.spool.disk.mounts import file_system, on_network
+from ingestd.spool.disk.mounts import FileSystem, file_system
+from ingestd.spool.intake import canary
 from ingestd.spool.intake import inbox as inbox_module
 from ingestd.spool.intake.inbox import InboxFolder
 
@@ -297,13 +297,13 @@ def test_network_file_systems_are_known_by_their_mount(tmp_path: Path, kind: str
     (tmp_path / "mountinfo").write_text(
         f"291 1 8:2 / / rw - xfs /dev/b rw\n29 1 8:1 / /mnt/a\\040b rw,relatime shared:1 master:2 - {kind} server:/x rw\n"
     )
-    assert file_system(7, tmp_path) == kind
-    assert on_network(7, tmp_path) is network
+    found = file_system(7, tmp_path)
+    assert (found.kind, found.on_network, found.is_local) == (kind, network, not network)
 
 
 def test_a_file_system_that_nobody_knows_counts_as_shared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F8: unknown is no proof that no other machine writes there."""
-    monkeypatch.setattr(mounts, "file_system", lambda *_: "")
+    monkeypatch.setattr(canary, "file_system", lambda *_: FileSystem(""))
     (root / "x.dcm").write_bytes(part10())
     assert InboxFolder(root).look("x.dcm").on_network
     assert InboxFolder(root).on_network()
@@ -311,7 +311,7 @@ def test_a_file_system_that_nobody_knows_counts_as_shared(root: Path, monkeypatc
 
 def test_no_lease_is_asked_for_on_a_network_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F8: other machines write unseen by this kernel, and the client refuses leases for reasons of its own."""
-    monkeypatch.setattr(mounts, "file_system", lambda *_: "nfs4")
+    monkeypatch.setattr(canary, "file_system", lambda *_: FileSystem("nfs4"))
     (root / "x.dcm").write_bytes(part10())
     with (root / "x.dcm").open("ab"):
         look = InboxFolder(root).look("x.dcm")

@@ -20,6 +20,7 @@ from ingestd.core.answers.proof import DigestKind, Proof
 from ingestd.core.errors import ConfigurationError, JournalError, StateHeldError
 from ingestd.core.model import Asked, Deferral, Identifiers, Stamp, Wait
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray
+from ingestd.spool.disk.mounts import FileSystem
 from ingestd.spool.memory import lock as state_module
 from ingestd.spool.memory.journal import SqliteJournal
 from ingestd.spool.memory.journal_file import is_damage, set_aside
@@ -587,8 +588,7 @@ def test_writes_are_durable_and_lookups_use_an_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize("adapter", [SqliteJournal, StateLock])
 def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: type) -> None:
     """F44."""
-    monkeypatch.setattr(state_module, "on_network", lambda folder: True)
-    monkeypatch.setattr(state_module, "file_system", lambda folder: "nfs4")
+    monkeypatch.setattr(state_module, "file_system", lambda folder: FileSystem("nfs4"))
     with pytest.raises(ConfigurationError, match=r"folders\.state .*nfs4"):
         adapter(tmp_path)
     assert list(tmp_path.iterdir()) == []

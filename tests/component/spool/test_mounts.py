@@ -13,20 +13,21 @@ import pytest
 
 from ingestd.core.errors import FilingError
 from ingestd.spool.disk import mounts
-from ingestd.spool.disk.mounts import MountPoints, file_system, is_mount, on_network
+from ingestd.spool.disk.mounts import FileSystem, MountPoints, file_system, is_mount
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 
 CHROOT = """
 import json, os, sys
 from pathlib import Path
-from ingestd.spool.disk.mounts import file_system, is_mount, on_network
+from ingestd.spool.disk.mounts import file_system, is_mount
 os.chroot(sys.argv[1])
 os.chdir("/")
 said = {}
 for name in ("/", "/plain", "/bound", "/memory"):
     handle = os.open(name, os.O_RDONLY)
-    said[name] = [file_system(handle), on_network(handle), is_mount(Path(name))]
+    found = file_system(handle)
+    said[name] = [found.kind, found.on_network, is_mount(Path(name))]
 print(json.dumps(said))
 """
 
@@ -74,19 +75,29 @@ def test_a_number_that_nobody_knows_is_unknown(tmp_path: Path, monkeypatch: pyte
     """Three values stay three: it is neither a local disk nor a share."""
     handle = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert on_network(handle, tmp_path) is False  # by statfs(2) alone
+        assert file_system(handle, tmp_path).is_local  # by statfs(2) alone
         monkeypatch.setattr(mounts, "_MAGIC", {})
-        assert (file_system(handle, tmp_path), on_network(handle, tmp_path)) == ("", None)
-        assert on_network(handle) is False  # /proc knows it
+        unknown = file_system(handle, tmp_path)
+        assert (unknown.kind, unknown.on_network, unknown.is_local) == ("", None, False)
+        assert file_system(handle).is_local  # /proc knows it
     finally:
         os.close(handle)
-    assert on_network(handle, tmp_path) is None  # closed
+    assert file_system(handle, tmp_path).on_network is None  # closed
 
 
 def test_fuse_without_a_mount_line_counts_as_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F8: its number is the same for sshfs and for a local exfat."""
     monkeypatch.setattr(mounts, "_magic", lambda handle: 0x65735546)
-    assert on_network(7, tmp_path) is True
+    assert file_system(7, tmp_path).on_network is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "tell"),
+    [("ext4", True), ("", True), ("fuse.sshfs", True), ("fuse", True), ("nfs4", False), ("cifs", False)],
+)
+def test_a_refused_lease_tells_of_a_writer_but_where_clients_refuse_for_themselves(kind: str, tell: bool) -> None:
+    """F8: a client of NFS or SMB refuses one for want of a delegation."""
+    assert FileSystem(kind).refusals_tell is tell
 
 
 @pytest.fixture

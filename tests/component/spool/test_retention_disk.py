@@ -21,6 +21,7 @@ from fakes.values import GENERIC, SERVICE
 from ingestd.core.answers.answer import Fetched
 from ingestd.core.answers.outcome import Outcome
 from ingestd.core.answers.proof import DigestKind, Proof
+from ingestd.core.layout import Layout
 from ingestd.core.model import Identifiers
 from ingestd.core.ports import RetentionStatus
 from ingestd.core.record import Changes, Receipt
@@ -50,7 +51,7 @@ class House:
         return DoneRetention(
             done=self.done,
             state=self.state,
-            layout=layout,
+            layout=Layout(layout),
             age=AGE,
             rest=-math.inf,
             proving=Proving(profile=GENERIC, service=SERVICE, fetch=self.fetch),

@@ -19,11 +19,13 @@ from fakes.values import GENERIC, SERVICE, instance, receipt
 
 from ingestd.core.answers.answer import Fetched
 from ingestd.core.answers.proof import Proof
+from ingestd.core.layout import Layout
 from ingestd.core.model import Identifiers
 from ingestd.core.record import Changes, Receipt, SecondLook
 from ingestd.core.second_look import Found
 from ingestd.spool.disk import handles, mounts
 from ingestd.spool.disk.lease import Lease
+from ingestd.spool.disk.mounts import FileSystem
 from ingestd.spool.memory.journal import SqliteJournal
 from ingestd.spool.memory.late_notes import LateNote, LateNotes
 from ingestd.spool.upkeep import second_looks as module
@@ -196,8 +198,7 @@ def test_a_refusal_counts_where_it_tells_of_a_writer(
     house: House, looks: SecondLooks, monkeypatch: pytest.MonkeyPatch, kind: str, finds: Found
 ) -> None:
     """F8: a client of NFS refuses for want of a delegation; that is no writer."""
-    monkeypatch.setattr(module, "file_system", lambda _: kind)
-    monkeypatch.setattr(module, "on_network", lambda _: kind != "ext4")
+    monkeypatch.setattr(module, "file_system", lambda _: FileSystem(kind))
     file = house.file()
     with file.open("r+b"):
         assert found(looks, house.look(file)) == [finds]
@@ -369,7 +370,7 @@ def test_retention_leaves_what_changed_a_moment_ago(house: House) -> None:
     retention = DoneRetention(
         done=house.done,
         state=house.state,
-        layout="{path}",
+        layout=Layout("{path}"),
         age=1.0,
         rest=60.0,
         proving=house.proving(),
