@@ -30,7 +30,7 @@ leaves the stamp as it was. So a file that was as young as that when it was look
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingestd.core.answers.reasons import Reason, Wholeness
 from ingestd.core.model import Close, Deferral, Evidence, Inspection, Lease, Look, Room, Stamp, Wait
@@ -236,3 +236,20 @@ def held_back(look: Look, history: Deferral | None) -> bool:
     One that the service has heard of goes on, because what is counted against it, or was deleted for it, must not be forgotten.
     """
     return not look.movable and (history is None or history.wait is Wait.INCOMPLETE)
+
+
+def as_is(look: Look, inspection: Inspection) -> tuple[Look, Inspection]:
+    """What `settle` is asked about instead where a person has ordered `failed retry --as-is`.
+
+    The file is sent on a person's word although the walk, links or holes would refuse it: as if it were whole, filled, and under one
+    name. Its UIDs must have been read, because URLs and receipts need them. That somebody may still write it is no opinion, so for
+    that it waits as any file does; with a hole in it, for the close, however long.
+    """
+    room = look.room if look.lease is Lease.REFUSED else Room.FILLED
+    whole = replace(inspection, wholeness=Wholeness.WHOLE, ends_in_zeros=False)
+    return replace(look, links=1, room=room, sparse=False), whole
+
+
+def on_a_word(verdict: Settling) -> Settling:
+    """A person's word is no proof that all of it is there: nothing is ever removed on it."""
+    return replace(verdict, evidence=Evidence.OVERDUE) if isinstance(verdict, Settled) else verdict

@@ -14,7 +14,6 @@ from typing import assert_never
 from ingestd.core.answers.outcome import TOO_LARGE, Quarantine
 from ingestd.core.answers.proof import DigestKind
 from ingestd.core.answers.reasons import SENDABLE
-from ingestd.core.as_is import as_is, on_a_word
 from ingestd.core.batch import Shelves
 from ingestd.core.errors import FileDeniedError, FileError, FileGoneError, FileRefusedError, JournalError
 from ingestd.core.events import Event
@@ -30,8 +29,10 @@ from ingestd.core.settle import (
     Settled,
     SettleRules,
     Settling,
+    as_is,
     closed_for,
     held_back,
+    on_a_word,
     rests_for,
     settle,
 )

@@ -6,9 +6,8 @@ import pytest
 from fakes.values import inspection, look, settle_rules
 
 from ingestd.core.answers.reasons import Wholeness
-from ingestd.core.as_is import as_is, on_a_word
 from ingestd.core.model import Evidence, Inspection, Lease, Look, Room
-from ingestd.core.settle import Judged, LookAgain, Past, SetAside, Settled, Settling, settle
+from ingestd.core.settle import Judged, LookAgain, Past, SetAside, Settled, Settling, as_is, on_a_word, settle
 
 SENT = Settled(evidence=Evidence.OVERDUE)
 
