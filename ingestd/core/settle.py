@@ -241,9 +241,9 @@ def held_back(look: Look, history: Deferral | None) -> bool:
 def as_is(look: Look, inspection: Inspection) -> tuple[Look, Inspection]:
     """What `settle` is asked about instead where a person has ordered `failed retry --as-is`.
 
-    The file is sent on a person's word although the walk, links or holes would refuse it: as if it were whole, filled, and under one
-    name. Its UIDs must have been read, because URLs and receipts need them. That somebody may still write it is no opinion, so for
-    that it waits as any file does; with a hole in it, for the close, however long.
+    The file is sent on a person's word although the walk, links or holes would refuse it: as if it were whole, filled, and under
+    one name. Its UIDs must have been read, because URLs and receipts need them. That somebody may still write it is no opinion, so
+    for that it waits as any file does; with a hole in it, for the close, however long.
     """
     room = look.room if look.lease is Lease.REFUSED else Room.FILLED
     whole = replace(inspection, wholeness=Wholeness.WHOLE, ends_in_zeros=False)
