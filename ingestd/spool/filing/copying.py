@@ -30,14 +30,20 @@ _PIECE = 1 << 20
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Copy:
-    """A whole, synced copy under a temporary name. `digest` (SHA-256, hex) is of all its bytes."""
+    """A whole, synced copy under a temporary name, while `is_temporary`. `digest` (SHA-256, hex) is of all its bytes."""
 
     folder: int
     name: str
     digest: str
     status: os.stat_result
+    is_temporary: bool = True
+
+    @property
+    def entry(self) -> Entry:
+        """Its temporary name."""
+        return Entry(folder=self.folder, name=self.name, path=self.name, stamp=handles.stamp_of(self.status))
 
     def is_there(self, folder: int, name: str) -> bool:
         """Whether `name` is this very file already, copied by a try that a crash ended before the source was gone."""
@@ -53,7 +59,7 @@ class Copy:
         finally:
             handles.close(handle)
 
-    def place(self, folder: int, name: str) -> None:
+    def link(self, folder: int, name: str) -> None:
         """Gives it its name, never onto anything. Raises FileExistsError where it is taken, OSError."""
         try:
             os.link(self.name, name, src_dir_fd=self.folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -67,8 +73,11 @@ class Copy:
         return handles.is_moved(handles.stamp_of(self.status), handles.lstat(folder, name))
 
     def discard(self) -> None:
-        with suppress(OSError):
-            os.unlink(self.name, dir_fd=self.folder)
+        """Take its temporary name away, once."""
+        if self.is_temporary:
+            self.is_temporary = False
+            with suppress(OSError):
+                os.unlink(self.name, dir_fd=self.folder)
 
 
 def filed_before(entry: Entry, root: int) -> Copy | None:

@@ -1,6 +1,6 @@
 """File away: what becomes of a dropped file whose outcome is known.
 
-It is moved to done/ or failed/ (moving.py): a rename that lands on nothing, of a name that was just seen to stand for the file that
+It is moved to done/ or failed/ (move.py): a rename that lands on nothing, of a name that was just seen to stand for the file that
 was judged; afterwards the moved file is looked at again, and one that slipped in between goes back into the inbox (F19, F28, I4).
 A new version is never moved unsent. To another file system it takes a copy (copying.py). A file that settled by a lease, and that
 somebody has opened for writing since, stays until they close it: what they write would be in done/, and never sent.
@@ -22,10 +22,11 @@ shown to hold and a lease has shown that nobody writes it. Others are moved all 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
-from ingestd.core.errors import FarFolderError, FileError, FilingError
+from ingestd.core.errors import FarFolderError, FileChangedError, FileError, FilingError
 from ingestd.core.layout import DAILY, Layout
 from ingestd.core.model import Evidence, Instance, Stamp
 from ingestd.core.record import Stray, Verdict
@@ -34,7 +35,8 @@ from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.mounts import MountPoints
 from ingestd.spool.disk.synced import SyncedFolders
 from ingestd.spool.filing.entry import Entry
-from ingestd.spool.filing.moving import Move
+from ingestd.spool.filing.move import Move
+from ingestd.spool.filing.outcome_folder import OutcomeFolder
 from ingestd.spool.filing.putting_back import PuttingBack
 from ingestd.spool.filing.reason_file import reason_file
 from ingestd.spool.filing.removal import refuse_open, remove
@@ -79,7 +81,7 @@ class Filing:
             if instance.evidence is Evidence.LEASE:
                 _refuse_a_new_writer(entry)
             target = self.place(instance, at=at)
-            return Move(entry, self._done, target, None, copy=copy, young=young, synced=self._synced).run()
+            return _moved(OutcomeFolder(entry, self._done, target, copy=copy, young=young, synced=self._synced))
         finally:
             handles.close(entry.folder)
 
@@ -102,9 +104,9 @@ class Filing:
         entry = self._find(verdict.path, verdict.stamp)
         try:
             self._compare(entry, verdict.sha256, copy=copy)
-            document = reason_file(verdict, verdict.sha256 or entry.digest())
-            move = Move(entry, self._failed, verdict.path, document, copy=copy, young=young, synced=self._synced)
-            return move.run()
+            reason = reason_file(verdict, verdict.sha256 or entry.digest())
+            root, target = self._failed, verdict.path
+            return _moved(OutcomeFolder(entry, root, target, reason, copy=copy, young=young, synced=self._synced))
         finally:
             handles.close(entry.folder)
 
@@ -150,6 +152,30 @@ class Filing:
         except OSError as error:
             raise errors.judged_error(error) from error
         return entry
+
+
+def _moved(place: OutcomeFolder, *, tries: int = 3) -> str:
+    """Where it is now. An empty folder that retention takes away under a move is made again."""
+    try:
+        with place:
+            return place.path(Move(place).run())
+    except OSError as error:
+        mapped = _move_error(error, place.entry)
+        if error.errno == errno.ENOENT and isinstance(mapped, FilingError) and tries > 1:
+            return _moved(place, tries=tries - 1)
+        raise mapped from error
+
+
+def _move_error(error: OSError, entry: Entry) -> FileError | FilingError:
+    """An ENOENT can be either end's."""
+    if error.errno == errno.ENOENT:
+        try:
+            entry.check()
+        except FileNotFoundError as gone:
+            return errors.file_error(gone)
+        except (OSError, FileChangedError):
+            pass
+    return errors.filing_error(error, stamp=entry.stamp_now(), source=entry.folder)
 
 
 def _refuse_a_new_writer(entry: Entry) -> None:

@@ -17,10 +17,9 @@ order is durable before the file has its name in the inbox, so the daemon never 
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,24 +31,68 @@ from ingestd.part10.views import FileSource
 from ingestd.part10.walk import walk
 from ingestd.spool.disk import errors, handles
 from ingestd.spool.disk.free_names import free_names
-from ingestd.spool.filing.copying import Copy, copy_over
+from ingestd.spool.filing.copying import Copy
 from ingestd.spool.filing.entry import Entry
+from ingestd.spool.filing.move import Move
 from ingestd.spool.filing.quarantined import Quarantined
 from ingestd.spool.filing.reason_file import REASON_SUFFIX
 from ingestd.spool.filing.removal import remove
 from ingestd.spool.memory.orders import FileOrders, Order
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """Where it shall go: an open folder of the inbox, that folder's components, and the name it had."""
+@dataclass(slots=True, kw_only=True)
+class _WayBack:
+    """The inbox as the place of a move: the folder that the file came from, and what a person has ordered about the file."""
 
+    entry: Entry
     folder: int
     parents: Sequence[str]
     wanted: str
+    takes: Callable[[str], bool]
+    orders: FileOrders | None
+    give: Collection[Order]
+    links: bool = False  # a file with a second name waits in the inbox
 
     def path(self, name: str) -> str:
+        """Of a name in the folder, relative to the inbox."""
         return "/".join((*self.parents, name))
+
+    def names(self) -> Iterator[str]:
+        limit = os.fpathconf(self.folder, "PC_NAME_MAX")
+        seed = f"{self.entry.stamp.inode} {self.path(self.wanted)}"
+        return free_names(self.wanted, seed=seed, limit=limit, extended=True)
+
+    def gives(self, name: str, _: Entry) -> bool:
+        return self.takes(self.path(name))
+
+    def lay(self, name: str, stamp: Stamp) -> None:
+        if self.orders is not None:
+            self.orders.order(self.path(name), stamp, self.give)
+
+    def lift(self, name: str, stamp: Stamp, _: OSError) -> None:
+        if self.orders is not None:
+            self.orders.replaced(self.path(name), stamp)
+
+    def unseen(self, error: handles.UnseenMoveError) -> FileError | FilingError:
+        return errors.put_back_error(error)
+
+    def arrived(self, _: str) -> None:
+        handles.sync_folder(self.folder)
+        handles.sync_folder(self.entry.folder)
+
+    def ready_for_copy(self) -> int:
+        return self.folder
+
+    def copied(self, copy: Copy, _: str) -> None:
+        """The copy may be on its way to the service already: it stays, whatever becomes of the source."""
+        copy.discard()
+        handles.sync_folder(self.folder)
+        try:
+            remove(self.entry)
+            handles.sync_folder(self.entry.folder)
+        except (OSError, FileError) as error:
+            text = "it was copied into the inbox and could not be taken out of failed/: do that by hand"
+            raise FilingError(text) from error
 
 
 class PuttingBack:
@@ -159,64 +202,19 @@ class PuttingBack:
 
     def _land(self, entry: Entry, origin: str) -> str:
         *parents, wanted = handles.split(origin)
-        target = _Target(folder=_made(self._inbox, parents), parents=parents, wanted=wanted)
+        to = _WayBack(
+            entry=entry,
+            folder=_made(self._inbox, parents),
+            parents=parents,
+            wanted=wanted,
+            takes=self._takes,
+            orders=self._orders,
+            give=self._give,
+        )
         try:
-            try:
-                path = self._claim(entry.folder, entry.name, entry.stamp, target)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                return self._cross(entry, target)
-            handles.sync_folder(target.folder)
-            handles.sync_folder(entry.folder)
-            return path
+            return to.path(Move(to).run())
         finally:
-            handles.close(target.folder)
-
-    def _cross(self, entry: Entry, target: _Target) -> str:
-        copy = copy_over(entry, target.folder)
-        try:
-            path = self._claim(target.folder, copy.name, handles.stamp_of(copy.status), target, copy)
-            name = path.rpartition("/")[2]
-            if not (copy.became(target.folder, name) or copy.is_there(target.folder, name)):
-                raise handles.os_error(errno.EBUSY)  # the source goes only for what was verified
-        finally:
-            copy.discard()
-        handles.sync_folder(target.folder)
-        try:
-            remove(entry)
-            handles.sync_folder(entry.folder)
-        except (OSError, FileError) as error:  # the copy may be on its way to the service already: it stays
-            text = "it was copied into the inbox and could not be taken out of failed/: do that by hand"
-            raise FilingError(text) from error
-        return path
-
-    def _claim(self, from_folder: int, from_name: str, stamp: Stamp, target: _Target, copy: Copy | None = None) -> str:
-        """Rename to the first free name that the inbox takes, its order before it. Raises OSError; no order is left then."""
-        limit = os.fpathconf(target.folder, "PC_NAME_MAX")
-        seed = f"{stamp.inode} {target.path(target.wanted)}"
-        for name in free_names(target.wanted, seed=seed, limit=limit, extended=True):
-            path = target.path(name)
-            if copy is not None and copy.is_there(target.folder, name):
-                self._order(path, handles.stamp_of(handles.lstat(target.folder, name)))
-                return path
-            if not self._takes(path):
-                continue
-            self._order(path, stamp)
-            try:
-                handles.move(from_folder, from_name, target.folder, name)
-            except OSError as error:
-                if self._orders is not None:
-                    self._orders.replaced(path, stamp)
-                if isinstance(error, FileExistsError):
-                    continue
-                raise
-            return path
-        raise handles.os_error(errno.EEXIST)
-
-    def _order(self, path: str, stamp: Stamp) -> None:
-        if self._orders is not None:
-            self._orders.order(path, stamp, self._give)
+            handles.close(to.folder)
 
 
 def _refuse_nameless(folder: int, name: str) -> None:

@@ -28,7 +28,7 @@ from ingestd.core.record import Verdict
 from ingestd.spool.disk import handles
 from ingestd.spool.disk import synced as synced_module
 from ingestd.spool.disk.lease import ignore_sigio
-from ingestd.spool.filing import copying, moving, removal
+from ingestd.spool.filing import copying, move, outcome_folder, removal
 from ingestd.spool.filing.entry import Entry
 from ingestd.spool.filing.filing import Filing
 from ingestd.spool.filing.removal import remove
@@ -324,7 +324,7 @@ def test_a_new_version_survives_while_the_old_one_crosses(far: House, monkeypatc
         (far.inbox / ".new").rename(far.inbox / "a.dcm")
         remove(entry)
 
-    monkeypatch.setattr(moving, "remove", late)
+    monkeypatch.setattr(outcome_folder, "remove", late)
     with pytest.raises(FileChangedError):
         far.filing.to_done(instance, at=AT)
     assert tree(far.inbox) == {"a.dcm": b"new version"}
@@ -344,7 +344,7 @@ def test_what_is_written_behind_a_copy_does_not_go_with_the_source(
         remove(entry)
 
     with monkeypatch.context() as patched:
-        patched.setattr(moving, "remove", late)
+        patched.setattr(outcome_folder, "remove", late)
         with pytest.raises(FilingError, match="open for writing"):
             far.filing.to_done(instance, at=AT)
     writers[0].write(b"more")
@@ -445,7 +445,7 @@ def test_a_copy_that_reads_back_differently_is_none(far: House, monkeypatch: pyt
 def test_a_copy_that_another_process_replaced_is_none(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F41: the source goes only for what was verified."""
     instance = far.drop("a.dcm", part10())
-    copy_over = moving.copy_over
+    copy_over = move.copy_over
 
     def replaced(entry: Entry, root: int) -> copying.Copy:
         copy = copy_over(entry, root)
@@ -453,7 +453,7 @@ def test_a_copy_that_another_process_replaced_is_none(far: House, monkeypatch: p
         (far.done / copy.name).write_bytes(b"another's")
         return copy
 
-    monkeypatch.setattr(moving, "copy_over", replaced)
+    monkeypatch.setattr(move, "copy_over", replaced)
     with pytest.raises(FilingError):
         far.filing.to_done(instance, at=AT)
     assert tree(far.inbox) == {"a.dcm": part10()}
@@ -563,7 +563,7 @@ def test_the_same_bytes_dropped_again_later_are_kept_beside(far: House) -> None:
 def test_a_source_that_cannot_be_removed_leaves_no_copy(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F31: each try would leave another one."""
     instance = far.drop("a.dcm", part10())
-    monkeypatch.setattr(moving, "remove", failing(errno.EROFS))
+    monkeypatch.setattr(outcome_folder, "remove", failing(errno.EROFS))
     with pytest.raises(FilingError, match="mount it writable; under systemd ReadWritePaths="):
         far.filing.to_done(instance, at=AT)
     assert (list(tree(far.inbox)), tree(far.done)) == (["a.dcm"], {})
@@ -595,18 +595,18 @@ def test_a_share_that_breaks_off_once_the_source_is_gone_costs_no_copy(
     """I1, F40, F41: the copy is the only one then."""
     content = part10()
     instance = far.drop("a.dcm", content)
-    real_remove = moving.remove
+    real_remove = outcome_folder.remove
 
     def remove_badly(entry: Entry) -> None:
         with monkeypatch.context() as patched:
             patched.setattr(removal.os, call, badly)
             real_remove(entry)
 
-    for module in (moving, removal):
+    for module in (outcome_folder, removal):
         monkeypatch.setattr(
             module, "refuse_open", lambda entry: None
         )  # it closes a handle, too, before anything is done
-    monkeypatch.setattr(moving, "remove", remove_badly)
+    monkeypatch.setattr(outcome_folder, "remove", remove_badly)
     monkeypatch.setattr(removal, "put_back", put_nothing_back)
     with suppress(FilingError) if call == "unlink" else nullcontext():
         if kind == "done":
@@ -627,7 +627,7 @@ def test_a_source_that_was_not_seen_for_a_moment_is_filed_once_on_whatever_day(
     content = part10()
     instance = far.drop("a.dcm", content)
     with monkeypatch.context() as patched:
-        patched.setattr(moving, "remove", fail)
+        patched.setattr(outcome_folder, "remove", fail)
         patched.setattr(Entry, "stamp_now", lambda self: None)
         with pytest.raises(FilingError):
             far.filing.to_done(instance, at=AT)

@@ -20,7 +20,7 @@ from ingestd.core.answers.reasons import Reason
 from ingestd.core.errors import FileGoneError, FilingError, JournalError
 from ingestd.core.record import Verdict
 from ingestd.spool.disk import descent, handles
-from ingestd.spool.filing import copying, putting_back
+from ingestd.spool.filing import copying, move, putting_back
 from ingestd.spool.filing.entry import Entry
 from ingestd.spool.filing.filing import Filing
 from ingestd.spool.filing.putting_back import PuttingBack
@@ -448,7 +448,7 @@ def test_the_reason_of_a_verdict_at_the_very_last_moment_stays(near: House, monk
 def test_a_copy_that_another_process_replaced_costs_nothing(far: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """F41: the source goes only for what was verified."""
     far.quarantine("a.dcm", part10())
-    copy_over = putting_back.copy_over
+    copy_over = move.copy_over
 
     def replaced(entry: Entry, root: int) -> copying.Copy:
         copy = copy_over(entry, root)
@@ -456,7 +456,7 @@ def test_a_copy_that_another_process_replaced_costs_nothing(far: House, monkeypa
         (far.inbox / copy.name).write_bytes(b"another's")
         return copy
 
-    monkeypatch.setattr(putting_back, "copy_over", replaced)
+    monkeypatch.setattr(move, "copy_over", replaced)
     with pytest.raises(FilingError):
         far.put_back("a.dcm")
     assert tree(far.failed)["a.dcm"] == part10()
