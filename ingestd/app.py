@@ -17,15 +17,12 @@ from functools import partial
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-from ingestd.config import Folders, Settings, unread
-from ingestd.config.rules import batch_rules_of, brake_rules_of, retry_rules_of, settle_rules_of
+from ingestd.config import Folders, Settings, rules, unread
 from ingestd.core.answers.outcome import DuplicatePolicy
 from ingestd.core.answers.profiles import PROFILES
-from ingestd.core.answers.service_name import service_name
 from ingestd.core.events import Event
 from ingestd.core.layout import Layout
 from ingestd.core.ports import Bodies, Clock, Supervised
-from ingestd.core.second_look import SecondLookRules
 from ingestd.daemon.arriving.looking import LOOKERS
 from ingestd.daemon.loop import Daemon, LoopRules
 from ingestd.daemon.sending.jobs import AskRules
@@ -58,7 +55,7 @@ from ingestd.spool.memory.orders import FileOrders
 from ingestd.spool.upkeep.empty_folders import EmptyFolders
 from ingestd.spool.upkeep.leftovers import Leftovers
 from ingestd.spool.upkeep.proving import Proving
-from ingestd.spool.upkeep.retention import DAY_SECONDS, DoneRetention
+from ingestd.spool.upkeep.retention import DoneRetention
 from ingestd.spool.upkeep.second_looks import SecondLooks
 from ingestd.spool.upkeep.worker import Task, Upkeep
 
@@ -89,14 +86,15 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
         ignore_sigio()
         log = _log(stack, settings, memory.folders, clock, descriptor=log_descriptor)
         space = Space({name: os.fspath(path) for name, path in memory.folders})
-        recorder = _metrics(log, space, token)
+        expiry = (lambda: token.expires_at) if isinstance(token, TokenCell) else (lambda: 0.0)
+        recorder = Metrics(log=log, version=version("ingestd"), free_space=space, token_expiry=expiry)
         inbox = InboxFolder(memory.folders.inbox, clock, headerless=settings.intake.headerless == "send")
         inbox.ground()  # what the start line says of leases
         _say_started(settings, recorder, leases=inbox.leases_problem)
         origin = _service(stack, settings, inbox, clock, token)
         seen = SeenClock(state=memory.folders.state, written=memory.written, clock=clock, date=lambda: origin.date)
-        upkeep = _upkeep(settings, memory.folders, clock, seen, origin)
-        threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep.thread]
+        upkeep, second_looks, retention = _upkeep(settings, memory.folders, clock, seen, origin)
+        threads: list[Supervised] = [log.sink, *([token] if isinstance(token, TokenCell) else []), upkeep]
         wake = threading.Event()
         ports = Ports(
             clock=clock,
@@ -106,8 +104,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             journal=memory.journal,
             filer=memory.filing,
             orders=FileOrders(memory.folders.state),
-            looker=upkeep.second_looks,
-            retention=upkeep.retention,
+            looker=second_looks,
+            retention=retention,
             recorder=recorder,
             notifier=ServiceManager(os.environ),
             stores=_threads(stack, settings.service.concurrency + CONTROL_THREADS, "store"),
@@ -120,8 +118,8 @@ def application(settings: Settings, *, once: bool = False, log_descriptor: int =
             wake=wake,
             rand=random.random,
         )
-        rules = _rules(settings, slow=inbox.on_network(), once=once, identified=token is not None)
-        daemon = stages(ports, rules).daemon
+        means = _rules(settings, slow=inbox.on_network(), once=once, identified=token is not None)
+        daemon = stages(ports, means).daemon
         # It asks the daemon, which looks after it.
         threads.extend(_admin(stack, settings, clock, daemon, recorder, once=once))
         yield Application(daemon=daemon, metrics=recorder, log=log)
@@ -168,23 +166,17 @@ def _service(
     return origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Upkeep:
+def _upkeep(
+    settings: Settings, folders: Folders, clock: Clock, seen: SeenClock, origin: OriginServer
+) -> tuple[Upkeep, SecondLooks, DoneRetention | None]:
     """The upkeep thread, and those of its tasks that the daemon asks."""
-
-    thread: Upkeep
-    second_looks: SecondLooks
-    retention: DoneRetention | None
-
-
-def _upkeep(settings: Settings, folders: Folders, clock: Clock, seen: SeenClock, origin: OriginServer) -> _Upkeep:
     done, intake = settings.done, settings.intake
     proving = Proving(
-        profile=PROFILES[settings.service.profile_kind], service=_service_name(settings), fetch=origin.fetch
+        profile=PROFILES[settings.service.profile_kind], service=rules.service_name_of(settings), fetch=origin.fetch
     )
     tasks: list[Task] = [Leftovers((folders.inbox, folders.done, folders.failed), clock=clock)]
     retention = None
-    if (age := _seconds(done.retention_days)) is not None:
+    if (age := rules.seconds_of(done.retention_days)) is not None:
         retention = DoneRetention(
             done=folders.done,
             state=folders.state,
@@ -199,29 +191,29 @@ def _upkeep(settings: Settings, folders: Folders, clock: Clock, seen: SeenClock,
     if (after := intake.remove_empty_dirs_after_seconds) is not None and intake.recursive:
         tasks.append(EmptyFolders(inbox=folders.inbox, after=after, clock=clock))
     looks = SecondLooks(done=folders.done, state=folders.state, proving=proving, clock=clock, doubt=seen.problem)
-    return _Upkeep(thread=Upkeep([*tasks, looks], clock=clock), second_looks=looks, retention=retention)
+    return Upkeep([*tasks, looks], clock=clock), looks, retention
 
 
 def _rules(settings: Settings, *, slow: bool, once: bool, identified: bool) -> DaemonRules:
     """What the settings mean for the stages."""
     service, intake, removes = settings.service, settings.intake, settings.done.removes
-    retry = retry_rules_of(settings.retry)
+    retry = rules.retry_rules_of(settings.retry)
     return DaemonRules(
         window=intake.window,
         ready_ahead=(service.concurrency + BATCHES_AHEAD) * settings.batch.max_instances,
         concurrency=service.concurrency,
-        batch=batch_rules_of(settings),
-        settle=settle_rules_of(intake),
+        batch=rules.batch_rules_of(settings),
+        settle=rules.settle_rules_of(intake),
         retry=retry,
-        brake=brake_rules_of(settings.brake),
+        brake=rules.brake_rules_of(settings.brake),
         ask=AskRules(
             policy=DuplicatePolicy(settings.duplicates.policy),
             profile=PROFILES[service.profile_kind],
             for_removal=removes,
             word_after=retry.word_after_seconds,
-            service=_service_name(settings),
+            service=rules.service_name_of(settings),
         ),
-        looks=SecondLookRules(after=intake.incomplete_timeout_seconds, remove=removes),
+        looks=rules.second_look_rules_of(settings),
         loop=LoopRules(
             deadline_seconds=settings.shutdown.deadline_seconds, drain_inbox=settings.shutdown.drain == "inbox"
         ),
@@ -229,7 +221,7 @@ def _rules(settings: Settings, *, slow: bool, once: bool, identified: bool) -> D
         words=partial(hold_line, url=urlsplit(service.url).netloc, identified=identified),
         slow=slow,
         once=once,
-        receipts_age=_seconds(settings.journal.receipts_days),
+        receipts_age=rules.seconds_of(settings.journal.receipts_days),
     )
 
 
@@ -247,15 +239,6 @@ def _log(stack: ExitStack, settings: Settings, folders: Folders, clock: SystemCl
     log.sink.start()
     stack.enter_context(capture(log, clock))
     return log
-
-
-def _metrics(log: Log, space: Space, token: TokenSource | None) -> Metrics:
-    return Metrics(
-        log=log,
-        version=version("ingestd"),
-        free_space=space,
-        token_expiry=lambda: token.expires_at if isinstance(token, TokenCell) else 0.0,
-    )
 
 
 def _say_started(settings: Settings, recorder: Metrics, *, leases: str | None) -> None:
@@ -313,11 +296,3 @@ def _admin(
         return []
     stack.callback(admin.join, 0)
     return [admin]
-
-
-def _service_name(settings: Settings) -> str:
-    return service_name(settings.service.url, settings.service.partition)
-
-
-def _seconds(days: float | None) -> float | None:
-    return days * DAY_SECONDS if days is not None else None
