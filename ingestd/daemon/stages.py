@@ -156,7 +156,7 @@ def stages(ports: Ports, rules: DaemonRules) -> Stages:
             jobs=jobs,
             recorder=recorder,
             service=service,
-            remember=ledger.stored,
+            ledger=ledger,
         ),
         recorder=recorder,
         jobs=jobs,

@@ -6,7 +6,6 @@ what is not there, or is another, is said out loud: the only right copy stands i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from ingestd.core.answers.answer import Fetched, Shown
@@ -15,6 +14,7 @@ from ingestd.core.events import Event
 from ingestd.core.model import Identifiers
 from ingestd.core.ports import Clock, Journal, Origin, Recorder
 from ingestd.core.record import Receipt
+from ingestd.daemon.ending.ledger import Ledger
 from ingestd.daemon.sending.jobs import Jobs, Rechecked
 
 EVERY_SECONDS = 10.0  # the next file that was filed on the service's word, to be asked for: slowly, beside the work
@@ -24,7 +24,7 @@ ANOTHER = "it was filed on the service's word, and the service holds other bytes
 
 
 class Rechecking:
-    """The owner thread's. `remember` takes a receipt for the next commit."""
+    """The owner thread's."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Rechecking:
         jobs: Jobs,
         recorder: Recorder,
         service: str,
-        remember: Callable[[Receipt], None],
+        ledger: Ledger,
     ) -> None:
         self._clock = clock
         self._journal = journal
@@ -43,7 +43,7 @@ class Rechecking:
         self._jobs = jobs
         self._recorder = recorder
         self._service = service
-        self._remember = remember
+        self._ledger = ledger
         self._after = 0  # the number of the newest receipt that was looked at
         self._next = 0.0
 
@@ -62,7 +62,7 @@ class Rechecking:
         same = (fetched.sha256, fetched.transfer_syntax_uid) == (receipt.sha256, receipt.transfer_syntax_uid)
         match fetched.shown(_ids(receipt)):
             case Shown.IT if same:
-                self._remember(replace(receipt, proof=Proof.FETCHED, stored_at=self._clock.wall()))
+                self._ledger.stored(replace(receipt, proof=Proof.FETCHED, stored_at=self._clock.wall()))
             case Shown.IT:
                 self._recorder.log(Event.NOT_HELD, path=receipt.path, problem=ANOTHER)
             case Shown.ABSENT:
