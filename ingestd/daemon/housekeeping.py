@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ingestd.core.errors import JournalError, StateHeldError
 from ingestd.core.events import Event
 from ingestd.core.ports import Clock, Journal, Recorder, Retention, RetentionStatus
+from ingestd.daemon.saying.rate_limit import Every
 
 BEAT_SECONDS = 1.0  # the next check that the state folder is still ours
 PRUNED_AT_ONCE = 100  # receipts: some milliseconds, and more in a day than any site stores
@@ -44,28 +45,28 @@ class Housekeeping:
         self._receipts_age = receipts_age
         self._state_problem = state_problem
         self._clock_problem = clock_problem
-        self._next = 0.0
-        self._prune_at = 0.0
+        self._second = Every(BEAT_SECONDS)
+        self._prune_now = Every(PRUNE_AGAIN_SECONDS)
         self._set_aside = 0
         self._said = RetentionStatus()
         self._say_at = 0.0
         self._say_unproven_at = 0.0
-        self._say_clock_at = 0.0
+        self._say_clock = Every(CLOCK_SAID_SECONDS)
 
     def beat(self, now: float) -> None:
         """At most once a second. Raises StateHeldError when the state folder was taken away: the next start makes another."""
-        if now < self._next:
+        if not self._second.due(now):
             return
-        self._next = now + BEAT_SECONDS
         self._look_at_state()
         if self._retention is not None:
             self._say(self._retention.status(), now)
         if self._retention is None and self._receipts_age is None:
             return
         if (problem := self._clock_problem()) is not None:
-            self._say_clock(problem, now)
-        elif self._receipts_age is not None and now >= self._prune_at:
-            self._prune_at = now + self._prune(self._receipts_age, now)
+            if self._say_clock.due(now):
+                self._recorder.log(Event.CLOCK_DOUBTED, problem=problem)
+        elif self._receipts_age is not None and self._prune_now.due(now):
+            self._prune(self._receipts_age, now)
 
     def _look_at_state(self) -> None:
         if (count := self._journal.set_aside) != self._set_aside:
@@ -94,18 +95,14 @@ class Housekeeping:
             problem=status.problem,
         )
 
-    def _say_clock(self, problem: str, now: float) -> None:
-        if now >= self._say_clock_at:
-            self._say_clock_at = now + CLOCK_SAID_SECONDS
-            self._recorder.log(Event.CLOCK_DOUBTED, problem=problem)
-
-    def _prune(self, age: float, now: float) -> float:
-        """Seconds until it is worth another try."""
+    def _prune(self, age: float, now: float) -> None:
+        """Forget the oldest receipts; where there may be more of them, the next second goes on with it."""
         before = min(now, self._clock.wall()) - age
         if self._retention is not None:
             before = min(before, self._retention.status().swept_before)
         try:
             pruned = self._journal.prune(before, PRUNED_AT_ONCE)
-        except JournalError:  # Endings.commit tries it and says what is wrong
-            return PRUNE_AGAIN_SECONDS
-        return 0.0 if pruned == PRUNED_AT_ONCE else PRUNE_AGAIN_SECONDS
+        except JournalError:  # the ledger's next commit tries it and says what is wrong
+            return
+        if pruned == PRUNED_AT_ONCE:
+            self._prune_now.wait(now, seconds=0.0)

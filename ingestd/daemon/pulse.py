@@ -21,6 +21,7 @@ from ingestd.daemon.ending.afterwards import Afterwards
 from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.ending.ledger import Ledger
 from ingestd.daemon.saying.left_lying import LeftLying
+from ingestd.daemon.saying.rate_limit import Every
 from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.sending import Sending
 from ingestd.daemon.standing import Standing
@@ -77,7 +78,7 @@ class Pulse:
         self._folders_problem = folders_problem
         self._leases_problem = leases_problem
         self._unready = unready
-        self._next = 0.0
+        self._second = Every(PULSE_SECONDS)
         self._restarts: dict[str, tuple[int, float]] = {}  # how often in a row, and when it may be started again
         self._folders_said: str | None = None
         self._folders_said_at = -math.inf
@@ -87,7 +88,7 @@ class Pulse:
         self._watching: bool | None = None
         self._leases_said: str | None = None
         self._left_lying = LeftLying(recorder)
-        self._say_silence_at = 0.0
+        self._say_silence = Every(SILENT_SECONDS)
         self.ready = False
         self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red; any thread may read it
         self.held: tuple[str, ...] = ()  # of these, what keeps files from going out
@@ -126,9 +127,8 @@ class Pulse:
     def beat(self, now: float, *, threads: Sequence[Supervised]) -> None:
         """At most once a second. `threads` are those that must be alive; none while the daemon stops."""
         self._sending.holding.tell(now, files=self.left_by_name)
-        if now < self._next:
+        if not self._second.due(now):
             return
-        self._next = now + PULSE_SECONDS
         self._supervise(threads, now)
         self._braking.look(now, files=self.left_by_name)
         scan = self._scanner.status()
@@ -181,8 +181,7 @@ class Pulse:
         """What to say of a service that has taken a request and says nothing, once that has lasted for long; logged, too."""
         if (seconds := self._origin.silent_seconds) < SILENT_SECONDS:
             return None
-        if now >= self._say_silence_at:
-            self._say_silence_at = now + SILENT_SECONDS
+        if self._say_silence.due(now):
             lasted, files = round(seconds, 1), self.left_by_name()
             self._recorder.log(Event.SILENT, problem=SILENT_TEXT, held_seconds=lasted, files=files)
         return f"{SILENT_TEXT} (for {lasting(seconds)})"

@@ -17,6 +17,7 @@ from ingestd.core.ports import Journal, Scanner
 from ingestd.core.settle import SettleRules
 from ingestd.core.window import Window
 from ingestd.daemon.arriving.looking import NO_STAMP
+from ingestd.daemon.saying.rate_limit import Every
 
 DUE_EVERY_SECONDS = 0.5  # the next question to the journal, for files whose time has come
 
@@ -30,7 +31,7 @@ class Admission:
         self._window = window
         waits = (rules.quiet_seconds, rules.network_quiet_seconds, rules.incomplete_timeout_seconds)
         self._longest_wait = max(LONGEST_WAIT_SECONDS, *waits)
-        self._due_at = 0.0
+        self._ask_journal = Every(DUE_EVERY_SECONDS)
         self._inodes_listed = True  # folders list the inodes that fstat says, as far as anybody knows
 
     def admit(self, now: float) -> int:
@@ -40,8 +41,7 @@ class Admission:
             self._offer(sighting, now)
         for sighting in self._scanner.take(self._window.room(hinted=False)):
             self._offer(sighting, now)
-        if now >= self._due_at and (room := self._window.room(hinted=False)) > 0:
-            self._due_at = now + DUE_EVERY_SECONDS
+        if (room := self._window.room(hinted=False)) > 0 and self._ask_journal.due(now):
             for deferral in self._journal.due(now, room):
                 if deferral.path not in self._window:
                     sighting = Sighting(path=deferral.path, hinted=deferral.deleted)

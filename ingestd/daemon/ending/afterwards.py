@@ -11,7 +11,7 @@ from ingestd.core.events import Event
 from ingestd.core.ports import Journal, Recorder, SecondLooker
 from ingestd.core.second_look import Found, Looked, SecondLookRules, due, next_look
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.saying.rate_limit import RateLimit
+from ingestd.daemon.saying.rate_limit import Every, RateLimit
 
 BEAT_SECONDS = 1.0  # the next question to the journal, for second looks that are due
 AT_ONCE = 1000  # looks
@@ -42,7 +42,7 @@ class Afterwards:
         self._rules = rules
         self._late = RateLimit(Event.WRITTEN_LATE, recorder=recorder)
         self._kept = RateLimit(Event.KEPT, recorder=recorder)
-        self._next = 0.0
+        self._second = Every(BEAT_SECONDS)
 
     @property
     def late(self) -> int:
@@ -53,8 +53,7 @@ class Afterwards:
         """Take in what was found; once a second, when all of it is on the disk, hand out what is due."""
         while (looked := self._looker.take()) is not None:
             self._learnt(looked, now)
-        if now >= self._next and self._looker.idle and not self._ledger.looks_uncommitted:
-            self._next = now + BEAT_SECONDS
+        if self._looker.idle and not self._ledger.looks_uncommitted and self._second.due(now):
             self._hand_out(now, self._rules.after)
 
     def _hand_out(self, now: float, after: float) -> None:

@@ -10,6 +10,7 @@ from ingestd.core.events import Event
 from ingestd.core.model import Deferral
 from ingestd.core.ports import Clock, Journal, Recorder
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray
+from ingestd.daemon.saying.rate_limit import Every
 
 RETRY_SECONDS = 1.0  # a commit that failed, until the next try
 SAID_SECONDS = 60.0  # the next line `journal_trouble`: a disk that is nearly full comes and goes
@@ -31,7 +32,7 @@ class Ledger:
         self._looked: set[str] = set()
         self._retry_at = 0.0
         self._said = False
-        self._say_at = 0.0
+        self._say_trouble = Every(SAID_SECONDS)
         self.problem: str | None = None  # why the journal can't be written just now
 
     @property
@@ -117,9 +118,8 @@ class Ledger:
 
     def _say(self) -> None:
         """When trouble begins and when it ends; at most once a minute, because a disk that is nearly full comes and goes."""
-        now = self._clock.monotonic()
-        if self.problem is not None and not self._said and now >= self._say_at:
-            self._said, self._say_at = True, now + SAID_SECONDS
+        if self.problem is not None and not self._said and self._say_trouble.due(self._clock.monotonic()):
+            self._said = True
             self._recorder.log(Event.JOURNAL_TROUBLE, problem=self.problem)
         elif self.problem is None and self._said:
             self._said = False

@@ -19,7 +19,7 @@ from ingestd.core.pace.backoff import growing
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
 from ingestd.core.record import Stray
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.saying.rate_limit import RateLimit
+from ingestd.daemon.saying.rate_limit import Every, RateLimit
 from ingestd.threads.handover import Handover, NoThreadError
 
 BASE_SECONDS = 5.0  # a stray that can't be put back, the first time; then twice as long each time
@@ -61,7 +61,7 @@ class Strays:
         self._tries: Handover[_Known, str | None] = Handover(pool=copier, wake=wake)
         self._known: dict[tuple[str, str], _Known] = {}
         self._over: set[tuple[str, str]] = set()  # the journal may still hold them
-        self._load_at = 0.0
+        self._load_now = Every(LOAD_EVERY_SECONDS)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -93,8 +93,7 @@ class Strays:
                 case error:
                     raise error
             ended += 1
-        if now >= self._load_at:
-            self._load_at = now + LOAD_EVERY_SECONDS
+        if self._load_now.due(now):
             self._load(now)
         for known in self._known.values():
             if now >= known.due_at and not known.under_way:

@@ -15,6 +15,7 @@ from ingestd.core.events import Event
 from ingestd.core.pace.brake import Brake
 from ingestd.core.ports import Orders, Recorder
 from ingestd.core.when import lasting
+from ingestd.daemon.saying.rate_limit import Every
 
 SAID_SECONDS = 60.0  # the next line `braked`, while the brake is on
 MEND = "`ingestd failed list` shows the files, `ingestd failed show` the service's words; mend the cause, then `ingestd resume`"
@@ -29,7 +30,7 @@ class Braking:
         self._recorder = recorder
         self._written = True
         self._since: float | None = None  # when it was first looked at, on Clock.now()
-        self._say_at = 0.0
+        self._say = Every(SAID_SECONDS)
         self.why = orders.braked()
         if self.why is not None:
             recorder.log(Event.BRAKED, problem=self.why, hint=MEND)
@@ -62,7 +63,8 @@ class Braking:
         if self.why is None:
             return
         if self._since is None:
-            self._since, self._say_at = now, now + SAID_SECONDS
+            self._since = now
+            self._say.wait(now)
         held = round(now - self._since, 1)
         if self._written and self._orders.braked() is None:
             self.why = self._since = None
@@ -71,8 +73,7 @@ class Braking:
             return
         if not self._written:
             self._write(self.why)
-        if now >= self._say_at:
-            self._say_at = now + SAID_SECONDS
+        if self._say.due(now):
             self._recorder.log(Event.BRAKED, problem=self.why, hint=MEND, files=files(), held_seconds=held)
 
     def _write(self, why: str) -> None:

@@ -15,6 +15,7 @@ from ingestd.core.model import Identifiers
 from ingestd.core.ports import Clock, Journal, Origin, Recorder
 from ingestd.core.record import Receipt
 from ingestd.daemon.ending.ledger import Ledger
+from ingestd.daemon.saying.rate_limit import Every
 from ingestd.daemon.sending.jobs import Jobs, Rechecked
 
 EVERY_SECONDS = 10.0  # the next file that was filed on the service's word, to be asked for: slowly, beside the work
@@ -45,13 +46,12 @@ class Rechecking:
         self._service = service
         self._ledger = ledger
         self._after = 0  # the number of the newest receipt that was looked at
-        self._next = 0.0
+        self._ask_now = Every(EVERY_SECONDS)
 
     def beat(self, now: float) -> None:
         """Ask for the next one, if it is time and there is one. Called while the service can be read."""
-        if now < self._next:
+        if not self._ask_now.due(now):
             return
-        self._next = now + EVERY_SECONDS
         self._after, receipt = self._journal.on_word(self._service, after=self._after)
         if receipt is not None:
             ids = _ids(receipt)
@@ -68,7 +68,7 @@ class Rechecking:
             case Shown.ABSENT:
                 self._recorder.log(Event.NOT_HELD, path=receipt.path, problem=NOT_THERE)
             case _:  # no answer that counts; the next life of the daemon asks again
-                self._next = now + AFTER_SILENCE_SECONDS
+                self._ask_now.wait(now, seconds=AFTER_SILENCE_SECONDS)
 
 
 def _ids(receipt: Receipt) -> Identifiers:
