@@ -14,7 +14,6 @@ from ingestd.core.events import Event
 from ingestd.core.ports import Clock, Journal, Recorder, Retention, RetentionStatus
 from ingestd.daemon.saying.rate_limit import Every
 
-BEAT_SECONDS = 1.0  # the next check that the state folder is still ours
 PRUNED_AT_ONCE = 100  # receipts: some milliseconds, and more in a day than any site stores
 PRUNE_AGAIN_SECONDS = 10.0  # the next try to forget old receipts, when none is left or the journal can't be written
 SAID_SECONDS = 60.0  # the next line `retention`, while files are removed
@@ -45,7 +44,6 @@ class Housekeeping:
         self._receipts_age = receipts_age
         self._state_problem = state_problem
         self._clock_problem = clock_problem
-        self._second = Every(BEAT_SECONDS)
         self._prune_now = Every(PRUNE_AGAIN_SECONDS)
         self._set_aside = 0
         self._said = RetentionStatus()
@@ -54,9 +52,7 @@ class Housekeeping:
         self._say_clock = Every(CLOCK_SAID_SECONDS)
 
     def beat(self, now: float) -> None:
-        """At most once a second. Raises StateHeldError when the state folder was taken away: the next start makes another."""
-        if not self._second.due(now):
-            return
+        """Once a second. Raises StateHeldError when the state folder was taken away: the next start makes another."""
         self._look_at_state()
         if self._retention is not None:
             self._say(self._retention.status(), now)

@@ -17,16 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ingestd.core.events import Event
-from ingestd.core.ports import Clock, Journal, Notifier, Origin, Recorder, Scanner, Supervised
+from ingestd.core.ports import Clock, Notifier, Origin, Recorder, Scanner, Supervised
 from ingestd.core.scan import Passed
-from ingestd.core.window import Window
 from ingestd.daemon.arriving.intake import Intake
-from ingestd.daemon.ending.afterwards import Afterwards
+from ingestd.daemon.beat import Beat
 from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.pulse import Pulse
-from ingestd.daemon.sending.braking import Braking
+from ingestd.daemon.remaining import Remaining
 from ingestd.daemon.sending.sending import Sending
 
 LONGEST_SLEEP_SECONDS = 1.0  # the loop, when nothing wakes it
@@ -63,17 +61,13 @@ class Daemon:
         scanner: Scanner,
         threads: Sequence[Supervised],
         origin: Origin,
-        journal: Journal,
-        folders_problem: Callable[[], str | None],
-        leases_problem: Callable[[], str | None],
-        window: Window,
         intake: Intake,
         sending: Sending,
         ledger: Ledger,
         endings: Endings,
-        braking: Braking,
-        housekeeping: Housekeeping,
-        afterwards: Afterwards,
+        remaining: Remaining,
+        pulse: Pulse,
+        beat: Beat,
         recorder: Recorder,
         notifier: Notifier,
         wake: threading.Event,
@@ -83,15 +77,13 @@ class Daemon:
         self._scanner = scanner
         self._others = threads
         self._origin = origin
-        self._journal = journal
-        self._folders_problem = folders_problem
-        self._window = window
         self._intake = intake
         self._sending = sending
         self._ledger = ledger
         self._endings = endings
-        self._housekeeping = housekeeping
-        self._afterwards = afterwards
+        self._remaining = remaining
+        self._pulse = pulse
+        self._beat = beat
         self._recorder = recorder
         self._notifier = notifier
         self._wake = wake
@@ -99,22 +91,6 @@ class Daemon:
         self._signals = 0
         self._ticked_at = clock.monotonic()
         self._stopping = False
-        self._pulse = Pulse(
-            scanner=scanner,
-            origin=origin,
-            journal=journal,
-            window=window,
-            sending=sending,
-            ledger=ledger,
-            endings=endings,
-            braking=braking,
-            afterwards=afterwards,
-            recorder=recorder,
-            notifier=notifier,
-            folders_problem=folders_problem,
-            leases_problem=leases_problem,
-            unready=self.ready_problem,
-        )
 
     # What others may ask, from any thread
 
@@ -128,33 +104,21 @@ class Daemon:
         return f"the loop has not ticked for {age:.0f} s" if age > STUCK_SECONDS else None
 
     def ready_problem(self) -> str | None:
-        """Why /readyz is red, a line each cause: inbox, journal, folders, no file could be moved yet. Never the service."""
-        if not self._pulse.ready:
-            return "starting: the inbox has not been looked at yet"
-        return "\n".join(self._causes()) or None
-
-    def _causes(self) -> list[str]:
-        inbox, journal, locked = self._scanner.status().problem, self._ledger.problem, self.passed.locked
-        causes = (
-            f"inbox: {inbox}" if inbox is not None else None,
-            f"journal: {journal}" if journal is not None else None,
-            f"moves: {locked.text()}" if locked.everything and not self.filed else None,
-            self._folders_problem(),
-        )
-        return [line for cause in causes if cause is not None for line in cause.splitlines()]
+        """Why /readyz is red, a line each cause. Never the service."""
+        return self._pulse.unready()
 
     def details(self) -> Sequence[str]:
         """What is wrong and turns neither /livez nor /readyz red, a line each."""
         return self._pulse.details
 
     def held(self) -> Sequence[str]:
-        """What keeps files from going out, a line each: the service, the brake, or what turns /readyz red; locked folders apart."""
-        return (*(line for line in self._causes() if not line.startswith("moves: ")), *self._pulse.held)
+        """What keeps files from going out, a line each."""
+        return self._pulse.held()
 
     @property
     def left(self) -> int:
         """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, or passed over for now."""
-        return self._pulse.left()
+        return self._remaining.count()
 
     @property
     def passed(self) -> Passed:
@@ -235,21 +199,12 @@ class Daemon:
         if intake:
             moved += self._intake.admit(now)
         self._ticked_at = self._clock.monotonic()
-        self._pulse.beat(now, threads=() if self._stopping else self._threads)
-        self._housekeeping.beat(now)
-        self._afterwards.beat(now)
+        self._beat.after_tick(now, threads=() if self._stopping else self._threads)
         return moved > 0
 
     def empty(self) -> bool:
         """A full scan has ended and nothing it found is left."""
-        return (
-            self._scanner.status().full_scans > 0
-            and not self._scanner.status().offered
-            and not self._window
-            and not self._sending.in_flight
-            and not self._ledger.uncommitted
-            and not self._journal.waiting()
-        )
+        return self._remaining.none() and not self._sending.in_flight
 
     def _sleep(self) -> None:
         """Until something wakes it, a second look, a probe or a batch is due, or a second has passed."""
@@ -286,7 +241,7 @@ class Daemon:
         self.tick(intake=False, dispatch=False)
         self.tick(intake=False, dispatch=False)  # receipts are committed by the first, moved by the second
         self._scanner.stop()
-        left = self._pulse.left_at_the_end()
+        left = self._remaining.at_the_end()
         self._pulse.say_what_is_left_lying(self._clock.now())
         self._recorder.log(Event.STOPPED, left=left, drained=drained and left == 0)
         for thread in (*self._others, self._scanner):  # the log's is the first: what else ends has nothing more to say

@@ -1,33 +1,30 @@
-"""Once a second: the threads are alive, the gauges are true, and what has changed is said.
+"""How the daemon does: the gauges are true, /readyz and the service manager know what is wrong, and what has changed is said.
 
 Nothing here decides anything about a file. A line is written when something changes. What stops files is said again while it lasts,
-once a minute or every ten; of a thread that dies again and again ever more rarely, as it is started (I8).
+once a minute or every ten (I8).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ingestd.core.events import Event
-from ingestd.core.lifecycle import State
 from ingestd.core.model import Wait
-from ingestd.core.pace.backoff import growing
-from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, Snapshot, Supervised
+from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, Snapshot
 from ingestd.core.scan import ScanStatus
 from ingestd.core.when import lasting
 from ingestd.core.window import Window
 from ingestd.daemon.ending.afterwards import Afterwards
 from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.ending.ledger import Ledger
+from ingestd.daemon.remaining import Remaining
 from ingestd.daemon.saying.left_lying import LeftLying
 from ingestd.daemon.saying.rate_limit import Every
 from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.sending import Sending
 from ingestd.daemon.standing import Standing
 
-PULSE_SECONDS = 1.0  # the next look at threads, folders, the brake; and a dead thread's first restart
-RESTART_CAP_SECONDS = 60.0  # a thread that dies again and again, until its restart, at most
 FOLDERS_SAID_SECONDS = (
     60.0  # the next line `folder_trouble` or `folder_back`, when it changed: a disk that is nearly full comes and goes
 )
@@ -38,13 +35,9 @@ SILENT_TEXT = (
     "the request is given up after service.response_timeout_seconds, and sent again"
 )
 
-READY = (State.READY, State.BATCHED)
-IN_FLIGHT = (State.IN_FLIGHT, State.VERIFYING, State.ENDING)
-
 
 class Pulse:
-    """Watches over the daemon. `ready` turns true when the inbox has been looked at. `folders_problem` must not wait for a disk;
-    `unready` says why /readyz is red."""
+    """The owner thread's; any thread may ask `unready`, `details` and `held`. `folders_problem` must not wait for a disk."""
 
     def __init__(
         self,
@@ -53,6 +46,7 @@ class Pulse:
         origin: Origin,
         journal: Journal,
         window: Window,
+        remaining: Remaining,
         sending: Sending,
         ledger: Ledger,
         endings: Endings,
@@ -62,12 +56,12 @@ class Pulse:
         notifier: Notifier,
         folders_problem: Callable[[], str | None],
         leases_problem: Callable[[], str | None],
-        unready: Callable[[], str | None],
     ) -> None:
         self._scanner = scanner
         self._origin = origin
         self._journal = journal
         self._window = window
+        self._remaining = remaining
         self._sending = sending
         self._ledger = ledger
         self._endings = endings
@@ -77,9 +71,6 @@ class Pulse:
         self._notifier = notifier
         self._folders_problem = folders_problem
         self._leases_problem = leases_problem
-        self._unready = unready
-        self._second = Every(PULSE_SECONDS)
-        self._restarts: dict[str, tuple[int, float]] = {}  # how often in a row, and when it may be started again
         self._folders_said: str | None = None
         self._folders_said_at = -math.inf
         self._folders_since = 0.0
@@ -89,54 +80,44 @@ class Pulse:
         self._leases_said: str | None = None
         self._left_lying = LeftLying(recorder)
         self._say_silence = Every(SILENT_SECONDS)
-        self.ready = False
-        self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red; any thread may read it
-        self.held: tuple[str, ...] = ()  # of these, what keeps files from going out
+        self._ready = False  # until the inbox has been looked at
+        self._holds: tuple[str, ...] = ()  # of `details`, what keeps files from going out
+        self.details: tuple[str, ...] = ()  # what is wrong and turns nothing red, a line each
 
-    def left(self) -> int:
-        """Files that are not in done/ or failed/ yet, as far as they are known: offered, in the window, passed over, unmovable.
+    def unready(self) -> str | None:
+        """Why /readyz is red, a line each cause: inbox, journal, folders, no file could be moved yet. Never the service."""
+        if not self._ready:
+            return "starting: the inbox has not been looked at yet"
+        return "\n".join(self._causes()) or None
 
-        Cheap enough for every tick; a file in the window that the scan offers again counts twice until it is taken.
-        """
-        return self._scanner.status().offered + self._admitted()
+    def held(self) -> Sequence[str]:
+        """What keeps files from going out, a line each: the service, the brake, or what turns /readyz red; locked folders apart."""
+        return (*(line for line in self._causes() if not line.startswith("moves: ")), *self._holds)
 
-    def left_by_name(self) -> int:
-        """As `left`, and what the scan offers again counts once: while the window is full, or closed, that is not taken."""
-        return sum(path not in self._window for path in self._scanner.offered()) + self._admitted()
+    def _causes(self) -> list[str]:
+        scan, journal = self._scanner.status(), self._ledger.problem
+        locked = scan.passed.locked
+        causes = (
+            f"inbox: {scan.problem}" if scan.problem is not None else None,
+            f"journal: {journal}" if journal is not None else None,
+            f"moves: {locked.text()}" if locked.everything and not self._endings.filed else None,
+            self._folders_problem(),
+        )
+        return [line for cause in causes if cause is not None for line in cause.splitlines()]
 
-    def _admitted(self) -> int:
-        # The journal has forgotten what has an outcome.
-        admitted = sum(entry.history is not None and entry.state is not State.ENDING for entry in self._window)
-        waiting = sum(self._journal.waiting().values()) - admitted + self._ledger.uncommitted + self._endings.astray
-        return len(self._window) + waiting + self._scanner.status().passed.locked.files
+    def say_what_holds(self, now: float) -> None:
+        """After every tick, because a service that fails is said at once."""
+        self._sending.holding.tell(now, files=self._remaining.by_name)
 
-    def _unmovable(self) -> int:
-        """Files in folders that nothing can be moved out of, and those that could not be moved.
-
-        One that was stored before its folder was locked counts twice: too many are named then, never too few.
-        """
-        return self._scanner.status().passed.locked.files + self._journal.waiting().get(Wait.UNMOVABLE, 0)
-
-    def left_at_the_end(self) -> int:
-        """As `left`, once nothing is admitted any more: each scan offers again what is known already, and that counts once."""
-        many = self._scanner.status().offered
-        names = {s.path for s in (*self._scanner.take_hinted(many), *self._scanner.take(many))}
-        unknown = sum(name not in self._window and self._journal.deferral(name) is None for name in names)
-        return unknown + self.left()
-
-    def beat(self, now: float, *, threads: Sequence[Supervised]) -> None:
-        """At most once a second. `threads` are those that must be alive; none while the daemon stops."""
-        self._sending.holding.tell(now, files=self.left_by_name)
-        if not self._second.due(now):
-            return
-        self._supervise(threads, now)
-        self._braking.look(now, files=self.left_by_name)
+    def beat(self, now: float, *, stopping: bool) -> None:
+        """Once a second."""
+        self._braking.look(now, files=self._remaining.by_name)
         scan = self._scanner.status()
-        if threads:  # a scanner that was told to stop watches nothing, and that is no news
+        if not stopping:  # a scanner that was told to stop watches nothing, and that is no news
             self._say_what_changed(scan)
             self._say_folders(now)
         self._left_lying.say(scan.passed, now)
-        pending = self._pending()
+        pending = self._remaining.pending()
         any_left = any(pending.values())
         standing = Standing(
             leases=self._leases_problem(),
@@ -151,26 +132,26 @@ class Pulse:
             unmovable=self._journal.waiting().get(Wait.UNMOVABLE, 0),
             passed=scan.passed,
         )
-        self.details, self.held = standing.lines(), tuple(standing.held())
+        self.details, self._holds = standing.lines(), tuple(standing.held())
         self._recorder.gauges(
             Snapshot(
                 pending=pending,
-                oldest_pending_seconds=self._age(now),
+                oldest_pending_seconds=self._remaining.age(now),
                 breaker=int(self._sending.holding.breaker.state),
                 braked=self._braking.on,
                 concurrency_limit=self._sending.concurrency.limit,
                 scan=scan,
             )
         )
-        if not self.ready and (scan.full_scans or len(self._window) or scan.problem):
-            self.ready = True
+        if not self._ready and (scan.full_scans or len(self._window) or scan.problem):
+            self._ready = True
             self._notifier.ready("watching the inbox")
         self._notifier.alive()
         self._notifier.status(f"{sum(pending.values())} files pending: {self._most_wrong()}")
 
     def _most_wrong(self) -> str:
         """The first line of /readyz that is not its `ok`: all that `systemctl status` shows."""
-        if (red := self._unready()) is not None:
+        if (red := self.unready()) is not None:
             return red.splitlines()[0]
         if self.details:
             return self.details[0]
@@ -182,45 +163,13 @@ class Pulse:
         if (seconds := self._origin.silent_seconds) < SILENT_SECONDS:
             return None
         if self._say_silence.due(now):
-            lasted, files = round(seconds, 1), self.left_by_name()
+            lasted, files = round(seconds, 1), self._remaining.by_name()
             self._recorder.log(Event.SILENT, problem=SILENT_TEXT, held_seconds=lasted, files=files)
         return f"{SILENT_TEXT} (for {lasting(seconds)})"
 
     def say_what_is_left_lying(self, now: float) -> None:
         """At the end, however short the run was."""
         self._left_lying.say(self._scanner.status().passed, now, at_the_end=True)
-
-    def _supervise(self, threads: Sequence[Supervised], now: float) -> None:
-        """A thread that has died is started again, counted and said; never silent (F10)."""
-        for thread in threads:
-            tries, due_at = self._restarts.get(thread.name, (0, now))
-            if thread.alive():
-                if tries and now >= due_at + RESTART_CAP_SECONDS:
-                    del self._restarts[thread.name]
-            elif now >= due_at:
-                self._restarts[thread.name] = (
-                    tries + 1,
-                    now + growing(base=PULSE_SECONDS, attempt=tries + 1, cap=RESTART_CAP_SECONDS),
-                )
-                self._restart(thread)
-
-    def _restart(self, thread: Supervised) -> None:
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError):  # there is no thread to be had (F46): tried again when its time comes
-            return
-        self._recorder.restarted(thread.name)
-        self._recorder.log(Event.THREAD_RESTARTED, thread=thread.name)
-
-    def _pending(self) -> Mapping[str, int]:
-        ready, in_flight = self._window.count(*READY), self._window.count(*IN_FLIGHT)
-        unmovable = self._unmovable()
-        waiting = self.left_by_name() - unmovable - ready - in_flight
-        return {"waiting": waiting, "ready": ready, "in_flight": in_flight, "unmovable": unmovable}
-
-    def _age(self, now: float) -> float:
-        firsts = [first for first in (self._window.oldest(), self._journal.oldest()) if first is not None]
-        return max(now - min(firsts), 0.0) if firsts else 0.0
 
     def _say_folders(self, now: float) -> None:
         """What changes at most once a minute, because a disk that is nearly full comes and goes; what lasts every ten minutes."""
@@ -232,7 +181,7 @@ class Pulse:
         self._folders_since = now if said is None else self._folders_since
         lasted = round(now - self._folders_since, 1)
         event = Event.FOLDER_TROUBLE if problem else Event.FOLDER_BACK
-        self._recorder.log(event, problem=problem, files=self.left_by_name(), held_seconds=lasted)
+        self._recorder.log(event, problem=problem, files=self._remaining.by_name(), held_seconds=lasted)
 
     def _say_what_changed(self, scan: ScanStatus) -> None:
         """The inbox, our side of the connection, leases, a folder without file events."""

@@ -31,11 +31,14 @@ from ingestd.core.settle import SettleRules
 from ingestd.core.window import Window
 from ingestd.daemon.arriving.intake import Intake, IntakeRules
 from ingestd.daemon.arriving.looking import Looking
+from ingestd.daemon.beat import Beat
 from ingestd.daemon.ending.afterwards import Afterwards
 from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.ending.ledger import Ledger
 from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.loop import Daemon, LoopRules
+from ingestd.daemon.pulse import Pulse
+from ingestd.daemon.remaining import Remaining
 from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.disposing import DisposeRules, Disposing
 from ingestd.daemon.sending.jobs import AskRules, Jobs, Known
@@ -184,32 +187,45 @@ def stages(ports: Ports, rules: DaemonRules) -> Stages:
             once=rules.once,
         ),
     )
+    afterwards = Afterwards(journal=journal, ledger=ledger, looker=ports.looker, recorder=recorder, rules=rules.looks)
+    housekeeping = Housekeeping(
+        clock=clock,
+        journal=journal,
+        recorder=recorder,
+        retention=ports.retention,
+        receipts_age=rules.receipts_age,
+        state_problem=ports.state_problem,
+        clock_problem=ports.clock_problem,
+    )
+    remaining = Remaining(scanner=ports.scanner, journal=journal, window=window, ledger=ledger, endings=endings)
+    pulse = Pulse(
+        scanner=ports.scanner,
+        origin=ports.origin,
+        journal=journal,
+        window=window,
+        remaining=remaining,
+        sending=sending,
+        ledger=ledger,
+        endings=endings,
+        braking=braking,
+        afterwards=afterwards,
+        recorder=recorder,
+        notifier=ports.notifier,
+        folders_problem=ports.folders_problem,
+        leases_problem=lambda: ports.inbox.leases_problem,
+    )
     daemon = Daemon(
         clock=clock,
         scanner=ports.scanner,
         threads=ports.threads,
         origin=ports.origin,
-        journal=journal,
-        folders_problem=ports.folders_problem,
-        leases_problem=lambda: ports.inbox.leases_problem,
-        window=window,
         intake=intake,
         sending=sending,
         ledger=ledger,
         endings=endings,
-        braking=braking,
-        housekeeping=Housekeeping(
-            clock=clock,
-            journal=journal,
-            recorder=recorder,
-            retention=ports.retention,
-            receipts_age=rules.receipts_age,
-            state_problem=ports.state_problem,
-            clock_problem=ports.clock_problem,
-        ),
-        afterwards=Afterwards(
-            journal=journal, ledger=ledger, looker=ports.looker, recorder=recorder, rules=rules.looks
-        ),
+        remaining=remaining,
+        pulse=pulse,
+        beat=Beat(pulse=pulse, housekeeping=housekeeping, afterwards=afterwards, recorder=recorder),
         recorder=recorder,
         notifier=ports.notifier,
         wake=ports.wake,
