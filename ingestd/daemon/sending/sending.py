@@ -38,7 +38,6 @@ from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.daemon.sending import jobs as work
 from ingestd.daemon.sending.apart import Apart
 from ingestd.daemon.sending.braking import Braking
-from ingestd.daemon.sending.control import Control
 from ingestd.daemon.sending.disposing import Disposing, counted
 from ingestd.daemon.sending.holding import Holding
 from ingestd.daemon.sending.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Rechecked, Sent, Verified
@@ -90,7 +89,6 @@ class Sending:
         self._jobs = jobs
         self._rules = rules
         self._prepared: deque[Batch] = deque()
-        self._control = Control(origin=origin, jobs=jobs)
         self._presence = Presence(wanted=not rules.ask.profile.names_only_new)
         self._apart = Apart(recorder=recorder)
         self.known = known
@@ -101,7 +99,7 @@ class Sending:
         self._trouble_since = 0.0
         self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since
         self.holding = Holding(
-            control=self._control, recorder=recorder, retry=rules.retry, words=rules.words, rand=rand
+            origin=origin, jobs=jobs, recorder=recorder, retry=rules.retry, words=rules.words, rand=rand
         )
         self.concurrency = Concurrency(limit=rules.concurrency, most=rules.concurrency)
 
@@ -143,7 +141,7 @@ class Sending:
                 case Probed(answer=answer):
                     self.holding.probed(answer, now)
                 case Learnt(answer=answer):
-                    self._control.learnt(answer)
+                    self.holding.learnt(answer)
                 case Rechecked(receipt=receipt, fetched=fetched):
                     self._rechecking.asked(receipt, fetched, now)
                 case unknown:
@@ -165,7 +163,7 @@ class Sending:
             shown = listed.answered and not listed.absent
             self.known = replace(self.known, reads=self.known.reads or shown)
         dispositions = dispose(
-            batch, answer, control=sent.control, normal=self._control.normal, profile=self._rules.ask.profile
+            batch, answer, control=sent.control, normal=self.holding.normal, profile=self._rules.ask.profile
         )
         isolated: list[Instance] = []
         for n, (instance, disposition) in enumerate(zip(batch.instances, dispositions, strict=True)):
