@@ -125,7 +125,7 @@ class Pulse:
             brake=self._braking.outage(now),
             outage=self._sending.holding.outage(now)
             or self._silence(now)
-            or (self._sending.trouble(now) if any_left else None),
+            or (self._sending.apart.trouble(now) if any_left else None),
             connection=self._origin.problem,
             on_word=self._sending.on_word,
             unanswered=self._journal.waiting().get(Wait.UNANSWERED, 0),

@@ -1,7 +1,7 @@
-"""Whether anything goes out: holds open the breaker, and the control closes it again.
+"""What does not go out, and what is said of it: everything, while the service is away; some files, while the others go on.
 
-The control is an empty Store transaction. How a service that is well answers it is learnt when it last stored something; each later
-answer is held against that.
+Holds open the breaker, and the control closes it again. The control is an empty Store transaction; how a service that is well
+answers it is learnt when the service stored something, and each later answer is held against that.
 """
 
 from __future__ import annotations
@@ -9,17 +9,39 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ingestd.core.answers.answer import Answer
-from ingestd.core.answers.fault import control_passed, hold_for, hold_for_control
-from ingestd.core.answers.outcome import Disposition, Hold, HoldCause
+from ingestd.core.answers.fault import control_passed, hold_for, hold_for_control, trouble_with
+from ingestd.core.answers.outcome import (
+    AlreadyStored,
+    Disposition,
+    Hold,
+    HoldCause,
+    Retry,
+    SendAgain,
+    Stored,
+    StoredWithWarning,
+)
+from ingestd.core.answers.proof import Proof
 from ingestd.core.events import Event
+from ingestd.core.model import Wait
 from ingestd.core.pace.backoff import RetryRules
 from ingestd.core.pace.breaker import Breaker, BreakerState
 from ingestd.core.ports import Origin, Rand, Recorder
 from ingestd.core.when import lasting
+from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.daemon.sending.jobs import Jobs, Learnt, Probed
+from ingestd.threads.handover import NoThreadError
 
 SAID_SECONDS = 60.0  # the next line `held`, while the same outage lasts
 NO_MEANS = "a request can't be made (no memory or no thread): raise the service's limits, it is tried again"
+APART_HINT = "other requests pass: look for a limit on large uploads, or on uploads with a token, in what stands before the service"
+UNANSWERED_HINT = (
+    "these files wait and are not sent again: let our identity read as well (Azure: DICOM Data Owner, or Reader beside it), "
+    "and see that service.url is the whole DICOMweb root; or set duplicates.policy = accept"
+)
+ON_ITS_WORD = (
+    "the service lets us read nothing, so its word alone files: let our identity read as well (Azure: DICOM Data Owner, or "
+    "Reader beside it); what was filed so is then asked for"
+)
 
 
 class Holding:
@@ -145,7 +167,63 @@ class Holding:
         self._problem = self._words(hold)
 
 
+class Apart:
+    """Says of files that wait by themselves what becomes of them, in a few lines a minute (I8). The owner thread's."""
+
+    def __init__(self, *, recorder: Recorder, words: Callable[[Hold], str]) -> None:
+        self._words = words
+        self._died = RateLimit(Event.JOB_DIED, recorder=recorder)
+        self._answered = RateLimit(Event.SET_APART, recorder=recorder, lines=1)
+        self._unanswered = RateLimit(Event.UNANSWERED, recorder=recorder, lines=1)
+        self._on_word = RateLimit(Event.ON_ITS_WORD, recorder=recorder, lines=1)
+        self._troubled = RateLimit(Event.TROUBLE, recorder=recorder, lines=1)
+        self._trouble: str | None = None  # what the newest request met, when it came to nothing
+        self._trouble_since = 0.0
+
+    def trouble(self, now: float) -> str | None:
+        """Why the newest request came to nothing without a reason to hold, and for how long all have so; else None."""
+        return None if self._trouble is None else f"{self._trouble} (for {lasting(now - self._trouble_since)})"
+
+    def answered(self, dispositions: Sequence[Disposition], answer: Answer, now: float) -> None:
+        """A request was answered. Says it if its files wait because the control passed.
+
+        What is no reason to hold is said all the same: files that are sent again and again must not look like work.
+        """
+        if files := sum(isinstance(d, Retry) and d.wait is Wait.APART for d in dispositions):
+            self._answered.log(now, files=files, status=answer.outcome, hint=APART_HINT)
+        trouble = trouble_with(answer)
+        self._trouble_since = now if self._trouble is None else self._trouble_since
+        self._trouble = self._words(trouble) if trouble is not None else None
+        if trouble is not None:
+            self._troubled.log(now, files=len(dispositions), status=answer.outcome, problem=self._trouble)
+
+    def asked(self, dispositions: Sequence[Disposition], now: float) -> None:
+        """It was asked what it holds. Says it if files wait because that was not answered."""
+        if files := sum(isinstance(d, Retry) and d.wait is Wait.UNANSWERED for d in dispositions):
+            self._unanswered.log(now, files=files, hint=UNANSWERED_HINT)
+
+    def on_word(self, dispositions: Sequence[Disposition], now: float) -> bool:
+        """Whether files are filed on the service's word alone; says it."""
+        files = sum(_proof(d) is Proof.WORD for d in dispositions)
+        if files:
+            self._on_word.log(now, files=files, hint=ON_ITS_WORD)
+        return files > 0
+
+    def died(self, error: BaseException, now: float, *, files: int) -> Retry | SendAgain:
+        """A job of `files` instances ended in `error`; what becomes of them (F10, F46).
+
+        Without memory or a thread nobody gets on, so they go again with all the rest. After a bug, which may come of these very
+        files, they wait.
+        """
+        self._died.log(now, files=files, problem=type(error).__name__)
+        return SendAgain() if isinstance(error, MemoryError | NoThreadError) else Retry(wait=Wait.DIED)
+
+
 def _perhaps_normal(answer: Answer) -> bool:
     """Whether a service that is well may answer an empty Store transaction so."""
     strange = answer.response is None and bool(answer.comment) and answer.status in range(200, 300)
     return answer.status in range(200, 500) and hold_for(answer) is None and not strange
+
+
+def _proof(disposition: Disposition) -> Proof | None:
+    return disposition.proof if isinstance(disposition, Stored | StoredWithWarning | AlreadyStored) else None

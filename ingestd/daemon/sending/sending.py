@@ -10,9 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from ingestd.core.answers.answer import Answer
 from ingestd.core.answers.disposition import dispose
-from ingestd.core.answers.fault import trouble_with
 from ingestd.core.answers.outcome import (
     Disposition,
     DuplicatePolicy,
@@ -32,14 +30,11 @@ from ingestd.core.model import Asked, Batch, Instance
 from ingestd.core.pace.backoff import RetryRules
 from ingestd.core.pace.concurrency import Concurrency
 from ingestd.core.ports import Inbox, Origin, Rand, Recorder
-from ingestd.core.when import lasting
 from ingestd.core.window import Window
-from ingestd.daemon.saying.rate_limit import RateLimit
 from ingestd.daemon.sending import jobs as work
-from ingestd.daemon.sending.apart import Apart
 from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.disposing import Disposing, counted
-from ingestd.daemon.sending.holding import Holding
+from ingestd.daemon.sending.holding import Apart, Holding
 from ingestd.daemon.sending.jobs import AskRules, Job, Jobs, Known, Learnt, Probed, Rechecked, Sent, Verified
 from ingestd.daemon.sending.rechecking import Rechecking
 
@@ -90,13 +85,10 @@ class Sending:
         self._rules = rules
         self._prepared: deque[Batch] = deque()
         self._presence = Presence(wanted=not rules.ask.profile.names_only_new)
-        self._apart = Apart(recorder=recorder)
+        self.apart = Apart(recorder=recorder, words=rules.words)
         self.known = known
         self._accepts = rules.ask.policy is DuplicatePolicy.ACCEPT  # its word is enough, as the operator wants it
         self._asked = False  # questions and batches take turns
-        self._troubled = RateLimit(Event.TROUBLE, recorder=recorder, lines=1)
-        self._trouble: str | None = None  # what the newest request met, when it came to nothing
-        self._trouble_since = 0.0
         self.on_word = False  # files were filed on the service's word alone, and nothing has been read of it since
         self.holding = Holding(
             origin=origin, jobs=jobs, recorder=recorder, retry=rules.retry, words=rules.words, rand=rand
@@ -112,10 +104,6 @@ class Sending:
     def carrying(self) -> int:
         """Jobs under way that carry instances; a probe can be left alone."""
         return self._jobs.carrying
-
-    def trouble(self, now: float) -> str | None:
-        """Why the newest request came to nothing without a reason to hold, and for how long all have so; else None."""
-        return None if self._trouble is None else f"{self._trouble} (for {lasting(now - self._trouble_since)})"
 
     def due_at(self) -> float | None:
         """When there is something to do that nothing will wake the loop for: a probe, or a batch that has lingered."""
@@ -150,7 +138,7 @@ class Sending:
 
     def _died(self, job: Job, error: BaseException, now: float) -> None:
         """A bug makes its files wait; without memory or a thread sending pauses, as if the service were away (F10, F46)."""
-        fate = self._apart.died(error, now, files=len(job.instances))
+        fate = self.apart.died(error, now, files=len(job.instances))
         self.holding.died(now, carried=bool(job.instances), transient=isinstance(fate, SendAgain))
         for instance in job.instances:
             self._disposing.apply(instance, fate, status=None, alone=False, now=now)
@@ -181,8 +169,7 @@ class Sending:
             self.holding.stored()
         self.concurrency = self.concurrency.after(answer, calm=self.holding.breaker.closed)
         self.holding.hold_for(dispositions, now)
-        self._apart.answered(dispositions, answer.outcome, now)
-        self._mind_trouble(answer, len(dispositions), now)
+        self.apart.answered(dispositions, answer, now)
         self._recorder.request(answer.outcome, answer.seconds, answer.sent_bytes)
         self._recorder.log(
             Event.BATCH,
@@ -193,14 +180,6 @@ class Sending:
             control=sent.control.outcome if sent.control is not None else None,
             **counted(dispositions),
         )
-
-    def _mind_trouble(self, answer: Answer, files: int, now: float) -> None:
-        """What is no reason to hold is said all the same: files that are sent again and again must not look like work."""
-        trouble = trouble_with(answer)
-        self._trouble_since = now if self._trouble is None else self._trouble_since
-        self._trouble = self._rules.words(trouble) if trouble is not None else None
-        if trouble is not None:
-            self._troubled.log(now, files=files, status=answer.outcome, problem=self._trouble)
 
     def _verified(self, verified: Verified, now: float) -> None:
         known = verified.known
@@ -214,9 +193,9 @@ class Sending:
             self._disposing.apply(question.instance, disposition, status=None, alone=question.alone, now=now)
         self.holding.hold_for(said, now)
         self._recorder.log(Event.VERIFIED, files=len(said), **counted(said))
-        self._apart.asked(said, now)
+        self.apart.asked(said, now)
         if not self._accepts:
-            self.on_word = self._apart.on_word(said, now) or (self.on_word and not self.known.reads)
+            self.on_word = self.apart.on_word(said, now) or (self.on_word and not self.known.reads)
 
     # Batches and slots
 
