@@ -14,7 +14,7 @@ from ingestd.core.ports import Recorder, Supervised
 from ingestd.daemon.ending.afterwards import Afterwards
 from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.pulse import Pulse
-from ingestd.daemon.saying.rate_limit import Every
+from ingestd.daemon.rate_limit import Every
 
 BEAT_SECONDS = 1.0  # the next look at threads, folders, the brake, the state folder and the second looks that are due
 RESTART_SECONDS = 1.0  # a dead thread, until its first restart; then twice as long each time

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ingestd.core.errors import JournalError, StateHeldError
 from ingestd.core.events import Event
 from ingestd.core.ports import Clock, Journal, Recorder, Retention, RetentionStatus
-from ingestd.daemon.saying.rate_limit import Every
+from ingestd.daemon.rate_limit import Every
 
 PRUNED_AT_ONCE = 100  # receipts: some milliseconds, and more in a day than any site stores
 PRUNE_AGAIN_SECONDS = 10.0  # the next try to forget old receipts, when none is left or the journal can't be written

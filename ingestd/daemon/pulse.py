@@ -12,15 +12,14 @@ from collections.abc import Callable, Sequence
 from ingestd.core.events import Event
 from ingestd.core.model import Wait
 from ingestd.core.ports import Journal, Notifier, Origin, Recorder, Scanner, Snapshot
-from ingestd.core.scan import ScanStatus
+from ingestd.core.scan import NO_PATTERN, REASONS, Passed, ScanStatus
 from ingestd.core.when import lasting
 from ingestd.core.window import Window
 from ingestd.daemon.ending.afterwards import Afterwards
 from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.ending.ledger import Ledger
+from ingestd.daemon.rate_limit import Every
 from ingestd.daemon.remaining import Remaining
-from ingestd.daemon.saying.left_lying import LeftLying
-from ingestd.daemon.saying.rate_limit import Every
 from ingestd.daemon.sending.braking import Braking
 from ingestd.daemon.sending.sending import Sending
 from ingestd.daemon.standing import Standing
@@ -29,11 +28,14 @@ FOLDERS_SAID_SECONDS = (
     60.0  # the next line `folder_trouble` or `folder_back`, when it changed: a disk that is nearly full comes and goes
 )
 FOLDERS_AGAIN_SECONDS = 600.0  # the next line `folder_trouble`, while the same lasts
+LEFT_LYING_SECONDS = 60.0  # the next line `ignored` or `locked`, when the count has changed
+LEFT_LYING_AGAIN_SECONDS = 600.0  # the next line `ignored` or `locked`, while the count has not
 SILENT_SECONDS = 60.0  # a service that has taken a request and says nothing, until the log says so (`silent`)
 SILENT_TEXT = (
     "the service has taken a request and says nothing: ask those who run it, or what stands before it; "
     "the request is given up after service.response_timeout_seconds, and sent again"
 )
+_LOCKED = "locked"
 
 
 class Pulse:
@@ -198,3 +200,36 @@ class Pulse:
             self._watching = scan.watching
             if not scan.watching:
                 self._recorder.log(Event.WATCH_OFF)
+
+
+class LeftLying:
+    """Says what a pass left where it lies, for as long as it lies there: what is not heard again is soon forgotten.
+
+    A line for each reason: at once, again when the count has changed, at most once a minute, every ten minutes while it has not.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._said: dict[str, tuple[int, float]] = {}  # by reason: how many, and when
+
+    def say(self, passed: Passed, now: float, *, at_the_end: bool = False) -> None:
+        """`at_the_end`: say what was not said yet, whenever the last line was."""
+        for reason in REASONS:
+            files = passed.counts.get(reason, 0)
+            if self._due(reason, files, now, at_the_end=at_the_end):
+                path = passed.example if reason == NO_PATTERN else None
+                self._recorder.log(Event.IGNORED, reason=reason, files=files, path=path, hint=passed.text(reason))
+        if self._due(_LOCKED, passed.locked.files, now, at_the_end=at_the_end):
+            for one in passed.locked.alike:
+                self._recorder.log(Event.LOCKED, path=one.example or ".", files=one.files, hint=one.text())
+
+    def _due(self, reason: str, files: int, now: float, *, at_the_end: bool) -> bool:
+        """Whether a line is due, which is then written down as said."""
+        if not files:
+            return False
+        said, at = self._said.get(reason, (0, -math.inf))
+        after = LEFT_LYING_AGAIN_SECONDS if files == said else 0.0 if at_the_end else LEFT_LYING_SECONDS
+        if now < at + after:
+            return False
+        self._said[reason] = (files, now)
+        return True

@@ -17,7 +17,7 @@ from ingestd.core.ports import Journal, Scanner
 from ingestd.core.settle import SettleRules
 from ingestd.core.window import Window
 from ingestd.daemon.arriving.looking import NO_STAMP
-from ingestd.daemon.saying.rate_limit import Every
+from ingestd.daemon.rate_limit import Every
 
 DUE_EVERY_SECONDS = 0.5  # the next question to the journal, for files whose time has come
 

@@ -41,8 +41,7 @@ from ingestd.daemon.arriving.admission import Admission
 from ingestd.daemon.arriving.looking import NO_STAMP, Found, Looking, Seen, StillWaits
 from ingestd.daemon.ending.endings import Endings
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.saying.rate_limit import RateLimit
-from ingestd.daemon.saying.unreadable import Unreadable
+from ingestd.daemon.rate_limit import RateLimit, Unreadable
 from ingestd.threads.handover import NoThreadError
 
 SLICE = 256  # files a tick

@@ -11,7 +11,7 @@ from ingestd.core.events import Event
 from ingestd.core.ports import Journal, Recorder, SecondLooker
 from ingestd.core.second_look import Found, Looked, SecondLookRules, due, next_look
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.saying.rate_limit import RateLimit
+from ingestd.daemon.rate_limit import RateLimit
 
 AT_ONCE = 1000  # looks
 

@@ -36,7 +36,7 @@ from ingestd.core.window import Entry, Window
 from ingestd.daemon.ending.carrying import Carrying, Ending
 from ingestd.daemon.ending.ledger import Ledger
 from ingestd.daemon.ending.strays import Strays
-from ingestd.daemon.saying.rate_limit import RateLimit
+from ingestd.daemon.rate_limit import RateLimit
 from ingestd.threads.handover import NoThreadError
 
 SLICE = 256  # files moved a tick

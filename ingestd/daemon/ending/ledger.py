@@ -10,7 +10,7 @@ from ingestd.core.events import Event
 from ingestd.core.model import Deferral
 from ingestd.core.ports import Clock, Journal, Recorder
 from ingestd.core.record import Changes, Receipt, SecondLook, Stray
-from ingestd.daemon.saying.rate_limit import Every
+from ingestd.daemon.rate_limit import Every
 
 RETRY_SECONDS = 1.0  # a commit that failed, until the next try
 SAID_SECONDS = 60.0  # the next line `journal_trouble`: a disk that is nearly full comes and goes

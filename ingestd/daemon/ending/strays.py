@@ -19,7 +19,7 @@ from ingestd.core.pace.backoff import growing
 from ingestd.core.ports import Clock, Filer, Journal, Recorder
 from ingestd.core.record import Stray
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.saying.rate_limit import Every, RateLimit
+from ingestd.daemon.rate_limit import Every, RateLimit
 from ingestd.threads.handover import Handover, NoThreadError
 
 BASE_SECONDS = 5.0  # a stray that can't be put back, the first time; then twice as long each time

@@ -15,7 +15,7 @@ from ingestd.core.events import Event
 from ingestd.core.pace.brake import Brake
 from ingestd.core.ports import Orders, Recorder
 from ingestd.core.when import lasting
-from ingestd.daemon.saying.rate_limit import Every
+from ingestd.daemon.rate_limit import Every
 
 SAID_SECONDS = 60.0  # the next line `braked`, while the brake is on
 MEND = "`ingestd failed list` shows the files, `ingestd failed show` the service's words; mend the cause, then `ingestd resume`"

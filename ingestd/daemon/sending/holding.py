@@ -27,7 +27,7 @@ from ingestd.core.pace.backoff import RetryRules
 from ingestd.core.pace.breaker import Breaker, BreakerState
 from ingestd.core.ports import Origin, Rand, Recorder
 from ingestd.core.when import lasting
-from ingestd.daemon.saying.rate_limit import RateLimit
+from ingestd.daemon.rate_limit import RateLimit
 from ingestd.daemon.sending.jobs import Jobs, Learnt, Probed
 from ingestd.threads.handover import NoThreadError
 

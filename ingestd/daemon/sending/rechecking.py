@@ -15,7 +15,7 @@ from ingestd.core.model import Identifiers
 from ingestd.core.ports import Clock, Journal, Origin, Recorder
 from ingestd.core.record import Receipt
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.saying.rate_limit import Every
+from ingestd.daemon.rate_limit import Every
 from ingestd.daemon.sending.jobs import Jobs, Rechecked
 
 EVERY_SECONDS = 10.0  # the next file that was filed on the service's word, to be asked for: slowly, beside the work

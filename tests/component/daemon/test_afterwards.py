@@ -17,7 +17,7 @@ from ingestd.core.events import Event
 from ingestd.core.model import Wait
 from ingestd.core.record import Changes
 from ingestd.core.second_look import Found
-from ingestd.daemon.saying.rate_limit import LINES
+from ingestd.daemon.rate_limit import LINES
 
 PLACE = "2026-01-02/a.dcm"
 REJECTED = 43264

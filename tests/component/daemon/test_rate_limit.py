@@ -5,7 +5,7 @@ from __future__ import annotations
 from fakes.ops_fakes import FakeRecorder
 
 from ingestd.core.events import Event
-from ingestd.daemon.saying.rate_limit import SECONDS, Every, RateLimit
+from ingestd.daemon.rate_limit import SECONDS, Every, RateLimit
 
 
 def test_what_was_due_is_due_again_after_its_seconds() -> None:

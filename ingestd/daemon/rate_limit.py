@@ -1,4 +1,7 @@
-"""How often something is done or said: again only after so many seconds; or so many log lines a minute, then a count (I8)."""
+"""How often something is done or said: again only after so many seconds; or so many log lines a minute, then a count (I8).
+
+What a folder can hold a hundred thousand of, is so said in a few lines.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from ingestd.core.ports import LogValue, Recorder
 
 LINES = 20
 SECONDS = 60.0  # a log event that has said its lines (20 at most), until it may say more
+UNREADABLE_SECONDS = 60.0  # the next line `unreadable`, while there are such files
+UNREADABLE_MOST = 10_000  # paths that are kept to count each file once
 
 
 class Every:
@@ -56,3 +61,23 @@ class RateLimit:
             fields["files"] = self._unsaid
         self._unsaid = 0
         self._recorder.log(self._event, **fields)
+
+
+class Unreadable:
+    """Files that we may not read: a line a minute while there are any, and how many they are. The owner thread's.
+
+    Each is looked at again at least once a minute, so that a minute's looks count all of them.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._seen: set[str] = set()
+        self._say = Every(UNREADABLE_SECONDS)
+
+    def seen(self, path: str, problem: str, now: float) -> None:
+        """A look at `path` was refused. `now` on Clock.now()."""
+        if len(self._seen) < UNREADABLE_MOST:
+            self._seen.add(path)
+        if self._say.due(now):
+            self._recorder.log(Event.UNREADABLE, path=path, files=len(self._seen), problem=problem)
+            self._seen.clear()
