@@ -1,7 +1,7 @@
 """The beat: once a second, after a tick, each part that looks after the daemon has its turn, and dead threads are started again.
 
-What must not wait for the second is done after every tick: a service that fails is said at once, and what second looks found is
-taken in.
+What must not wait for the second is done after every tick: a service that fails is said at once, what second looks found is taken
+in, and the next ones are handed out as soon as that is on the disk.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingestd.daemon.housekeeping import Housekeeping
 from ingestd.daemon.pulse import Pulse
 from ingestd.daemon.rate_limit import Every
 
-BEAT_SECONDS = 1.0  # the next look at threads, folders, the brake, the state folder and the second looks that are due
+BEAT_SECONDS = 1.0  # the next look at threads, folders, the brake and the state folder
 RESTART_SECONDS = 1.0  # a dead thread, until its first restart; then twice as long each time
 RESTART_CAP_SECONDS = 60.0  # a thread that dies again and again, until its restart, at most
 
@@ -35,14 +35,11 @@ class Beat:
     def after_tick(self, now: float, *, threads: Sequence[Supervised]) -> None:
         """`threads` are those that must be alive; none while the daemon stops. Raises StateHeldError as Housekeeping does."""
         self._pulse.say_what_holds(now)
-        due = self._second.due(now)
-        if due:
+        if self._second.due(now):
             self._supervise(threads, now)
             self._pulse.beat(now, stopping=not threads)
             self._housekeeping.beat(now)
-        self._afterwards.take_in(now)
-        if due:
-            self._afterwards.hand_out(now)
+        self._afterwards.after_tick(now)
 
     def _supervise(self, threads: Sequence[Supervised], now: float) -> None:
         """A thread that has died is started again, counted and said; never silent (F10)."""

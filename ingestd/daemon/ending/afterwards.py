@@ -11,8 +11,9 @@ from ingestd.core.events import Event
 from ingestd.core.ports import Journal, Recorder, SecondLooker
 from ingestd.core.second_look import Found, Looked, SecondLookRules, due, next_look
 from ingestd.daemon.ending.ledger import Ledger
-from ingestd.daemon.rate_limit import RateLimit
+from ingestd.daemon.rate_limit import Every, RateLimit
 
+ROUND_SECONDS = 1.0  # the next question to the journal, for second looks that are due
 AT_ONCE = 1000  # looks
 
 PROBLEMS = {
@@ -41,21 +42,21 @@ class Afterwards:
         self._rules = rules
         self._late = RateLimit(Event.WRITTEN_LATE, recorder=recorder)
         self._kept = RateLimit(Event.KEPT, recorder=recorder)
+        self._round = Every(ROUND_SECONDS)
 
     @property
     def late(self) -> int:
         """How many files of done/ are known to have been written after they were filed."""
         return self._looker.late
 
-    def take_in(self, now: float) -> None:
-        """Say and keep what was found."""
+    def after_tick(self, now: float) -> None:
+        """Say and keep what was found; once all of it is on the disk, at most once a second, hand out what is due."""
         while (looked := self._looker.take()) is not None:
             self._learnt(looked, now)
+        if self._looker.idle and not self._ledger.looks_uncommitted and self._round.due(now):
+            self._hand_out(now)
 
-    def hand_out(self, now: float) -> None:
-        """Have the looks taken that are due, once all that was found before is on the disk."""
-        if not self._looker.idle or self._ledger.looks_uncommitted:
-            return
+    def _hand_out(self, now: float) -> None:
         after = self._rules.after
         given = []
         for look in self._journal.second_looks(now, AT_ONCE, latest=now + after):
