@@ -79,7 +79,7 @@ class FileSystem:
     @property
     def refusals_tell(self) -> bool:
         """A refused lease tells of a writer. Clients of NFS and SMB refuse one for want of a delegation as well, FUSE does not."""
-        return not self.on_network or self.kind.startswith("fuse")
+        return not self.on_network or self.kind.startswith("fuse") or self.kind == "virtiofs"
 
 
 def file_system(handle: int, proc: Path = _PROC) -> FileSystem:

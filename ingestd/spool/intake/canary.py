@@ -83,7 +83,7 @@ def ask(folder: int) -> Ground:
     """What a canary in this open folder shows."""
     found = file_system(folder)
     kind = found.kind
-    ground = Ground(kind=kind, on_network=not found.is_local, refusals=found.refusals_tell or kind == "virtiofs")
+    ground = Ground(kind=kind, on_network=not found.is_local, refusals=found.refusals_tell)
     try:
         reader, writer = _canary(folder)
     except OSError:

@@ -93,7 +93,15 @@ def test_fuse_without_a_mount_line_counts_as_shared(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("kind", "tell"),
-    [("ext4", True), ("", True), ("fuse.sshfs", True), ("fuse", True), ("nfs4", False), ("cifs", False)],
+    [
+        ("ext4", True),
+        ("", True),
+        ("fuse.sshfs", True),
+        ("fuse", True),
+        ("virtiofs", True),
+        ("nfs4", False),
+        ("cifs", False),
+    ],
 )
 def test_a_refused_lease_tells_of_a_writer_but_where_clients_refuse_for_themselves(kind: str, tell: bool) -> None:
     """F8: a client of NFS or SMB refuses one for want of a delegation."""
