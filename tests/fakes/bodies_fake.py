@@ -48,13 +48,18 @@ class FakeBodies:
 
 
 class _Reading:
+    """One pass: whoever begins it twice would send a body that is used up (F57)."""
+
     def __init__(self, content: bytes, declared: int, failure: FileError | None) -> None:
         self._content = content
         self._declared = declared
         self._failure = failure
         self._sha256: str | None = None
+        self._begun = False
 
     def __iter__(self) -> Iterator[bytes]:
+        assert not self._begun, "a pass that has begun is no fresh one"
+        self._begun = True
         for offset in range(0, len(self._content), PIECE):
             if self._failure is not None and offset + PIECE >= len(self._content):
                 raise self._failure

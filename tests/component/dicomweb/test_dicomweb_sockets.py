@@ -317,6 +317,7 @@ def test_a_stale_connection_costs_no_attempt(end: Callable[[Peer], None]) -> Non
     request = server.requests[-1]
     assert list(parts(request.content_type, request.body)) == [content]
     assert second.sent_bytes < 2 * len(content)
+    assert bodies.passes == 3
 
 
 def test_a_closed_idle_connection_is_not_used_again() -> None:
