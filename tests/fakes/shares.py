@@ -79,7 +79,7 @@ def smbd(folders: Mapping[str, Path]) -> Iterator[str]:
     Its own files lie elsewhere: helpers of its that outlive it by a moment must not keep the folders' disk from being unmounted.
 
     Raises SmbdDiedError in place of what failed where its log says PANIC: Samba 4.17 ends a client's process ("Could not unlock
-    share mode") about once in some thousand opens for writing that meet another program's lease.
+    share mode") now and then where an open for writing meets another program's lease.
     """
     with TemporaryDirectory(prefix="smbd-", ignore_cleanup_errors=True) as name:
         base, port = Path(name), free_port()

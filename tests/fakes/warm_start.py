@@ -1,7 +1,7 @@
 """Commands that start without their imports: a process that has them already forks for each of them.
 
-Nine tenths of what a start costs are imports, and the acceptance tests start a thousand daemons. What runs is `main()`, as the
-console script runs it, in a process of its own with its own environment, folder and output, which is a child of the tests' own
+Two thirds of what a start costs are imports, and the acceptance tests start a daemon each. What runs is `main()`, as the console
+script runs it, in a process of its own with its own environment, folder and output, which is a child of the tests' own
 process (PR_SET_CHILD_SUBREAPER), to be waited for and killed like any other. A start that is itself what is tested, one through
 another program, and one whose environment Python or a library reads at its own start, is made as everywhere else.
 
