@@ -563,6 +563,20 @@ def test_files_that_each_scan_offers_again_are_counted_once() -> None:
     assert str(dict(bench.notifier.sent)["status"]).startswith("10 files pending: ")
 
 
+def test_a_file_that_waits_and_is_not_remembered_yet_is_left() -> None:
+    """I1, F39: `drain` must not end and say that all is done, because neither window nor journal knows of the file."""
+    bench = Bench()
+    bench.tick()
+    assert bench.daemon.empty()
+    bench.drop("cut.dcm", made(1).content[:-100], leased=False)
+    bench.tick(1)
+    bench.journal.problem = JournalError("the disk is full")
+    bench.tick()
+    assert (len(bench.window), dict(bench.journal.waiting())) == (0, {})
+    assert not bench.daemon.empty()
+    assert bench.daemon.left == 1
+
+
 @pytest.mark.parametrize(("files", "what"), [(1, "1 request"), (2, "2 requests")])
 def test_an_end_that_waits_for_requests_says_so(files: int, what: str) -> None:
     """F66: who has pressed Ctrl-C learns what it waits for, how long at most, and that a second one stops it."""

@@ -335,9 +335,14 @@ def test_a_new_version_survives_while_the_old_one_crosses(far: House, monkeypatc
 def test_what_is_written_behind_a_copy_does_not_go_with_the_source(
     far: House, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """I1, F18, F41: a program that still has the file open, before it is copied or as soon as it was."""
-    instance = far.drop("a.dcm", part10())
+    """I1, F18, F41: a program that still has the file open, before it is copied (then it is not) or as soon as it was."""
+    instance = replace(far.drop("a.dcm", part10()), evidence=Evidence.QUIET)
     writers = [(far.inbox / "a.dcm").open("ab")] if when == "before" else []
+    copied, copy_over = [], move.copy_over
+
+    def counted(entry: Entry, root: int) -> copying.Copy:
+        copied.append(entry.path)
+        return copy_over(entry, root)
 
     def late(entry: Entry) -> None:
         writers.append((far.inbox / "a.dcm").open("ab"))
@@ -345,8 +350,10 @@ def test_what_is_written_behind_a_copy_does_not_go_with_the_source(
 
     with monkeypatch.context() as patched:
         patched.setattr(outcome_folder, "remove", late)
+        patched.setattr(move, "copy_over", counted)
         with pytest.raises(FilingError, match="open for writing"):
             far.filing.to_done(instance, at=AT)
+    assert copied == ([] if when == "before" else ["a.dcm"])
     writers[0].write(b"more")
     writers[0].close()
     assert (tree(far.inbox), tree(far.done)) == ({"a.dcm": part10() + b"more"}, {})
