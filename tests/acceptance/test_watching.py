@@ -402,7 +402,10 @@ def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(
     half, over = made(30), made(31)
     service = ScriptedOrigin(store=[says(503, retry_after="1")], control=[says(503, retry_after="1")])
     with hostile(service) as server:
-        home = resting_house(room, tmp_path / "house", server.url, **pages.setting)
+        patience = {
+            "INGESTD_INTAKE__INCOMPLETE_TIMEOUT_SECONDS": "12"
+        }  # longer than all files that are back take to be sent
+        home = resting_house(room, tmp_path / "house", server.url, **patience, **pages.setting)
         inbox, backing = home.root / "inbox", home.root / "backing"
         backing.mkdir()
         room.mount("--bind", backing, inbox)
@@ -423,7 +426,7 @@ def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(
             room.umount(inbox, "-l")
             room.mount("--bind", backing, inbox)
             home.waits(lambda: len(home.files(home.done)) == 21, 60)
-            assert [p.name for p in home.files(home.inbox)] == [half.name]
+            home.waits(lambda: [p.name for p in home.files(home.inbox)] == [half.name], 10)  # a copied source steps aside first
             (backing / half.name).write_bytes(half.content)
             home.waits(delivered(home, *files, half, over), 60)
             assert pages.metric("ingestd_watch_overflows_total") == 0
