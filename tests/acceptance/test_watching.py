@@ -426,7 +426,9 @@ def test_an_inbox_that_is_unmounted_and_mounted_over_loses_nothing(
             room.umount(inbox, "-l")
             room.mount("--bind", backing, inbox)
             home.waits(lambda: len(home.files(home.done)) == 21, 60)
-            home.waits(lambda: [p.name for p in home.files(home.inbox)] == [half.name], 10)  # a copied source steps aside first
+            home.waits(
+                lambda: [p.name for p in home.files(home.inbox)] == [half.name], 10
+            )  # a copied source steps aside first
             (backing / half.name).write_bytes(half.content)
             home.waits(delivered(home, *files, half, over), 60)
             assert pages.metric("ingestd_watch_overflows_total") == 0
